@@ -1,0 +1,18 @@
+"""The three ways a command ends early; each maps to one exit code of the command line."""
+
+
+class Refusal(Exception):
+    """Bad input or usage: one line with what, where and how to mend it. Exit code 2."""
+
+
+class Stopped(Exception):
+    """A run stopped before its end and can be resumed: signal, memory, disk, non-finite loss. Exit code 3."""
+
+    def __init__(self, reason: str, run: str):
+        super().__init__(f"{reason}; continue with: accorda resume {run}")
+        self.reason = reason
+        self.run = run
+
+
+class Unproven(Exception):
+    """The work was done, but a proof, check or gate failed. Exit code 1."""
