@@ -1,0 +1,118 @@
+"""Which rows an optimizer step sees, and in which forward passes: pure functions, so nothing has to be stored.
+
+The order depends on (seed, epoch, row index) alone. Ranks, packing, micro-batches and resume cannot change it.
+"""
+
+from math import ceil
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from accorda.data.batch import Batch, Segment, pack_batch, pad_batch
+from accorda.data.packing import best_fit_decreasing
+
+
+class Segments(Protocol):
+    """Anything with tokenised rows and their lengths in tokens."""
+
+    @property
+    def lengths(self) -> np.ndarray: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Segment: ...
+
+
+def mix(values: np.ndarray) -> np.ndarray:
+    """Scrambles uint64 values one to one (the output function of splitmix64; Steele, Lea, Flood 2014)."""
+    with np.errstate(over="ignore"):
+        values = values + np.uint64(0x9E3779B97F4A7C15)
+        values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return values ^ (values >> np.uint64(31))
+
+
+def keys(seed: int, epoch: int, values: np.ndarray) -> np.ndarray:
+    """One pseudo-random uint64 per value: a pure function of (seed, epoch, value), equal with every numpy version."""
+    stream = mix(mix(np.array([seed % 2**64], np.uint64)) ^ np.uint64(epoch % 2**64))
+    return mix(mix(values.astype(np.uint64)) ^ stream)
+
+
+def order(seed: int, epoch: int, n: int) -> np.ndarray:
+    """The order (n,) in which `epoch` visits rows 0 to n - 1: by their keys, so a row's key does not depend on n."""
+    return np.argsort(keys(seed, epoch, np.arange(n)), kind="stable")
+
+
+class Batches:
+    """The micro-batches of every optimizer step.
+
+    `batch_size` counts rows per step over all ranks; the last step of an epoch takes what is left. With `packed` a
+    step's rows share lines of at most `micro_tokens` tokens, else they are sorted by length and padded to at most that
+    many, padding included; a row that is longer goes alone. The micro-batches of a step are the same for every number
+    of ranks (`world`): rank r takes numbers r, r + world, ..., which may be none.
+    """
+
+    def __init__(
+        self,
+        dataset: Segments,
+        *,
+        batch_size: int,
+        micro_tokens: int,
+        packed: bool,
+        pad_id: int = 0,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        shard: tuple[int, int] = (0, 1),
+    ):
+        if len(dataset) == 0:
+            raise ValueError("no rows to make batches of")
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.micro_tokens = micro_tokens
+        self.packed = packed
+        self.pad_id = pad_id
+        self.seed = seed
+        self.device = device
+        self.rank, self.world = shard
+        self._epoch: tuple[int, np.ndarray] | None = None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in one pass over the rows."""
+        return ceil(len(self.dataset) / self.batch_size)
+
+    def num_steps(self, epochs: float) -> int:
+        """Optimizer steps in `epochs` passes, at least one."""
+        return max(1, ceil(epochs * self.steps_per_epoch))
+
+    def rows(self, step: int) -> np.ndarray:
+        """The rows of optimizer step `step`, counted from 0, over all ranks."""
+        epoch, within = divmod(step, self.steps_per_epoch)
+        if self._epoch is None or self._epoch[0] != epoch:
+            self._epoch = (epoch, order(self.seed, epoch, len(self.dataset)))
+        return self._epoch[1][within * self.batch_size : (within + 1) * self.batch_size]
+
+    def at(self, step: int) -> list[Batch]:
+        """This rank's micro-batches of optimizer step `step`, counted from 0."""
+        rows = self.rows(step)
+        lengths = self.dataset.lengths[rows]
+        split = best_fit_decreasing if self.packed else padded_groups
+        groups = split(lengths.tolist(), self.micro_tokens)
+        return [self._batch(rows[group]) for group in groups[self.rank :: self.world]]
+
+    def _batch(self, rows: np.ndarray) -> Batch:
+        segments = [self.dataset[int(row)] for row in rows]
+        batch = pack_batch(segments) if self.packed else pad_batch(segments, self.pad_id)
+        return batch.to(self.device)
+
+
+def padded_groups(lengths: list[int], capacity: int) -> list[list[int]]:
+    """Groups of indices of similar length, longest first, whose rectangle (rows x longest) holds at most `capacity`."""
+    groups: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if groups and (len(groups[-1]) + 1) * lengths[groups[-1][0]] <= capacity:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return groups
