@@ -1,0 +1,116 @@
+"""Next-token cross-entropy over chosen positions, without ever holding the logits of all of them.
+
+With a vocabulary of 150 thousand the logits of one long batch are larger than the model. Here the head runs on some
+positions at a time and the gradient with respect to the hidden state (and to whatever trains inside the head) is formed
+on the way,
+
+    loss = -sum_n log softmax(f(h_n))[label_n],    d loss / d f(h_n) = softmax(f(h_n)) - onehot(label_n),
+
+so that one chunk's logits are gone before the next chunk's are made. The softmax is taken in fp32 whatever the head
+computes in.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+IGNORE_INDEX = -100
+LOGITS_AT_ONCE = (
+    2**25
+)  # 134 MB in fp32: rows enough for full matrix throughput, little beside a model that needs such care
+
+Head = Callable[[Tensor], Tensor]
+
+
+def chunk_size(vocabulary: int) -> int:
+    """How many positions the head takes at once so that their logits stay near 34 million numbers."""
+    return max(1, LOGITS_AT_ONCE // vocabulary)
+
+
+def log_probs(logits: Tensor, labels: Tensor) -> Tensor:
+    """Log-probability of each label in nats: logits (..., V), labels (...) -> (...), in fp32 or wider.
+
+    Labels must be token ids; positions marked `IGNORE_INDEX` are cut out before.
+    """
+    return torch.log_softmax(_wide(logits), -1).gather(-1, labels.unsqueeze(-1)).squeeze(-1)
+
+
+def chunked_loss(
+    hidden_ND: Tensor, labels_N: Tensor, head: Head, parameters: Sequence[Tensor] = (), chunk: int = 1024
+) -> Tensor:
+    """Summed cross-entropy in nats of the labels (N,) that the hidden states (N, D) predict: a scalar, fp32 or wider.
+
+    `head` maps (n, D) to logits (n, V) and is called once per chunk of at most `chunk` positions. `parameters` are all
+    the tensors inside `head` that train: one left out would get no gradient from this loss. Differentiable once; without
+    grad mode, or where nothing wants a gradient, only the loss is computed.
+    """
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (hidden_ND, *parameters)):
+        return _ChunkedLoss.apply(hidden_ND, labels_N, head, chunk, *parameters)
+    return -chunked_log_probs(hidden_ND, labels_N, head, chunk).sum()
+
+
+@torch.no_grad()
+def chunked_log_probs(hidden_ND: Tensor, labels_N: Tensor, head: Head, chunk: int = 1024) -> Tensor:
+    """Log-probability in nats of each label (N,) in fp32 or wider, chunk by chunk and without a graph."""
+    parts = [log_probs(head(hidden), labels) for hidden, labels in _chunks(hidden_ND, labels_N, chunk)]
+    return torch.cat(parts) if parts else _wide(hidden_ND.new_zeros(0))
+
+
+class _ChunkedLoss(torch.autograd.Function):
+    """Forms the gradients in `forward`, where the logits are; `backward` only scales them."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden_ND: Tensor, labels_N: Tensor, head: Head, chunk: int, *parameters: Tensor) -> Tensor:
+        trained = [p for p in parameters if p.requires_grad]
+        total = _wide(hidden_ND.new_zeros(()))
+        towards_hidden = torch.empty_like(hidden_ND)
+        towards_trained = [torch.zeros_like(p) for p in trained]
+        done = 0
+        for hidden, labels in _chunks(hidden_ND, labels_N, chunk):
+            loss, (first, *others) = _loss_and_gradients(hidden, labels, head, trained)
+            total += loss
+            towards_hidden[done : done + len(hidden)] = first
+            for kept, new in zip(towards_trained, others, strict=True):
+                kept += new
+            done += len(hidden)
+        ctx.save_for_backward(towards_hidden, *towards_trained)
+        ctx.trains = [p.requires_grad for p in parameters]
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> Any:
+        towards_hidden, *towards_trained = (g * grad_output.to(g.dtype) for g in ctx.saved_tensors)
+        trained = iter(towards_trained)
+        return towards_hidden, None, None, None, *(next(trained) if trains else None for trains in ctx.trains)
+
+
+def _loss_and_gradients(
+    hidden: Tensor, labels: Tensor, head: Head, trained: Sequence[Tensor]
+) -> tuple[Tensor, list[Tensor]]:
+    """One chunk: its summed loss, and the gradients towards its hidden states and the trained tensors."""
+    with torch.enable_grad():
+        leaf = hidden.detach().requires_grad_()
+        logits = head(leaf)
+    scores = torch.log_softmax(_wide(logits.detach()), -1)
+    index = labels.unsqueeze(-1)
+    loss = -scores.gather(-1, index).sum()
+    towards_logits = scores.exp_().scatter_add_(-1, index, scores.new_full((), -1.0).expand(index.shape))
+    found = torch.autograd.grad(logits, [leaf, *trained], towards_logits.to(logits.dtype), allow_unused=True)
+    return loss, [torch.zeros_like(t) if g is None else g for g, t in zip(found, (leaf, *trained), strict=True)]
+
+
+def _chunks(hidden_ND: Tensor, labels_N: Tensor, chunk: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pairs of at most `chunk` hidden states and their labels; none at all for an empty batch."""
+    if len(hidden_ND) != len(labels_N):
+        raise ValueError(f"{len(hidden_ND)} hidden states for {len(labels_N)} labels")
+    for start in range(0, len(hidden_ND), chunk):
+        yield hidden_ND[start : start + chunk], labels_N[start : start + chunk]
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """The tensor in fp32, or in fp64 if it is: sums of exponentials want more bits than bf16 has."""
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
