@@ -1,0 +1,1 @@
+"""Number formats for frozen weights, one file per format."""
