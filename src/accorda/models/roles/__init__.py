@@ -1,8 +1,7 @@
 """Which module plays which role.
 
 `resolver` finds blocks by their class and roles by the names of their leaves. A file named after a model type holds
-what is particular to it: `fused(config, role, num_rows)`, the rows of each part of a fused projection, and `NAMES`,
-the roles of further leaves by their path inside a block.
+what is particular to it: `fused(config, role, num_rows)`, the rows of each part of a fused projection.
 """
 
 from accorda.models.roles.resolver import attentions, backbones, blocks, features, is_linear, sites

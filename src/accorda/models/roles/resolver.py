@@ -103,11 +103,10 @@ def attentions(model: PreTrainedModel) -> list[Attention]:
 
 
 def _block_sites(model: PreTrainedModel, block: Block, exceptions: ModuleType | None) -> Iterator[Site]:
-    extra: dict[str, str] = getattr(exceptions, "NAMES", {})
     for path, module in _own_modules(block.module):
         name = f"{block.name}.{path}"
         if is_linear(module):
-            role = extra.get(path) or linear_role(path)
+            role = linear_role(path)
             if role is None:
                 kind = f"{type(module).__name__}) in a {model.config.model_type} model"
                 raise Refusal(f"accorda does not know the role of {name} ({kind}")

@@ -1,0 +1,149 @@
+"""Each kernel against attention written as loops over queries and keys."""
+
+import math
+import warnings
+
+import pytest
+import torch
+
+from accorda.models.flex import attend_flex, runs_here
+from accorda.models.kernels import Scoring, attend, attend_segments, visible
+from accorda.models.packing import Packing
+
+CPU = torch.device("cpu")
+SETTINGS = {
+    "causal": Scoring(causal=True),
+    "full": Scoring(causal=False, scaling=0.3),
+    "window": Scoring(causal=True, window=3),
+    "softcap": Scoring(causal=True, softcap=1.5, scaling=0.7),
+    "softcap and window": Scoring(causal=True, softcap=0.8, window=2),
+}
+
+
+def draw(num_queries: int = 9, num_keys: int = 9, heads: int = 4, key_heads: int = 2, width: int = 8):
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((heads, num_queries), (key_heads, num_keys), (key_heads, num_keys))
+    return [torch.randn(1, *shape, width, generator=generator) for shape in shapes]
+
+
+def by_hand(query, key, value, scoring, sees, bias=None):
+    """softmax(scores) @ value, one query at a time; `sees(i, j)` tells whether query i sees key j."""
+    out = torch.zeros_like(query)
+    group = query.shape[1] // key.shape[1]
+    for head in range(query.shape[1]):
+        for i in range(query.shape[2]):
+            keys = [j for j in range(key.shape[2]) if sees(i, j)]
+            scores = (
+                key[0, head // group, keys] @ query[0, head, i] * (scoring.scaling or 1 / math.sqrt(query.shape[3]))
+            )
+            if scoring.softcap:
+                scores = scoring.softcap * torch.tanh(scores / scoring.softcap)
+            if bias is not None:
+                scores = scores + bias[0, head, i, keys]
+            out[0, head, i] = scores.softmax(0) @ value[0, head // group, keys]
+    return out
+
+
+def seen(scoring):
+    return lambda i, j: (j <= i or not scoring.causal) and (not scoring.window or i - j < scoring.window)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_attend_is_the_formula(name):
+    scoring, tensors = SETTINGS[name], draw()
+    torch.testing.assert_close(attend(*tensors, scoring), by_hand(*tensors, scoring, seen(scoring)))
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("kernel", ["segments", "flex"])
+def test_packed_kernels_stay_within_their_segments(name, kernel):
+    scoring, tensors, packing = SETTINGS[name], draw(), Packing((0, 5, 6, 9))
+    within = seen(scoring)
+    segment = packing.segment_ids("decoder", CPU)
+    expected = by_hand(*tensors, scoring, lambda i, j: bool(segment[i] == segment[j]) and within(i, j))
+    if kernel == "segments":
+        got = attend_segments(*tensors, scoring, borders=(packing.borders, packing.borders))
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch says that the eager form is slow
+            got = attend_flex(*tensors, scoring, packing=packing, sides=("decoder", "decoder"))
+    torch.testing.assert_close(got, expected)
+
+
+def test_flex_attends_across_stacks_by_segment():
+    packing = Packing((0, 2, 5), (0, 4, 7))
+    tensors = draw(num_queries=5, num_keys=7)
+    scoring = Scoring(causal=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        got = attend_flex(*tensors, scoring, packing=packing, sides=("decoder", "encoder"))
+    expected = attend_segments(*tensors, scoring, borders=(packing.of("decoder"), packing.of("encoder")))
+    torch.testing.assert_close(got, expected)
+
+
+def test_flex_is_for_cuda():
+    assert not runs_here(torch.zeros(1, 2, 3, 64), Scoring(causal=True))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", SETTINGS)
+def test_flex_on_cuda_equals_segments(name):
+    scoring, packing = SETTINGS[name], Packing((0, 40, 41, 300))
+    tensors = [tensor.cuda().requires_grad_() for tensor in draw(300, 300, width=32)]
+    assert runs_here(tensors[0], scoring)
+    got = attend_flex(*tensors, scoring, packing=packing, sides=("decoder", "decoder"))
+    expected = attend_segments(*tensors, scoring, borders=(packing.borders, packing.borders))
+    torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
+    for mine, reference in zip(*(torch.autograd.grad(y.square().sum(), tensors) for y in (got, expected)), strict=True):
+        torch.testing.assert_close(mine, reference, atol=1e-3, rtol=1e-3)
+
+
+def test_bias_is_added_where_visible():
+    query, key, value = draw(heads=2)
+    bias = torch.randn(1, 2, 9, 9, generator=torch.Generator().manual_seed(4))
+    scoring = Scoring(causal=True)
+    got = attend(query, key, value, scoring, bias=bias)
+    torch.testing.assert_close(got, by_hand(query, key, value, scoring, seen(scoring), bias))
+    packed = attend_segments(query, key, value, scoring, borders=((0, 4, 9), (0, 4, 9)), bias=bias)
+    torch.testing.assert_close(packed[:, :, :4], got[:, :, :4])
+
+
+def test_bias_meets_a_boolean_and_an_added_mask():
+    query, key, value = draw(heads=2)
+    bias = torch.randn(1, 2, 9, 9, generator=torch.Generator().manual_seed(4))
+    scoring = Scoring(causal=True)
+    mask = visible(9, 9, scoring, CPU)
+    added = torch.zeros(1, 1, 9, 9).masked_fill(~mask, -1e9)
+    expected = attend(query, key, value, scoring, bias=bias)
+    torch.testing.assert_close(attend(query, key, value, scoring, bias=bias, mask=mask), expected)
+    torch.testing.assert_close(attend(query, key, value, scoring, bias=bias, mask=added), expected)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_query_sees_the_prefix(name):
+    scoring, (query, key, value) = SETTINGS[name], draw()
+    prefix = (key[0, :, :2] + 1, value[0, :, :2] - 1)
+    got = attend(query, key, value, scoring, prefix=prefix)
+    long = [torch.cat([p[None], x], dim=2) for p, x in zip(prefix, (key, value), strict=True)]
+    within = seen(scoring)
+    torch.testing.assert_close(got, by_hand(query, *long, scoring, lambda i, j: j < 2 or within(i, j - 2)))
+
+
+def test_late_queries_stand_at_the_last_key():
+    scoring, (query, key, value) = Scoring(causal=True), draw(num_queries=3)
+    got = attend(query, key, value, scoring)
+    torch.testing.assert_close(got, by_hand(query, key, value, scoring, lambda i, j: j <= i + 6))
+
+
+@pytest.mark.parametrize("softcap", [None, 50.0])
+def test_dropout_drops_weights_and_keeps_their_mean(softcap):
+    torch.manual_seed(0)
+    query, key = torch.zeros(2, 1, 2, 400, 8)
+    out = attend(query, key, torch.ones_like(key), Scoring(causal=False, dropout=0.5, softcap=softcap), mask=None)
+    assert out.std() > 0.02
+    assert abs(out.mean() - 1) < 0.02
+
+
+def test_a_bidirectional_window_is_refused():
+    with pytest.raises(ValueError, match="bidirectional window"):
+        visible(3, 3, Scoring(causal=False, window=2), CPU)
