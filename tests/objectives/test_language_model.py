@@ -157,6 +157,12 @@ def test_log_probs_of_each_token() -> None:
     assert log_probs(head(hidden)[None], labels[None]).shape == (1, N)
 
 
+def test_a_second_derivative_is_refused() -> None:
+    hidden, labels, head = problem()
+    with pytest.raises(RuntimeError, match="once only"):
+        torch.autograd.grad(chunked_loss(hidden, labels, head, list(head.parameters())), hidden, create_graph=True)
+
+
 def test_lengths_must_agree() -> None:
     hidden, labels, head = problem()
     with pytest.raises(ValueError, match="23 hidden states for 22 labels"):

@@ -15,9 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-IGNORE_INDEX = -100
 LOGITS_AT_ONCE = (
     2**25
 )  # 134 MB in fp32: rows enough for full matrix throughput, little beside a model that needs such care
@@ -33,7 +31,7 @@ def chunk_size(vocabulary: int) -> int:
 def log_probs(logits: Tensor, labels: Tensor) -> Tensor:
     """Log-probability of each label in nats: logits (..., V), labels (...) -> (...), in fp32 or wider.
 
-    Labels must be token ids; positions marked `IGNORE_INDEX` are cut out before.
+    Labels must be token ids; positions that are no target are cut out before.
     """
     return torch.log_softmax(_wide(logits), -1).gather(-1, labels.unsqueeze(-1)).squeeze(-1)
 
@@ -44,8 +42,8 @@ def chunked_loss(
     """Summed cross-entropy in nats of the labels (N,) that the hidden states (N, D) predict: a scalar, fp32 or wider.
 
     `head` maps (n, D) to logits (n, V) and is called once per chunk of at most `chunk` positions. `parameters` are all
-    the tensors inside `head` that train: one left out would get no gradient from this loss. Differentiable once; without
-    grad mode, or where nothing wants a gradient, only the loss is computed.
+    the tensors inside `head` that train: one left out would get no gradient from this loss. Differentiable once;
+    without grad mode, or where nothing wants a gradient, only the loss is computed.
     """
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (hidden_ND, *parameters)):
         return _ChunkedLoss.apply(hidden_ND, labels_N, head, chunk, *parameters)
@@ -81,8 +79,10 @@ class _ChunkedLoss(torch.autograd.Function):
         return total
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_output: Tensor) -> Any:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
+        if torch.is_grad_enabled():
+            raise RuntimeError("the chunked loss keeps no graph of its gradient: it can be differentiated once only")
+        (grad_output,) = grad_outputs
         towards_hidden, *towards_trained = (g * grad_output.to(g.dtype) for g in ctx.saved_tensors)
         trained = iter(towards_trained)
         return towards_hidden, None, None, None, *(next(trained) if trains else None for trains in ctx.trains)

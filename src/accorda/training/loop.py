@@ -1,0 +1,240 @@
+"""The training loop: an object whose `step` makes one optimizer step and whose `state` is all it would need again.
+
+The loss of a step is the sum over its supervised tokens divided by their number in the whole step, so every split into
+micro-batches gives the same gradient. Sums run in a fixed order: the same state makes the same step, bit for bit.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from accorda.data.batch import Batch
+from accorda.training.checkpoint import State
+from accorda.training.memory import PeakMemory
+from accorda.training.precision import LossScale, Precision
+from accorda.training.rng import Generators, undisturbed
+
+Objective = Callable[[nn.Module, Batch], Tensor]
+
+
+class Batches(Protocol):
+    """The micro-batches of every optimizer step: a pure function, so that there is no position to lose."""
+
+    def at(self, step: int) -> Sequence[Batch]:
+        """Those of optimizer step `step`, counted from 0."""
+        ...
+
+
+class Observer:
+    """Watches a run without changing it. Proofs that need to see a run override what they need."""
+
+    def before_first_step(self, loop: "Loop") -> None:
+        """Called once, when everything is in place and before this process makes its first step."""
+
+    def after_backward(self, loop: "Loop", step: int) -> None:
+        """Called when the gradients of step `step` (counted from 1) are complete and not yet clipped."""
+
+    def after_checkpoint(self, loop: "Loop", folder: Path) -> None:
+        """Called when the loop's state was written to `folder`; the loop may be stepped if it is then put back."""
+
+
+class NonFinite(Exception):
+    """The loss or the gradient of a step is not finite. Raised before the optimizer moved anything."""
+
+    def __init__(self, what: str, step: int) -> None:
+        super().__init__(f"the {what} of step {step} is not finite")
+        self.what = what
+        self.step = step
+
+
+@dataclass(kw_only=True, eq=False)
+class Loop:
+    """Everything one optimizer step needs.
+
+    objective: (model, batch) -> the loss summed over the batch's supervised tokens, in nats.
+    optimizer: with groups that have `names` and `scale` (`optimizers.groups`); its rate is set from `schedule`.
+    check: called between micro-batches; may raise to stop the run there.
+    """
+
+    model: nn.Module
+    objective: Objective
+    batches: Batches
+    optimizer: torch.optim.Optimizer
+    schedule: Callable[[int], float]
+    max_grad_norm: float | None = 1.0
+    precision: Precision = field(default_factory=Precision)
+    observers: Sequence[Observer] = ()
+    memory: PeakMemory | None = None
+    check: Callable[[], None] = lambda: None
+    step_number: int = field(default=0, init=False)
+    loss_scale: LossScale | None = field(default=None, init=False)
+    _begun: bool = field(default=False, init=False)
+    _updating: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        if self.precision.name == "fp16":
+            self.loss_scale = LossScale()
+
+    def step(self) -> dict[str, Any]:
+        """Make one optimizer step and tell about it: the event of the run's log.
+
+        Raises:
+            NonFinite: nothing was updated, the state is that of before the step.
+        """
+        self._begin()
+        began = perf_counter()
+        with self._undone_on_failure():
+            micro_batches = self.batches.at(self.step_number)
+            num_supervised = sum(batch.num_supervised for batch in micro_batches)
+            losses: list[Tensor] = []
+            for batch in micro_batches:
+                self.check()
+                with self.precision.autocast():
+                    loss = self.objective(self.model, batch) / num_supervised
+                losses.append(loss.detach())
+                if self.loss_scale:
+                    loss = loss * self.loss_scale.value
+                loss.backward()
+            total = float(sum(losses))
+            grad_norm = self._finish_gradients(total)
+        rate = self._set_learning_rates()
+        if math.isfinite(grad_norm):
+            self._updating = True
+            self.optimizer.step()
+            self._updating = False
+        self.optimizer.zero_grad()
+        self.step_number += 1
+        return {
+            "event": "step",
+            "step": self.step_number,
+            "loss": total,
+            "learning_rate": rate,
+            "grad_norm": grad_norm if math.isfinite(grad_norm) else None,
+            "tokens": sum(batch.num_tokens for batch in micro_batches),
+            "supervised_tokens": num_supervised,
+            "seconds": perf_counter() - began,
+            "memory": self.memory.bytes() if self.memory else None,
+        }
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """The parameters that train, by name."""
+        groups = self.optimizer.param_groups
+        return {name: p for group in groups for name, p in zip(group["names"], group["params"], strict=True)}
+
+    def state(self, *, copy: bool = True) -> State:
+        """All that the following steps depend on, between two steps. Without `copy` the tensors are the live ones."""
+        if self._updating:
+            raise RuntimeError("the optimizer was interrupted half-way; only an earlier checkpoint is whole")
+        rng = Generators.capture()
+        state = State(values={"step": self.step_number})
+        state.put("parameters", State(dict(self.parameters())))
+        state.put("buffers", State(self._buffers()))
+        state.put("optimizer", self._optimizer_state())
+        state.put("rng", State(rng.tensors, rng.values))
+        state.values["loss_scale"] = asdict(self.loss_scale) if self.loss_scale else None
+        if copy:
+            state.tensors = {name: tensor.detach().clone() for name, tensor in state.tensors.items()}
+        return state
+
+    @torch.no_grad()
+    def load_state(self, state: State) -> None:
+        """Go on from `state`, which stays as it is.
+
+        Raises:
+            ValueError: it is the state of a loop with other tensors.
+        """
+        _fill(dict(self.parameters()), state.part("parameters").tensors)
+        _fill(self._buffers(), state.part("buffers").tensors)
+        self._load_optimizer_state(state.part("optimizer"))
+        rng = state.part("rng")
+        Generators(rng.tensors, rng.values).restore()
+        self.loss_scale = LossScale(**state.values["loss_scale"]) if state.values["loss_scale"] else None
+        self.step_number = state.values["step"]
+        self._updating = False
+
+    def _begin(self) -> None:
+        self.model.train()
+        if not self._begun:
+            self._begun = True
+            with undisturbed():
+                for observer in self.observers:
+                    observer.before_first_step(self)
+
+    @contextmanager
+    def _undone_on_failure(self) -> Iterator[None]:
+        """Whatever stops a step before its update leaves no gradients and no drawn numbers behind."""
+        before = Generators.capture()
+        try:
+            yield
+        except BaseException:
+            self.optimizer.zero_grad()
+            before.restore()
+            raise
+
+    def _finish_gradients(self, loss: float) -> float:
+        """Unscale, show to the observers, clip. The total norm before clipping."""
+        gradients = [p.grad for p in self.parameters().values() if p.grad is not None]
+        if self.loss_scale:
+            for gradient in gradients:
+                gradient.div_(self.loss_scale.value)
+        with undisturbed():
+            for observer in self.observers:
+                observer.after_backward(self, self.step_number + 1)
+        norm = get_total_norm(gradients)
+        clip_grads_with_norm_(self.parameters().values(), self.max_grad_norm or math.inf, norm)
+        self._require_finite(loss, float(norm))
+        return float(norm)
+
+    def _require_finite(self, loss: float, grad_norm: float) -> None:
+        step = self.step_number + 1
+        if not math.isfinite(loss):
+            raise NonFinite("loss", step)
+        if self.loss_scale:
+            self.loss_scale.update(math.isfinite(grad_norm))
+        if not math.isfinite(grad_norm) and (self.loss_scale is None or self.loss_scale.exhausted):
+            raise NonFinite("gradient", step)
+
+    def _set_learning_rates(self) -> float:
+        rate = self.schedule(self.step_number)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["scale"]
+        return rate
+
+    def _buffers(self) -> dict[str, Tensor]:
+        """Buffers of the modules that train: what a method keeps count of beside its parameters."""
+        trained = [(n, m) for n, m in self.model.named_modules() if any(p.requires_grad for p in m.parameters(False))]
+        return {
+            f"{name}.{key}": value for name, module in trained for key, value in module.named_buffers(recurse=False)
+        }
+
+    def _optimizer_state(self) -> State:
+        state = State()
+        for name, parameter in self.parameters().items():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                into = state.tensors if isinstance(value, Tensor) else state.values
+                into[f"{name}/{key}"] = value
+        return state
+
+    def _load_optimizer_state(self, state: State) -> None:
+        self.optimizer.state.clear()
+        parameters = self.parameters()
+        for place, value in (state.tensors | state.values).items():
+            name, _, key = place.rpartition("/")
+            copied = value.to(parameters[name].device, copy=True) if isinstance(value, Tensor) else value
+            self.optimizer.state[parameters[name]][key] = copied
+
+
+def _fill(live: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> None:
+    """Copy stored tensors into live ones of the same names."""
+    if other := live.keys() ^ stored.keys():
+        raise ValueError(f"the state is of other tensors: {', '.join(sorted(other)[:5])}")
+    for name, tensor in live.items():
+        tensor.copy_(stored[name])

@@ -1,0 +1,55 @@
+"""How many CPU threads to compute with. Tiny models are many times slower with two threads on a busy machine."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+
+import torch
+
+from accorda.training.rng import undisturbed
+
+REPEATS = 3
+
+
+@dataclass(frozen=True)
+class Threads:
+    """The number in use and, where it was measured, the seconds of one forward and backward by number of threads."""
+
+    number: int
+    seconds: dict[int, float] | None = None
+
+    @property
+    def reason(self) -> str:
+        """Why this number, for the recipe's origin."""
+        if self.seconds is None:
+            return "auto: one is all there is"
+        return "auto: " + ", ".join(f"{1e3 * took:.1f} ms with {number}" for number, took in self.seconds.items())
+
+
+def choose_threads(trial: Callable[[], object], available: int | None = None) -> Threads:
+    """Time `trial` (one forward and backward) with one thread and with all, and stay with the faster.
+
+    The number decides the order of sums, so a run records it and `resume` uses the record. `trial` may draw random
+    numbers; training draws what it would have drawn. `available` defaults to the threads torch has now.
+    """
+    available = available or torch.get_num_threads()
+    if available == 1:
+        torch.set_num_threads(1)
+        return Threads(1)
+    with undisturbed():
+        seconds = {number: _seconds(trial, number) for number in (1, available)}
+    best = min(seconds, key=lambda number: (seconds[number], number))
+    torch.set_num_threads(best)
+    return Threads(best, seconds)
+
+
+def _seconds(trial: Callable[[], object], number: int) -> float:
+    """The fastest of a few repeats, after one that warms up."""
+    torch.set_num_threads(number)
+    trial()
+    took = []
+    for _ in range(REPEATS):
+        began = perf_counter()
+        trial()
+        took.append(perf_counter() - began)
+    return min(took)
