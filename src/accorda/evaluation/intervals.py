@@ -1,0 +1,43 @@
+"""Confidence intervals by the bootstrap over rows.
+
+Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979: draw N of the N rows with replacement, compute the
+metric again, repeat; the interval lies between two percentiles of what came out. The rows are the only source of
+variation it knows: neither the training seed nor the sampling seed is in it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from accorda.evaluation.metric import Metric, Row
+
+NUM_RESAMPLES = 1000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value and the bounds of its 95% confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def estimate(metric: Metric, rows: Sequence[Row], *, seed: int = 0) -> dict[str, Estimate]:
+    """The metric over rows, with intervals; a pure function of rows and seed."""
+    statistics = np.array([metric.statistics(row) for row in rows], dtype=np.float64)
+    values = metric.values(statistics.sum(0))
+    generator = np.random.default_rng(seed)
+    draws: dict[str, list[float]] = {name: [] for name in values}
+    for _ in range(NUM_RESAMPLES):
+        chosen = generator.integers(len(rows), size=len(rows))
+        for name, value in metric.values(statistics[chosen].sum(0)).items():
+            draws[name].append(value)
+    return {name: Estimate(value, *_bounds(sorted(draws[name]))) for name, value in values.items()}
+
+
+def _bounds(draws: list[float]) -> tuple[float, float]:
+    outside = round(len(draws) * (1 - CONFIDENCE) / 2)
+    return draws[outside], draws[-1 - outside]

@@ -1,0 +1,46 @@
+"""What a metric is: numbers per row that add up, and values computed from their sums.
+
+Everything a metric reports is a function of sums over rows. That makes it cheap to stream (nothing but the sums and
+one short tuple per row is kept) and gives every metric the same bootstrap: resample rows, add, compute again.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+Direction = Literal["higher", "lower"]
+Needs = Literal["likelihood", "generations"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One evaluated row. Only the half that the metric `needs` is filled in."""
+
+    completion: str = ""
+    references: tuple[str, ...] = ()
+    log_likelihood: float = 0.0
+    """Summed log-probability of the row's supervised tokens, in nats."""
+    num_tokens: int = 0
+    """Number of supervised tokens."""
+
+
+class Metric(ABC):
+    """A metric: a frozen dataclass whose fields are its options."""
+
+    needs: ClassVar[Needs]
+    direction: ClassVar[Direction]
+
+    @abstractmethod
+    def statistics(self, row: Row) -> Sequence[float]:
+        """Numbers of one row that add up over rows; always the same length."""
+
+    @abstractmethod
+    def values(self, totals: np.ndarray) -> dict[str, float]:
+        """The reported numbers by name, from `statistics` summed over rows."""
+
+    def notes(self, rows: Sequence[Row]) -> dict[str, str]:
+        """What a reader needs in order to compare these numbers with others', such as a signature."""
+        return {}

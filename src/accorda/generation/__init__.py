@@ -1,0 +1,1 @@
+"""Generation: tokens from a model through its key/value cache, greedy or sampled."""

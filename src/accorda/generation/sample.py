@@ -1,0 +1,164 @@
+"""Completions of prompts: the whole list, or one as a stream of tokens.
+
+The order of work is by length, so that rows of a batch waste little padding; the order of results is that of the
+prompts. Neither the batch size nor the other prompts change a completion: rows do not see each other, and row i draws
+from its own random numbers, made from (seed, i).
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from accorda.errors import Refusal
+from accorda.generation import stopping
+from accorda.generation.decoding import Decoding, fits_window
+from accorda.generation.sampling import Sampling
+from accorda.generation.words import cut_at, decoded, words_behind
+from accorda.recipe.reader import read
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What the model wrote behind a prompt."""
+
+    token_ids: list[int] = field(default_factory=list)
+    """Every generated id, the stop token included."""
+    text: str = ""
+    """The text behind the prompt, without stop token or stop text; empty where no tokenizer was given."""
+    stopped: bool = False
+    """Whether the model ended it, rather than `max_new_tokens` or the context's end."""
+    log_probs: list[float] = field(default_factory=list)
+    """Log-probability of each id under the model as it is: without temperature, top k and top p."""
+
+
+def generate(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    *,
+    tokenizer: Any = None,
+    stop_ids: Iterable[int] | None = None,
+    batch_size: int = 8,
+    **sampling: Any,
+) -> list[Completion]:
+    """Completions of prompts given as token ids, in the prompts' order.
+
+    Args:
+        model: a decoder with its head. Its mode and settings are as before afterwards.
+        prompts: token ids of each prompt, none empty.
+        tokenizer: makes the completions' text; also names its end-of-text id.
+        stop_ids: the ids that end a completion. Default: what `stopping.stop_ids` finds.
+        batch_size: rows per forward.
+        **sampling: fields of `Sampling`: max_new_tokens, temperature, top_k, top_p, seed, stop_texts.
+
+    Raises:
+        Refusal: an unknown or wrong setting; an empty prompt; a prompt longer than the model's context.
+    """
+    settings = _settings(sampling, tokenizer)
+    limit = context_length(model)
+    _check(model, prompts, limit)
+    stops = stopping.stop_ids(model, tokenizer) if stop_ids is None else frozenset(stop_ids)
+    completions: list[Completion] = [Completion()] * len(prompts)
+    with evaluating(model):
+        for rows in _batches(model, [len(prompt) for prompt in prompts], batch_size, settings.max_new_tokens):
+            seeds = [(settings.seed, row) for row in rows]
+            batch = [prompts[row] for row in rows]
+            decoding = Decoding(model, batch, settings, stop_ids=stops, seeds=seeds, limit=limit)
+            for row, completion in zip(rows, _complete(decoding, batch, tokenizer), strict=True):
+                completions[row] = completion
+    return completions
+
+
+def stream(
+    model: Any, prompt: Sequence[int], *, tokenizer: Any = None, stop_ids: Iterable[int] | None = None, **sampling: Any
+) -> Iterator[int]:
+    """The token ids `generate` would give for this prompt alone, one by one as they come, the stop token included.
+
+    The model stays in eval mode until the stream ends or is closed.
+    """
+    settings = _settings(sampling, tokenizer)
+    limit = context_length(model)
+    _check(model, [prompt], limit)
+    stops = stopping.stop_ids(model, tokenizer) if stop_ids is None else frozenset(stop_ids)
+    with evaluating(model):
+        decoding = Decoding(model, [prompt], settings, stop_ids=stops, limit=limit)
+        given: list[int] = []
+        while tokens := decoding.step():
+            given.append(tokens[0].token_id)
+            yield given[-1]
+            if _holds_stop_text(given, settings.stop_texts, tokenizer):
+                return
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Dropout off and caches on inside; every module's mode as it was outside, whatever the mixture."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def context_length(model: Any) -> int | None:
+    """How many positions the model has, or None where its config names no number."""
+    return getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+
+
+def _settings(sampling: dict[str, Any], tokenizer: Any) -> Sampling:
+    settings = read(Sampling, sampling, at="sampling")
+    if settings.stop_texts and tokenizer is None:
+        raise Refusal("sampling.stop_texts: without a tokenizer no text is seen; pass one, or stop_ids instead")
+    return settings
+
+
+def _check(model: Any, prompts: Sequence[Sequence[int]], limit: int | None) -> None:
+    if model.config.is_encoder_decoder:
+        raise Refusal(f"generate: {type(model).__name__} is an encoder-decoder; generation takes decoders only")
+    for row, prompt in enumerate(prompts):
+        if not len(prompt):
+            raise Refusal(f"prompts[{row}]: no token to start from; put the beginning-of-text token in front")
+        if limit is not None and len(prompt) > limit:
+            raise Refusal(f"prompts[{row}]: {len(prompt)} tokens, but the model's context holds {limit}; shorten it")
+
+
+def _batches(model: Any, lengths: Sequence[int], batch_size: int, max_new_tokens: int) -> Iterator[list[int]]:
+    """Rows of one forward, longest first; only equally long ones where padding would shift a sliding window."""
+    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    mixed = fits_window(model, max(lengths, default=0) + max_new_tokens)
+    batch: list[int] = []
+    for row in order:
+        if len(batch) == batch_size or (batch and not mixed and lengths[row] != lengths[batch[0]]):
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def _complete(decoding: Decoding, prompts: Sequence[Sequence[int]], tokenizer: Any) -> list[Completion]:
+    """Run a batch to its end."""
+    ids: list[list[int]] = [[] for _ in prompts]
+    log_probs: list[list[float]] = [[] for _ in prompts]
+    stop_texts = decoding.sampling.stop_texts
+    while tokens := decoding.step():
+        for token in tokens:
+            ids[token.row].append(token.token_id)
+            log_probs[token.row].append(token.log_prob)
+        decoding.stop(row for row in decoding.rows if _holds_stop_text(ids[row], stop_texts, tokenizer))
+    completions = []
+    for row, prompt in enumerate(prompts):
+        own = ids[row][:-1] if ids[row] and ids[row][-1] in decoding.stop_ids else ids[row]
+        text = cut_at(words_behind(tokenizer, prompt, own), stop_texts) if tokenizer is not None else ""
+        completions.append(Completion(ids[row], text, row in decoding.stopped, log_probs[row]))
+    return completions
+
+
+def _holds_stop_text(ids: Sequence[int], stop_texts: Sequence[str], tokenizer: Any) -> bool:
+    """Whether a stop text has just been completed. A character is at most four tokens, one per byte."""
+    if not stop_texts:
+        return False
+    tail = decoded(tokenizer, ids[-4 * max(map(len, stop_texts)) - 4 :])
+    return any(stop in tail for stop in stop_texts)

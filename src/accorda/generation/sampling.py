@@ -1,0 +1,62 @@
+"""How the next token is chosen: greedily, or drawn at a temperature from the top k or the top p.
+
+The logits are divided by the temperature, then cut to the k largest, then to the smallest set of most probable tokens
+whose mass reaches p (Holtzman, Buys, Du, Forbes, Choi, "The Curious Case of Neural Text Degeneration", 2020,
+arXiv:1904.09751), in this order, which is that of transformers.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, Gt, Le
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """Settings of one generation. `temperature` 0 takes the most probable token and leaves the rest unread."""
+
+    max_new_tokens: Annotated[int, Ge(1)] = 128
+    temperature: Annotated[float, Ge(0)] = 0.0
+    top_k: Annotated[int, Ge(0)] = 0
+    """0: all tokens."""
+    top_p: Annotated[float, Gt(0), Le(1)] = 1.0
+    seed: Annotated[int, Ge(0)] = 0
+    stop_texts: tuple[str, ...] = ()
+    """Texts that end a completion and do not belong to it; they need a tokenizer."""
+
+
+def choose(logits_BV: Tensor, sampling: Sampling, uniforms: Tensor) -> Tensor:
+    """The next token of every row, (B,).
+
+    Args:
+        logits_BV: the model's logits, fp32.
+        sampling: how to choose.
+        uniforms: one number in [0, 1) per row, fp64, which alone decides the draw: the token is where it falls in the
+            cumulated probabilities, so a row's draw depends on no other row.
+    """
+    if sampling.temperature == 0:
+        return logits_BV.argmax(-1)
+    cumulated = warped(logits_BV, sampling).double().softmax(-1).cumsum(-1)
+    return _place(cumulated, uniforms)
+
+
+def warped(logits_BV: Tensor, sampling: Sampling) -> Tensor:
+    """The logits that are drawn from: at the temperature, -inf outside the top k and the top p."""
+    logits_BV = logits_BV / sampling.temperature
+    if 0 < sampling.top_k < logits_BV.shape[-1]:
+        smallest = logits_BV.topk(sampling.top_k, -1).values[:, -1:]
+        logits_BV = logits_BV.masked_fill(logits_BV < smallest, -torch.inf)
+    if sampling.top_p < 1:
+        ordered, order = logits_BV.sort(dim=-1, descending=True, stable=True)
+        probabilities = ordered.softmax(-1)
+        beyond = probabilities.cumsum(-1) - probabilities >= sampling.top_p  # the mass of all likelier tokens suffices
+        logits_BV = logits_BV.masked_fill(beyond.scatter(-1, order, beyond), -torch.inf)
+    return logits_BV
+
+
+def _place(cumulated_BV: Tensor, uniforms: Tensor) -> Tensor:
+    """The first token whose cumulated probability exceeds the number; rounding never leaves the last possible one."""
+    scaled = uniforms[:, None] * cumulated_BV[:, -1:]
+    return torch.searchsorted(cumulated_BV, scaled, right=True).squeeze(-1).clamp(max=cumulated_BV.shape[-1] - 1)
