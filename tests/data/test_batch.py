@@ -7,8 +7,6 @@ from hypothesis import strategies as st
 
 from accorda.data.batch import IGNORE_INDEX, Segment, pack_batch, pad_batch
 
-pytest.importorskip("accorda.models.attention")
-
 
 def segment(index: int, ids: list[int], supervised: list[bool]) -> Segment:
     return Segment(index, np.array(ids, np.int32), np.array(supervised, np.bool_), "rows.jsonl", index + 1)

@@ -72,7 +72,6 @@ def test_the_order_is_even():
     st.integers(1, 3),
 )
 def test_packing_micro_batches_and_ranks_leave_the_rows_of_a_step_alone(lengths, batch_size, packed, tokens, world):
-    pytest.importorskip("accorda.models.attention")
     rows = Rows(lengths)
     for step in range(3):
         wanted = sorted(batches(rows, batch_size=batch_size).rows(step).tolist())
@@ -87,7 +86,6 @@ def test_packing_micro_batches_and_ranks_leave_the_rows_of_a_step_alone(lengths,
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=40), st.integers(1, 9), st.integers(0, 12))
 def test_a_step_does_not_depend_on_what_was_asked_before(lengths, batch_size, step):
-    pytest.importorskip("accorda.models.attention")
     fresh, used = batches(Rows(lengths), batch_size=batch_size), batches(Rows(lengths), batch_size=batch_size)
     for earlier in (step + 7, 0, step + 1):
         used.at(earlier)

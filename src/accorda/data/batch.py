@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from accorda.models.packing import Packing
+
 IGNORE_INDEX = -100
 """A label that is no target; the value torch's cross entropy ignores."""
 
@@ -40,7 +42,7 @@ class Batch:
     labels: Tensor
     position_ids: Tensor
     attention_mask: Tensor | None
-    packing: Any | None
+    packing: Packing | None
     rows: tuple[int, ...]
     num_tokens: int
     num_supervised: int
@@ -78,8 +80,6 @@ class Batch:
 
 def pack_batch(segments: Sequence[Segment]) -> Batch:
     """Rows end to end in one line (1, T); `packing.borders` are 0, the ends of the rows, and so T."""
-    from accorda.models.attention import Packing
-
     borders = np.cumsum([0, *map(len, segments)])
     return Batch(
         input_ids=_tensor(np.concatenate([s.input_ids for s in segments]))[None],
