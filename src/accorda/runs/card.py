@@ -1,0 +1,86 @@
+"""The README of an adapter: what it was made from, how to load it, what was proven."""
+
+from pathlib import Path
+
+from accorda.runs.files import read_json
+from accorda.runs.story import Story, tell
+
+LOAD = """\
+## Use
+
+```sh
+accorda generate {adapter} --prompt "..."
+```
+"""
+LOAD_PEFT = """
+```python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained({base!r}), {adapter!r})
+```
+"""
+
+
+def card(path: str | Path) -> str:
+    """Markdown with the front matter that the Hugging Face hub reads, from whatever the run folder holds."""
+    story = tell(path)
+    base = story.setting("model.path", "unknown")
+    adapter = story.folder.adapter
+    for_peft = "peft_type" in (read_json(adapter / "adapter_config.json") or {})
+    use = LOAD.format(adapter=adapter.name) + (LOAD_PEFT.format(base=base, adapter=adapter.name) if for_peft else "")
+    parts = [
+        front_matter(base, "peft" if for_peft else "accorda"),
+        heading(story, base),
+        use,
+        results(story),
+        proofs(story),
+        settings(story),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def front_matter(base: str, library: str) -> str:
+    """The hub's keys; a path of this machine is no `base_model` there and stays out."""
+    on_hub = base.count("/") == 1 and not base.startswith((".", "/", "~")) and not Path(base).exists()
+    model = [f"base_model: {base}"] if on_hub else []
+    return "\n".join(["---", f"library_name: {library}", *model, "tags:", "- accorda", "---", ""])
+
+
+def heading(story: Story, base: str) -> str:
+    """One sentence of what this is."""
+    method, stage = story.setting("method.name", "adapter"), story.setting("stage", "sft")
+    return f"# {cell(story.folder.path.name)}\n\nAn adapter ({cell(method)}, stage {cell(stage)}) for `{base}`.\n"
+
+
+def results(story: Story) -> str:
+    """The numbers of the run."""
+    wanted = ("steps", "loss", "eval_loss", "tokens", "supervised_tokens", "trainable_parameters", "train_seconds")
+    rows = [(name, f"{story.result[name]:,.6g}") for name in wanted if isinstance(story.result.get(name), int | float)]
+    return table("Results", ("what", "value"), rows)
+
+
+def proofs(story: Story) -> str:
+    """What was proven, and what was not."""
+    rows = [(str(item.get("name")), str(item.get("verdict")), str(item.get("reason") or "")) for item in story.proofs]
+    return table("Proofs", ("proof", "verdict", "reason"), rows)
+
+
+def settings(story: Story) -> str:
+    """The settings that somebody or something decided; defaults are in the recipe."""
+    rows = [(item.name, item.value, item.origin) for item in story.settings if item.origin != "default"]
+    return table("Settings", ("setting", "value", "from"), rows)
+
+
+def table(title: str, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A Markdown table under a heading; nothing where there are no rows."""
+    if not rows:
+        return ""
+    lines = [head, tuple("---" for _ in head), *(tuple(cell(value) for value in row) for row in rows)]
+    return f"## {title}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def cell(text: str) -> str:
+    """Text that cannot leave its cell or become markup."""
+    escaped = "".join(f"\\{sign}" if sign in "\\`*_[]|<>#" else sign for sign in text)
+    return " ".join(escaped.split())
