@@ -93,7 +93,7 @@ def test_everything_is_on_the_page_and_nothing_is_markup(run):
     assert "the bill was off by +50.0 %" in page.text
     assert "lm_head differs" in page.text
     assert "before" in page.text
-    assert page.text.count('alert("1")') >= 6
+    assert page.text.count("alert(") == 8
     assert "method.rank" in page.text
     assert "evaluation loss before" in page.text
     assert "prefers-color-scheme: dark" in text

@@ -154,7 +154,10 @@ def flat(values: dict[str, Any], at: str = "") -> list[tuple[str, str]]:
     """Nested values by dotted name."""
     found = []
     for key, value in values.items():
-        found += flat(value, f"{at}{key}.") if isinstance(value, dict) else [(f"{at}{key}", json.dumps(value))]
+        if isinstance(value, dict):
+            found += flat(value, f"{at}{key}.")
+        else:
+            found.append((f"{at}{key}", value if isinstance(value, str) else json.dumps(value)))
     return found
 
 
