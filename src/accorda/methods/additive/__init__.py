@@ -1,0 +1,1 @@
+"""Methods that add modules or inputs to the base."""

@@ -1,0 +1,92 @@
+"""Prompt tuning: The Power of Scale for Parameter-Efficient Prompt Tuning. Lester et al., 2021, arXiv:2104.08691.
+
+    [e(p_1) ... e(p_P); e(x_1) ... e(x_T)]        P trained vectors (P, D) among the embedded tokens (T, D)
+
+Starts away from the base: the vectors are there from the first step. Never merges.
+
+init "vocabulary": embeddings of tokens drawn without replacement; "text": those of `init_text`, repeated to P;
+"random": uniform around zero with the deviation that embeddings have.
+
+Deviations: the paper draws from the 5,000 most common tokens, here from all, frequencies being unknown; its random
+start is uniform on +-0.5, which suits T5's embeddings and drowns others; it works on T5, where vectors stand before the
+encoder's input. Placement "placeholder" puts the vectors where the renderer wrote negative ids.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from accorda.errors import Refusal
+from accorda.methods.contract import PromptMethod, SoftPrompt, Traits
+from accorda.recipe.types import PositiveInt
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptTuning(PromptMethod):
+    """Settings of prompt tuning; `init_ids` are the tokens of `init_text`, found by `prepare`."""
+
+    family = "additive"
+    paper = "arXiv:2104.08691"
+    traits = Traits(mergeable=False, identity_at_init="no")
+
+    num_virtual_tokens: PositiveInt = 20
+    placement: Literal["front", "placeholder"] = "front"
+    init: Literal["vocabulary", "text", "random"] = "vocabulary"
+    init_text: str | None = None
+    init_ids: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.init == "text") != (self.init_text is not None or bool(self.init_ids)):
+            raise ValueError("init: text and init_text belong together")
+
+    def prepare(self, model: PreTrainedModel, batches: Iterable[Any]) -> "PromptTuning":
+        """With the tokens of `init_text`, as the model's own tokenizer writes them."""
+        if self.init_text is None or self.init_ids:
+            return self
+        from accorda.models.load import load_tokenizer  # reads folders: no other start needs it
+
+        if not model.name_or_path:
+            raise Refusal("method.init = text: this model was not loaded from a folder or hub id, so has no tokenizer")
+        ids = load_tokenizer(model.name_or_path)(self.init_text, add_special_tokens=False)["input_ids"]
+        return replace(self, init_ids=tuple(ids))
+
+    def build(self, model: PreTrainedModel) -> SoftPrompt:
+        """The vectors with their start values."""
+        return PromptTuningPrompt(self, start(self, model))
+
+
+class PromptTuningPrompt(SoftPrompt):
+    """prompt_embeddings (P, D)."""
+
+    def __init__(self, method: PromptTuning, embeddings: Tensor):
+        super().__init__()
+        self.num_virtual_tokens = method.num_virtual_tokens
+        self.placement = method.placement
+        self.prompt_embeddings = nn.Parameter(embeddings)
+
+    def embeds(self) -> Tensor:
+        """(P, D)."""
+        return self.prompt_embeddings
+
+
+@torch.no_grad()
+def start(method: PromptTuning, model: PreTrainedModel) -> Tensor:
+    """Start values (P, D), fp32, taken through the embedding module, which may scale (Gemma)."""
+    embed, number = model.get_input_embeddings(), method.num_virtual_tokens
+    weight = embed.get_parameter("weight")
+    device, size = weight.device, weight.shape[0]
+    if method.init == "text":
+        if not method.init_ids:
+            raise Refusal("method.init = text: call accorda.prepare(model, method) first, it finds the text's tokens")
+        ids = torch.tensor([method.init_ids[i % len(method.init_ids)] for i in range(number)], device=device)
+        return embed(ids).float().clone()
+    ids = torch.randperm(size, device="cpu")[torch.arange(number, device="cpu") % size].to(device)
+    drawn = embed(ids).float()
+    if method.init == "vocabulary":
+        return drawn.clone()
+    bound = drawn.std() * 3**0.5  # a uniform variable on +-bound has deviation bound / sqrt(3)
+    return torch.empty_like(drawn).uniform_(-1, 1) * bound

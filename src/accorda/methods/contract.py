@@ -1,0 +1,237 @@
+"""What a method of fine-tuning is: four kinds, because there are four places to act.
+
+A method is a frozen dataclass of its settings and knows its maths and nothing else: not how it is installed, saved,
+merged into which layout, run on which number format, or trained. `install` hangs what it builds on a model.
+
+Shapes: B batch, T tokens, D model width, I in, O out, P virtual tokens.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from accorda.errors import Refusal
+from accorda.methods.base import Base
+from accorda.methods.rest import shift_of_keys
+from accorda.methods.targets import num_head_parameters, selected
+from accorda.models.roles import Site, find
+
+__all__ = ["Adapter", "Base", "Count", "Method", "ModuleMethod", "NotMergeable", "ParameterMethod", "PromptMethod"]
+__all__ += ["SideMethod", "SideNetwork", "SoftPrompt", "Traits"]
+
+Architecture = Literal["decoder", "encoder", "encoder_decoder"]
+
+
+class NotMergeable(Refusal):
+    """What the method learned cannot be written into the base model's own weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traits:
+    """What a method promises. The contract suite checks every promise both ways.
+
+    mergeable: folds into the base's own weights.
+    identity_at_init: the installed, untrained model says what the base says: bit for bit, nearly, or not at all.
+    quantized_base: works on a base whose linears are held in a number format.
+    architectures: the kinds of model it works on.
+    rewrites_base: installing changes base weights that it does not train.
+    stochastic: draws in training mode even without dropout, so that not every tensor moves in every step.
+    needs_attention: works only where the model runs our attention function.
+    """
+
+    mergeable: bool
+    identity_at_init: Literal["exact", "near", "no"]
+    quantized_base: bool = True
+    architectures: tuple[Architecture, ...] = ("decoder", "encoder", "encoder_decoder")
+    rewrites_base: bool = False
+    stochastic: bool = False
+    needs_attention: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Count:
+    """Numbers of parameters: trained by the method, kept in the saved adapter, and of new heads (always trained)."""
+
+    trained: int
+    kept: int
+    heads: int = 0
+
+
+class Adapter(nn.Module):
+    """What a ModuleMethod hangs on one site. Override `input`, `output` or both."""
+
+    def input(self, x: Tensor, base: Base) -> Tensor:
+        """Change what the module receives: (..., I) -> (..., I)."""
+        return x
+
+    def output(self, x: Tensor, y: Tensor, base: Base) -> Tensor:
+        """Change what the module gives: x (..., I) as it received it, y = base(x) (..., O) -> (..., O)."""
+        return y
+
+    def merged(self, base: Base) -> tuple[Tensor, Tensor | None]:
+        """Weight (O, I) and bias (O,) of a plain module that computes the same.
+
+        Raises:
+            NotMergeable: there is no such module.
+        """
+        raise NotMergeable(f"{type(self).__name__} cannot be written into the base's weights")
+
+
+class SoftPrompt(nn.Module):
+    """Trained vectors among the embedded tokens.
+
+    placement "front": before every row or packed segment. "placeholder": where an id is negative; -1 names the first
+    vector, -2 the second, and so on.
+    """
+
+    num_virtual_tokens: int
+    placement: Literal["front", "placeholder"] = "front"
+
+    def embeds(self) -> Tensor:
+        """(P, D), in the space of the embedding module's output."""
+        raise NotImplementedError
+
+
+class SideNetwork(nn.Module):
+    """Reads the frozen backbone's hidden states; its output takes the place of the backbone's."""
+
+    def forward(
+        self, hidden_states: Sequence[Tensor], inputs: dict[str, Any], output: Any, stack: str
+    ) -> Tensor | None:
+        """The last hidden state (B, T, D) that enters the head, or None to leave this stack's output alone.
+
+        Args:
+            hidden_states: the input of the first block, then the output of every block, each (B, T, D), detached.
+            inputs: the backbone's own keyword arguments.
+            output: what the backbone returned.
+            stack: "" or "encoder" or "decoder".
+        """
+        raise NotImplementedError
+
+
+class Method(ABC):
+    """Settings of a method of fine-tuning. Concrete classes are frozen, keyword-only dataclasses and final."""
+
+    kind: ClassVar[Literal["module", "parameter", "prompt", "side"]]
+    family: ClassVar[Literal["additive", "side", "selective", "reparametrized"]]
+    paper: ClassVar[str]
+    traits: ClassVar[Traits]
+
+    @abstractmethod
+    def num_parameters(self, model: PreTrainedModel) -> Count:
+        """Counts for this model, which may live on the meta device. Nothing is allocated or installed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModuleMethod(Method):
+    """Acts on inputs and outputs of chosen modules."""
+
+    kind = "module"
+    target_modules: str | tuple[str, ...]
+
+    def sites(self, model: PreTrainedModel) -> list[Site]:
+        """Where adapters go. Raises Refusal where a target matches nothing."""
+        return find(model, self.target_modules)
+
+    def shared(self, sites: Sequence[Site]) -> nn.Module | None:
+        """State that all adapters of this install share; owned once, by the model's root."""
+        return None
+
+    def entry(self, site: Site, sites: Sequence[Site]) -> Site | None:
+        """Another of the model's `sites` whose input the adapter receives as x, None for its own site's input."""
+        return None
+
+    @abstractmethod
+    def build(self, site: Site, shared: nn.Module | None) -> Adapter:
+        """The adapter of one site. It must not register `shared` as its child."""
+
+    def resting(self, site: Site, model: PreTrainedModel) -> str | None:
+        """Why this site's adapter may keep its start value through training, None if it must move."""
+        return None
+
+    def num_parameters(self, model: PreTrainedModel) -> Count:
+        """Built on the meta device and counted."""
+        sites = self.sites(model)
+        with torch.device("meta"):
+            shared = self.shared(sites)
+            built: list[nn.Module] = [self.build(site, shared) for site in sites]
+        return counted(built if shared is None else [shared, *built], model)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterMethod(Method):
+    """Trains parameters of the base model itself; the base's value stays beside each, frozen."""
+
+    kind = "parameter"
+
+    @abstractmethod
+    def selects(self, name: str, parameter: nn.Parameter, module: nn.Module, site: Site | None) -> bool:
+        """Whether this parameter trains. `module` owns it, `site` is the module's place if it has one."""
+
+    def mask(self, name: str, parameter: nn.Parameter) -> Tensor | None:
+        """The entries that train: bool, the parameter's shape; None for all of them.
+
+        Entries train as one vector of changes that is scattered into the weight in every forward pass, so optimizer
+        state and stored values count entries, not weights.
+        """
+        return None
+
+    def resting(self, name: str, model: PreTrainedModel) -> str | None:
+        """Why this parameter may keep its start value through training, None if it must move."""
+        return shift_of_keys(name, model) if name.endswith(".bias") else None
+
+    @property
+    def keeps_base(self) -> bool:
+        """Whether the base's values stay beside the trained ones. Without, the model cannot go back to its base."""
+        return True
+
+    def num_parameters(self, model: PreTrainedModel) -> Count:
+        """The selected entries, without building anything."""
+        trained = 0
+        for name, parameter in selected(model, self.selects).items():
+            mask = self.mask(name, parameter)
+            trained += parameter.numel() if mask is None else int(mask.sum())
+        return Count(trained=trained, kept=trained, heads=num_head_parameters(model))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptMethod(Method):
+    """Puts trained vectors among the embedded tokens."""
+
+    kind = "prompt"
+
+    @abstractmethod
+    def build(self, model: PreTrainedModel) -> SoftPrompt:
+        """The vectors."""
+
+    def num_parameters(self, model: PreTrainedModel) -> Count:
+        """Built on the meta device and counted."""
+        with torch.device("meta"):
+            return counted([self.build(model)], model)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideMethod(Method):
+    """Runs a network beside the frozen backbone, which then needs no backward pass."""
+
+    kind = "side"
+
+    @abstractmethod
+    def build(self, model: PreTrainedModel) -> SideNetwork:
+        """The network beside the backbone."""
+
+    def num_parameters(self, model: PreTrainedModel) -> Count:
+        """Built on the meta device and counted."""
+        with torch.device("meta"):
+            return counted([self.build(model)], model)
+
+
+def counted(modules: Iterable[nn.Module], model: PreTrainedModel) -> Count:
+    """All parameters of the modules: trained and kept."""
+    number = sum(parameter.numel() for module in modules for parameter in module.parameters())
+    return Count(trained=number, kept=number, heads=num_head_parameters(model))

@@ -1,0 +1,1 @@
+"""Methods that train some of the base's own parameters."""

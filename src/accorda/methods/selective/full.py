@@ -1,0 +1,36 @@
+"""Full fine-tuning: every parameter of the base trains. Howard and Ruder, 2018, arXiv:1801.06146, for language models.
+
+    W trained        from the checkpoint's value, every floating-point parameter, tied ones once
+
+Starts as the base exactly. Merging makes the trained values the base's.
+
+`keep_base` holds a frozen copy of every parameter beside it, so that the base can be run, or restored, next to the
+tuned model: one more copy of the weights in memory. Without it there is no way back.
+"""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from accorda.methods.contract import ParameterMethod, Traits
+from accorda.models.roles import Site
+
+
+@dataclass(frozen=True, kw_only=True)
+class Full(ParameterMethod):
+    """Settings of full fine-tuning."""
+
+    family = "selective"
+    paper = "arXiv:1801.06146"
+    traits = Traits(mergeable=True, identity_at_init="exact", quantized_base=False)
+
+    keep_base: bool = True
+
+    def selects(self, name: str, parameter: nn.Parameter, module: nn.Module, site: Site | None) -> bool:
+        """Everything."""
+        return True
+
+    @property
+    def keeps_base(self) -> bool:
+        """As set."""
+        return self.keep_base

@@ -1,0 +1,1 @@
+"""Methods that run beside the frozen base."""

@@ -1,0 +1,45 @@
+"""Which parameters of a model belong to the base, and which of them a method selects."""
+
+import re
+from collections.abc import Callable
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from accorda.models.heads import new_heads
+from accorda.models.roles import Site, sites
+
+HUNG = re.compile(r"(^|\.)(adapters|originals)(\.|$)")  # the children that methods hang on a model
+
+Selects = Callable[[str, nn.Parameter, nn.Module, Site | None], bool]
+
+
+def is_ours(name: str) -> bool:
+    """Whether a module's or parameter's name lies under something that a method hung on the model."""
+    return HUNG.search(name) is not None
+
+
+def base_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
+    """The base's floating-point parameters, tied ones once, without new heads."""
+    heads = {id(parameter) for head in new_heads(model).values() for parameter in head.parameters()}
+    return {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if parameter.is_floating_point() and not is_ours(name) and id(parameter) not in heads
+    }
+
+
+def selected(model: PreTrainedModel, selects: Selects) -> dict[str, nn.Parameter]:
+    """The base parameters for which `selects(name, parameter, module, site)` is true."""
+    places = {site.name: site for site in sites(model) if site.rows is None}
+    chosen = {}
+    for name, parameter in base_parameters(model).items():
+        path = name.rpartition(".")[0]
+        if selects(name, parameter, model.get_submodule(path), places.get(path)):
+            chosen[name] = parameter
+    return chosen
+
+
+def num_head_parameters(model: PreTrainedModel) -> int:
+    """Parameters of heads that the checkpoint did not bring."""
+    return sum(parameter.numel() for head in new_heads(model).values() for parameter in head.parameters())
