@@ -1,0 +1,81 @@
+"""List the fine-tuning methods with what each promises, or show one with its settings."""
+
+import argparse
+import dataclasses
+import inspect
+from typing import Any
+
+from accorda.cli.terminal.outcome import Outcome
+from accorda.cli.terminal.table import table
+from accorda.errors import Refusal
+from accorda.recipe.words import described, meant, shown
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """One name."""
+    parser.add_argument("name", nargs="?", metavar="NAME", help="one method: its formula and its settings")
+
+
+def run(arguments: argparse.Namespace) -> Outcome:
+    """The registry, or one entry of it."""
+    from accorda.methods.registry import methods
+
+    known = methods()
+    if arguments.name is None:
+        entries = [entry(name, method) for name, method in known.items()]
+        rows = [
+            (item["name"], item["family"], item["kind"], promises(item["traits"]), item["paper"]) for item in entries
+        ]
+        return Outcome(result={"methods": entries}, text=table(("name", "family", "kind", "promises", "paper"), rows))
+    if arguments.name not in known:
+        raise Refusal(f"NAME = {shown(arguments.name)}: no such method{meant(arguments.name, known)}")
+    method = known[arguments.name]
+    found = entry(arguments.name, method)
+    text = f"{about(method)}\n\n{settings_table(method)}\n\n{promises(found['traits'])}"
+    return Outcome(result={"methods": [found]}, text=text)
+
+
+def entry(name: str, method: Any) -> dict[str, Any]:
+    """What `--json` tells of a method."""
+    return {
+        "name": name,
+        "family": method.family,
+        "kind": method.kind,
+        "traits": dataclasses.asdict(method.traits),
+        "paper": method.paper,
+        "defaults": {item.name: default(item) for item in dataclasses.fields(method)},
+    }
+
+
+def default(item: dataclasses.Field[Any]) -> Any:
+    """A field's default; null where it must be given."""
+    if item.default is not dataclasses.MISSING:
+        return item.default
+    return None if item.default_factory is dataclasses.MISSING else item.default_factory()
+
+
+def promises(traits: dict[str, Any]) -> str:
+    """Traits as words, in the order they are declared."""
+    words = []
+    for name, value in traits.items():
+        if name == "architectures":
+            words += ["/".join(value)] if len(value) < 3 else []
+        elif isinstance(value, bool):
+            words += [name] if value else []
+        else:
+            words.append(f"{name}={value}")
+    return ", ".join(words)
+
+
+def about(method: Any) -> str:
+    """The docstring of the method's file: title, source, formula, how it starts, deviations."""
+    return inspect.cleandoc(inspect.getmodule(method).__doc__ or method.__doc__ or "")
+
+
+def settings_table(method: Any) -> str:
+    """Every setting with its default and what it accepts."""
+    from accorda.recipe.reader import hints
+
+    types = hints(method)
+    rows = [(item.name, shown(default(item)), described(types[item.name])) for item in dataclasses.fields(method)]
+    return table(("setting", "default", "accepts"), rows) if rows else "no settings"

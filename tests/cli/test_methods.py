@@ -1,0 +1,31 @@
+import json
+
+import accorda
+from accorda.cli.main import main
+
+
+def test_the_registry_with_its_traits(capsys):
+    assert main(["methods", "--json"]) == 0
+    entries = json.loads(capsys.readouterr().out)["methods"]
+    assert [entry["name"] for entry in entries] == list(accorda.methods())
+    assert all(set(entry) == {"name", "family", "kind", "traits", "paper", "defaults"} for entry in entries)
+    lora = next(entry for entry in entries if entry["name"] == "lora")
+    assert lora["defaults"]["rank"] == accorda.LoRA().rank
+    assert lora["traits"]["mergeable"] is True
+    assert (lora["family"], lora["kind"]) == ("reparametrized", "module")
+    assert main(["methods"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(entries) + 1
+
+
+def test_one_method_with_its_settings(capsys):
+    assert main(["methods", "lora"]) == 0
+    text = capsys.readouterr().out
+    assert "arXiv:2106.09685" in text
+    assert "a whole number above 0" in text
+    for name in accorda.methods():
+        assert main(["methods", name]) == 0
+
+
+def test_a_method_that_is_none(capsys):
+    assert main(["methods", "lroa"]) == 2
+    assert capsys.readouterr().err == "error: NAME = lroa: no such method; did you mean lora?\n"
