@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from accorda.data.batch import Batch
+from accorda.data.sampler import Segments
 from accorda.training.checkpoint import State
 from accorda.training.memory import PeakMemory
 from accorda.training.precision import LossScale, Precision
@@ -27,6 +28,11 @@ Objective = Callable[[nn.Module, Batch], Tensor]
 
 class Batches(Protocol):
     """The micro-batches of every optimizer step: a pure function, so that there is no position to lose."""
+
+    @property
+    def dataset(self) -> Segments:
+        """The rows that batches number."""
+        ...
 
     def at(self, step: int) -> Sequence[Batch]:
         """Those of optimizer step `step`, counted from 0."""
@@ -76,21 +82,25 @@ class Loop:
     check: Callable[[], None] = lambda: None
     step_number: int = field(default=0, init=False)
     loss_scale: LossScale | None = field(default=None, init=False)
+    updating: bool = field(default=False, init=False)  # stays True where the optimizer's own step was cut short
+    _counting: list[tuple[str, nn.Module]] = field(init=False)
     _begun: bool = field(default=False, init=False)
-    _updating: bool = field(default=False, init=False)
+    _watching: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
         if self.precision.name == "fp16":
             self.loss_scale = LossScale()
+        trained = [(n, m) for n, m in self.model.named_modules() if any(p.requires_grad for p in m.parameters(False))]
+        self._counting = [(name, module) for name, module in trained if any(True for _ in module.buffers(False))]
 
     def step(self) -> dict[str, Any]:
-        """Make one optimizer step and tell about it: the event of the run's log.
+        """Make one optimizer step and tell about it: the event of the run's log. Its seconds leave observers out.
 
         Raises:
             NonFinite: nothing was updated, the state is that of before the step.
         """
         self._begin()
-        began = perf_counter()
+        began, self._watching = perf_counter(), 0.0
         with self._undone_on_failure():
             micro_batches = self.batches.at(self.step_number)
             num_supervised = sum(batch.num_supervised for batch in micro_batches)
@@ -107,9 +117,9 @@ class Loop:
             grad_norm = self._finish_gradients(total)
         rate = self._set_learning_rates()
         if math.isfinite(grad_norm):
-            self._updating = True
+            self.updating = True
             self.optimizer.step()
-            self._updating = False
+            self.updating = False
         self.optimizer.zero_grad()
         self.step_number += 1
         return {
@@ -120,7 +130,7 @@ class Loop:
             "grad_norm": grad_norm if math.isfinite(grad_norm) else None,
             "tokens": sum(batch.num_tokens for batch in micro_batches),
             "supervised_tokens": num_supervised,
-            "seconds": perf_counter() - began,
+            "seconds": perf_counter() - began - self._watching,
             "memory": self.memory.bytes() if self.memory else None,
         }
 
@@ -131,7 +141,7 @@ class Loop:
 
     def state(self, *, copy: bool = True) -> State:
         """All that the following steps depend on, between two steps. Without `copy` the tensors are the live ones."""
-        if self._updating:
+        if self.updating:
             raise RuntimeError("the optimizer was interrupted half-way; only an earlier checkpoint is whole")
         rng = Generators.capture()
         state = State(values={"step": self.step_number})
@@ -144,21 +154,24 @@ class Loop:
             state.tensors = {name: tensor.detach().clone() for name, tensor in state.tensors.items()}
         return state
 
-    @torch.no_grad()
     def load_state(self, state: State) -> None:
         """Go on from `state`, which stays as it is.
 
         Raises:
             ValueError: it is the state of a loop with other tensors.
         """
-        _fill(dict(self.parameters()), state.part("parameters").tensors)
+        self.load_parameters(state)
         _fill(self._buffers(), state.part("buffers").tensors)
         self._load_optimizer_state(state.part("optimizer"))
         rng = state.part("rng")
         Generators(rng.tensors, rng.values).restore()
         self.loss_scale = LossScale(**state.values["loss_scale"]) if state.values["loss_scale"] else None
         self.step_number = state.values["step"]
-        self._updating = False
+        self.updating = False
+
+    def load_parameters(self, state: State) -> None:
+        """Give the model the parameters of `state`, and keep all else."""
+        _fill(dict(self.parameters()), state.part("parameters").tensors)
 
     def _begin(self) -> None:
         self.model.train()
@@ -170,13 +183,14 @@ class Loop:
 
     @contextmanager
     def _undone_on_failure(self) -> Iterator[None]:
-        """Whatever stops a step before its update leaves no gradients and no drawn numbers behind."""
-        before = Generators.capture()
+        """Whatever stops a step before its update leaves no gradients, drawn numbers or counts behind."""
+        before, buffers = Generators.capture(), {name: b.clone() for name, b in self._buffers().items()}
         try:
             yield
         except BaseException:
             self.optimizer.zero_grad()
             before.restore()
+            _fill(self._buffers(), buffers)
             raise
 
     def _finish_gradients(self, loss: float) -> float:
@@ -185,9 +199,11 @@ class Loop:
         if self.loss_scale:
             for gradient in gradients:
                 gradient.div_(self.loss_scale.value)
+        watched = perf_counter()
         with undisturbed():
             for observer in self.observers:
                 observer.after_backward(self, self.step_number + 1)
+        self._watching = perf_counter() - watched
         norm = get_total_norm(gradients)
         clip_grads_with_norm_(self.parameters().values(), self.max_grad_norm or math.inf, norm)
         self._require_finite(loss, float(norm))
@@ -232,6 +248,7 @@ class Loop:
             self.optimizer.state[parameters[name]][key] = copied
 
 
+@torch.no_grad()
 def _fill(live: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> None:
     """Copy stored tensors into live ones of the same names."""
     if other := live.keys() ^ stored.keys():
