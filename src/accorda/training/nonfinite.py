@@ -23,8 +23,8 @@ class Culprit:
     """Where it began.
 
     rows: those that are not finite each by itself, or all of the micro-batch if none is.
-    module: the first whose output (or, for a gradient, output's gradient) is not finite, if any is.
-    parameter: one that was not finite before the step, if any was.
+    module: the first that gives an output, or hands back a gradient, that is not finite, if any does.
+    parameter: one of the model's that was not finite before the step, if any was.
     finite_in_fp32: whether the same rows are finite without autocast; None where there was none.
     """
 
@@ -44,63 +44,82 @@ def explain(loop: Loop, fault: NonFinite, folder: Path) -> str:
         before.restore()
     place = folder / f"non_finite-step-{fault.step}.json"
     write_json(place, _record(fault, culprit))
-    where = f", first in module {culprit.module}" if culprit.module else ""
-    if culprit.parameter:
+    if culprit.parameter in loop.parameters():
         return f"{fault}: the parameter {culprit.parameter} was not finite before; lower training.learning_rate"
     named = ", ".join(f"{row.file}:{row.line}" for row in culprit.rows[:SHOWN])
     more = f" and {len(culprit.rows) - SHOWN} more" if len(culprit.rows) > SHOWN else ""
+    where = f", first in module {culprit.module}" if culprit.module else ""
+    base = f", the base's {culprit.parameter} is not finite" if culprit.parameter else ""
     advice = "set training.precision to fp32, where it is finite" if culprit.finite_in_fp32 else ADVICE
-    return f"{fault}: {named}{more}{where} ({place}); {advice}"
+    return f"{fault}: {named}{more}{where}{base} ({place}); {advice}"
 
 
 def find(loop: Loop, what: str) -> Culprit:
-    """Repeat the micro-batches of the loop's next step until one is not finite, then its rows one by one."""
-    parameter = next((name for name, p in loop.model.named_parameters() if not bool(torch.isfinite(p).all())), None)
-    batch, drawn = _first_bad(loop, what)
-    dataset = loop.batches.dataset
-    segments = [dataset[row] for row in batch.rows]
-    alone = [pad_batch([segment], 0).to(batch.input_ids.device) for segment in segments]
-    bad = [one for one in alone if not _is_finite(loop, one, what, drawn)]
-    rows = [segments[alone.index(one)] for one in bad] or segments
-    suspect = bad[0] if bad else batch
-    with _first_module(loop.model, what) as found:
-        _is_finite(loop, suspect, what, drawn)
-    in_fp32 = None if loop.precision.name == "fp32" else _is_finite(loop, suspect, what, drawn, autocast=False)
-    return Culprit(rows, found[0] if found else None, parameter, in_fp32)
+    """Repeat the loop's next step: its micro-batches, then the rows of those that are not finite one by one."""
+    suspects = [suspect for batch in loop.batches.at(loop.step_number) for suspect in _suspects(loop, batch, what)]
+    if not suspects:  # each micro-batch is finite, only their sum is not
+        suspects = [_Suspect(batch, Generators.capture()) for batch in loop.batches.at(loop.step_number)]
+    first = suspects[0]
+    in_fp32 = None if loop.precision.name == "fp32" else _is_finite(loop, first, what, autocast=False)
+    with _watched(loop.model, what) as found:
+        _is_finite(loop, first, what)
+    broken = [name for name, p in loop.parameters().items() if p.grad is not None and not finite(p.grad)]
+    return Culprit(
+        rows=[loop.batches.dataset[row] for suspect in suspects for row in suspect.batch.rows],
+        module=next(iter(found or [name.rpartition(".")[0] for name in broken]), None),
+        parameter=next((name for name, p in loop.model.named_parameters() if not finite(p)), None),
+        finite_in_fp32=in_fp32,
+    )
 
 
-def _first_bad(loop: Loop, what: str) -> tuple[Batch, Generators]:
-    """The first micro-batch that is not finite and the generators before it; the last if each by itself is."""
-    batches = loop.batches.at(loop.step_number)
-    drawn = Generators.capture()
-    for batch in batches:
-        drawn = Generators.capture()
-        if not _is_finite(loop, batch, what, None):
-            return batch, drawn
-    return batches[-1], drawn
+@dataclass(frozen=True)
+class _Suspect:
+    """A batch, and the generators as they were before it ran."""
+
+    batch: Batch
+    drawn: Generators
 
 
-def _is_finite(loop: Loop, batch: Batch, what: str, drawn: Generators | None, autocast: bool = True) -> bool:
-    """Whether one batch's loss, or gradient, is finite; with the generators put to `drawn` before."""
-    if drawn:
-        drawn.restore()
+def _suspects(loop: Loop, batch: Batch, what: str) -> list[_Suspect]:
+    """Nothing for a finite micro-batch; else its rows that are not finite each by itself, or all of it if none is."""
+    whole = _Suspect(batch, Generators.capture())
+    if _is_finite(loop, whole, what):
+        return []
+    after = Generators.capture()
+    segments = [loop.batches.dataset[row] for row in batch.rows]
+    alone = [_Suspect(pad_batch([segment], 0).to(batch.input_ids.device), whole.drawn) for segment in segments]
+    bad = [one for one in alone if not _is_finite(loop, one, what)]
+    after.restore()
+    return bad or [whole]
+
+
+def _is_finite(loop: Loop, suspect: _Suspect, what: str, autocast: bool = True) -> bool:
+    """Whether one batch's loss, or gradient, is finite."""
+    suspect.drawn.restore()
     loop.optimizer.zero_grad()
     with loop.precision.autocast() if autocast else torch.autocast(loop.precision.device_type, enabled=False):
-        loss = loop.objective(loop.model, batch)
-    if not bool(torch.isfinite(loss)):
-        return False
-    if what == "loss":
-        return True
+        loss = loop.objective(loop.model, suspect.batch)
+    if what == "loss" or not finite(loss):
+        return finite(loss)
     loss.backward()
-    return all(bool(torch.isfinite(p.grad).all()) for p in loop.parameters().values() if p.grad is not None)
+    return all(finite(p.grad) for p in loop.parameters().values() if p.grad is not None)
+
+
+def finite(tensor: Tensor) -> bool:
+    """Whether every number is."""
+    return bool(torch.isfinite(tensor).all())
 
 
 @contextmanager
-def _first_module(model: nn.Module, what: str) -> Iterator[list[str]]:
-    """While entered, a list that gets the names of modules whose output, or its gradient, is not finite, in order."""
+def _watched(model: nn.Module, what: str) -> Iterator[list[str]]:
+    """While entered, a list that gets the names of the modules that make something not finite, the first one first."""
     found: list[str] = []
     handles = [
-        module.register_forward_hook(_watch(name, what, found)) for name, module in model.named_modules() if name
+        module.register_forward_hook(_watch_output(name, found))
+        if what == "loss"
+        else module.register_forward_pre_hook(_watch_gradient(name, found))
+        for name, module in model.named_modules()
+        if name
     ]
     try:
         yield found
@@ -109,19 +128,34 @@ def _first_module(model: nn.Module, what: str) -> Iterator[list[str]]:
             handle.remove()
 
 
-def _watch(name: str, what: str, found: list[str]) -> Callable[[nn.Module, Any, Any], None]:
-    """A forward hook that notes `name` when the module's output, or later its gradient, is not finite."""
-
-    def note(tensor: Tensor) -> None:
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            found.append(name)
+def _watch_output(name: str, found: list[str]) -> Callable[[nn.Module, Any, Any], None]:
+    """A hook that notes a module whose output is not finite; modules inside it come before it."""
 
     def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-        for tensor in output if isinstance(output, tuple | list) else [output]:
-            if isinstance(tensor, Tensor) and what == "loss":
-                note(tensor.detach())
-            elif isinstance(tensor, Tensor) and tensor.requires_grad:
+        tensors = output if isinstance(output, tuple | list) else [output]
+        if not all(finite(tensor) for tensor in tensors if isinstance(tensor, Tensor)):
+            found.append(name)
+
+    return hook
+
+
+def _watch_gradient(name: str, found: list[str]) -> Callable[[nn.Module, Any], None]:
+    """A hook that notes a module which hands back a gradient that is not finite.
+
+    A module inside it that has the same input takes its place in the list.
+    """
+
+    def hook(module: nn.Module, inputs: Any) -> None:
+        for tensor in inputs:
+            if isinstance(tensor, Tensor) and tensor.requires_grad:
                 tensor.register_hook(note)
+
+    def note(gradient: Tensor) -> None:
+        if finite(gradient):
+            return
+        if found and name.startswith(f"{found[-1]}."):
+            found.pop()
+        found.append(name)
 
     return hook
 

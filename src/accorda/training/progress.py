@@ -1,0 +1,93 @@
+"""What a person sees while a run goes: a bar on a terminal, a plain line now and then anywhere else."""
+
+import sys
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+QUIET_SECONDS = 10.0
+SMOOTHING = 0.9
+
+
+class Display:
+    """Shows events as they come: call it with each, close it at the end.
+
+    On a terminal a bar with loss, tokens per second and the time left; in a pipe or a file one line at the first step,
+    every ten seconds, at every evaluation and at the last step. Loss and speed are smoothed over about ten steps.
+    """
+
+    def __init__(
+        self, num_steps: int, stream: TextIO | None = None, clock: Callable[[], float] = monotonic, done: int = 0
+    ) -> None:
+        self.num_steps = num_steps
+        self.stream = stream or sys.stderr
+        self.clock = clock
+        self._loss: float | None = None
+        self._seconds_per_step: float | None = None
+        self._speed: float | None = None
+        self._last_line = -QUIET_SECONDS
+        self._bar, self._task = self._start(done) if self.stream.isatty() else (None, TaskID(0))
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Show one event of the run's log."""
+        if event["event"] == "step":
+            self._step(event)
+        elif event["event"] == "evaluation":
+            self._line(f"step {event['step']}: " + "  ".join(numbers(event)))
+        elif event["event"] == "resumed":
+            self._line(f"resumed from step {event['from']}")
+        elif event["event"] == "stopped_early":
+            self._line(f"stopped early after step {event['step']}; the best was step {event['best']}")
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._bar:
+            self._bar.stop()
+
+    def _step(self, event: dict[str, Any]) -> None:
+        self._loss = smooth(self._loss, event["loss"])
+        self._speed = smooth(self._speed, event["tokens"] / max(event["seconds"], 1e-9))
+        self._seconds_per_step = smooth(self._seconds_per_step, event["seconds"])
+        step, facts = event["step"], f"loss {self._loss:.4f}  {self._speed:,.0f} tokens/s"
+        if self._bar:
+            self._bar.update(self._task, completed=step, facts=facts)
+            return
+        now = self.clock()
+        if now - self._last_line >= QUIET_SECONDS or step == self.num_steps:
+            self._last_line = now
+            left = duration((self.num_steps - step) * self._seconds_per_step)
+            self._line(f"step {step}/{self.num_steps}  {facts}  {left} left")
+
+    def _line(self, text: str) -> None:
+        if self._bar:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            self.stream.write(text + "\n")
+            self.stream.flush()
+
+    def _start(self, done: int) -> tuple[Progress, TaskID]:
+        columns = [TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[facts]}")]
+        bar = Progress(*columns, TimeRemainingColumn(), console=Console(file=self.stream))
+        task = bar.add_task("training", total=self.num_steps, completed=done, facts="")
+        bar.start()
+        return bar, task
+
+
+def smooth(mean: float | None, value: float) -> float:
+    """The running mean moved towards a new value."""
+    return value if mean is None else SMOOTHING * mean + (1 - SMOOTHING) * value
+
+
+def numbers(event: dict[str, Any]) -> list[str]:
+    """The metrics of an evaluation, as text."""
+    return [f"{k} {v:.4f}" for k, v in event.items() if k != "step" and isinstance(v, int | float)]
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `1:02:03` or `2:03`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
