@@ -90,11 +90,8 @@ def remove(model: PreTrainedModel, name: str) -> PreTrainedModel:
 def strip(model: PreTrainedModel, name: str) -> PreTrainedModel:
     """Take everything of an adapter off that hangs beside base parameters."""
     state = routing(model)
-    modules = [module for _, module in hosts(model)]
-    gone = [tap for module in modules for tap in host.unhang(module, name)]
-    for module in modules:
-        host.settle(module, gone)
     for module in list(model.modules()):
+        host.unhang(module, name)
         entries.unhang(module, name)
     backbone.unhang(model, name)
     if "adapters" in model._modules:
@@ -125,8 +122,9 @@ def own_tensors(model: PreTrainedModel, name: str) -> dict[str, Tensor]:
     state.require(name)
     found: dict[str, Tensor] = {}
     for path, module in hosts(model):
-        for _, key, adapter, _ in host.placed(module, (name,)):
-            found |= {f"{path}.{key}.{leaf}": tensor for leaf, tensor in adapter.state_dict(keep_vars=True).items()}
+        for one in host.placed(module, name):
+            tensors = one.adapter.state_dict(keep_vars=True)
+            found |= {f"{path}.{one.key}.{leaf}": tensor for leaf, tensor in tensors.items()}
     if "adapters" in model._modules and name in _root(model):
         found |= _root(model)[name].state_dict(keep_vars=True)
     for original in state.originals:
@@ -141,13 +139,13 @@ def resting(model: PreTrainedModel) -> dict[str, str]:
     places = {(site.name, _part(site.rows, site.role)): site for site in sites(model)}
     for name, methods in installed(model).items():
         for path, module in hosts(model):
-            for _, key, adapter, _ in host.placed(module, (name,)):
-                number, _, part = key.partition("_")
+            for one in host.placed(module, name):
+                number, _, part = one.key.partition("_")
                 method = methods[int(number)]
                 assert isinstance(method, ModuleMethod)
                 if (reason := method.resting(places[path, part], model)) is not None:
-                    inside = f"{path}.adapters.{name}.{key}"
-                    reasons |= {f"{inside}.{leaf}": reason for leaf, _ in adapter.named_parameters()}
+                    inside = f"{path}.adapters.{name}.{one.key}"
+                    reasons |= {f"{inside}.{leaf}": reason for leaf, _ in one.adapter.named_parameters()}
     for original in routing(model).originals:
         for method in chain(*(installed(model)[owner] for owner in original.owners())):
             if isinstance(method, ParameterMethod) and (reason := method.resting(original.name, model)) is not None:

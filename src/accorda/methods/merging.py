@@ -62,7 +62,7 @@ def check_mergeable(model: PreTrainedModel, name: str = "default") -> None:
 
 def merged_paths(model: PreTrainedModel, name: str = "default") -> list[str]:
     """The modules whose weights merging the adapter rewrites."""
-    return [path for path, module in hosts(model) if host.placed(module, (name,))]
+    return [path for path, module in hosts(model) if host.placed(module, name)]
 
 
 @torch.no_grad()
@@ -74,13 +74,12 @@ def merged_module(model: PreTrainedModel, name: str, path: str) -> nn.Module:
     module = model.get_submodule(path)
     weight, bias = merged_weights(module, name)
     if isinstance(module, QuantizedLinear):
-        return _plain_linear(module, weight, bias, model.dtype)
+        return _set_dense(module.dense(model.dtype), weight, bias)
     bare = copy.copy(module)
-    bare.__dict__ = {key: value for key, value in module.__dict__.items() if key != "adapter_hosting"}
+    bare.__dict__ = {key: value for key, value in module.__dict__.items() if key != host.HOSTING}
     bare._parameters, bare._buffers, bare._modules = dict(module._parameters), dict(module._buffers), {}
     bare._forward_hooks, bare._forward_pre_hooks = OrderedDict(), OrderedDict()
-    _set_dense(bare, weight, bias)
-    return bare
+    return _set_dense(bare, weight, bias)
 
 
 @torch.no_grad()
@@ -89,12 +88,11 @@ def merged_weights(module: nn.Module, name: str) -> Dense:
 
     One adapter per part gives its own `merged`; a stack of several is asked what it does to the identity.
     """
-    mine = host.placed(module, (name,))
-    hosting = host.hosting_of(module)
-    if hosting is not None and name in hosting.entries:
+    mine = host.placed(module, name)
+    if any(one.tap is not None for one in mine):
         raise NotMergeable("an adapter between two modules cannot be written into either's weights")
-    parts = [(base, adapter.merged(base)) for _, _, adapter, base in mine]  # refuses where one cannot
-    if len({key.partition("_")[0] for _, key, _, _ in mine}) > 1:
+    parts = [(one.base, one.adapter.merged(one.base)) for one in mine]  # refuses where one cannot
+    if len({one.key.partition("_")[0] for one in mine}) > 1:
         return _probed(module, name)
     base = Base(module)
     weight = base.weight.float().clone()
@@ -114,7 +112,7 @@ def _probed(module: nn.Module, name: str) -> Dense:
     if not is_linear(module):
         raise NotMergeable(f"several methods on one {type(module).__name__} cannot be merged")
     weight, bias = dense_weight(module).float(), Base(module).bias
-    adapters = [adapter for _, _, adapter, _ in host.placed(module, (name,))]
+    adapters = [one.adapter for one in host.placed(module, name)]
     modes = [adapter.training for adapter in adapters]
     inputs = torch.cat([torch.zeros_like(weight[:1]), torch.eye(weight.shape[1], device=weight.device)])
     try:
@@ -130,31 +128,24 @@ def _probed(module: nn.Module, name: str) -> Dense:
     return (given[1:] - offset).T, offset if bias is not None or bool(offset.any()) else None
 
 
-def _plain_linear(module: QuantizedLinear, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> nn.Linear:
-    linear = nn.Linear(module.in_features, module.out_features, bias=bias is not None, device="meta")
-    linear.weight = nn.Parameter(weight.to(dtype).contiguous(), requires_grad=False)
-    if bias is not None:
-        linear.bias = nn.Parameter(bias.to(dtype).clone(), requires_grad=False)
-    return linear.train(module.training)
-
-
 def _write(model: PreTrainedModel, path: str, weight: Tensor, bias: Tensor | None) -> None:
     """Give the module the dense weights; one in a number format is replaced."""
     module = model.get_submodule(path)
     if isinstance(module, QuantizedLinear):
         parent, _, leaf = path.rpartition(".")
-        setattr(model.get_submodule(parent), leaf, _plain_linear(module, weight, bias, model.dtype))
+        setattr(model.get_submodule(parent), leaf, _set_dense(module.dense(model.dtype), weight, bias))
     else:
         _set_dense(module, weight, bias)
 
 
-def _set_dense(module: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
-    """New parameters, in the module's layout and dtype."""
+def _set_dense(module: nn.Module, weight: Tensor, bias: Tensor | None) -> nn.Module:
+    """Give the module new parameters, in its layout and dtype."""
     dtype = module.get_parameter("weight").dtype
     layout = weight.T if isinstance(module, Conv1D) else weight
     module.register_parameter("weight", nn.Parameter(layout.to(dtype).contiguous(), requires_grad=False))
     if bias is not None:
         module.register_parameter("bias", nn.Parameter(bias.to(dtype).clone(), requires_grad=False))
+    return module
 
 
 def _is_tied(model: PreTrainedModel, path: str) -> bool:

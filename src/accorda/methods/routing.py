@@ -52,6 +52,7 @@ class Routing:
     installed: dict[str, tuple[Method, ...]] = field(default_factory=dict)
     originals: list[Original] = field(default_factory=list)
     borders: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    grouped: dict[object, list[Group]] = field(default_factory=dict)  # what `groups` found for this route
 
     def go(self, route: Route) -> None:
         """Take a route, and bring the values of parameters along that it names."""
@@ -63,6 +64,7 @@ class Routing:
         for original, owner in zip(self.originals, shown, strict=True):
             original.show(owner)
         self.route = route
+        self.grouped.clear()
 
     def require(self, name: str) -> None:
         """Refuse a name under which nothing is installed."""
@@ -83,6 +85,7 @@ class Routing:
                     "call backward() inside the `use` of its forward pass"
                 )
         self.route, self.borders = route, borders
+        self.grouped.clear()
 
     def acts(self, name: str) -> bool:
         """Whether the named adapter acts anywhere."""
@@ -94,35 +97,13 @@ class Routing:
         if rows is None:
             return [Group(self.route.active)]
         borders = self.borders.get(stack)
-        if borders is None:
-            return self._row_groups(x, rows)
-        return self._token_groups(x, rows, borders)
-
-    def _row_groups(self, x: Tensor, rows: tuple[str | None, ...]) -> list[Group]:
-        if x.shape[0] != len(rows):
-            raise Refusal(f"use: {len(rows)} rows were given, and the batch has {x.shape[0]}")
-        if len(set(rows)) == 1:
-            return [Group(_names(rows[0]))]
-        return [
-            Group(_names(name), 0, torch.tensor([i for i, row in enumerate(rows) if row == name], device=x.device))
-            for name in dict.fromkeys(rows)
-        ]
-
-    def _token_groups(self, x: Tensor, rows: tuple[str | None, ...], borders: tuple[int, ...]) -> list[Group]:
-        if len(borders) != len(rows) + 1 or x.shape[1] != borders[-1]:
-            raise Refusal(
-                f"use: {len(rows)} rows were given, and the packed batch has {len(borders) - 1} segments "
-                f"of {borders[-1]} tokens where a module sees {x.shape[1]}"
-            )
-        spans = list(zip(rows, borders, borders[1:], strict=False))
-        return [
-            Group(
-                _names(name),
-                1,
-                torch.cat([torch.arange(i, j, device=x.device) for row, i, j in spans if row == name]),
-            )
-            for name in dict.fromkeys(rows)
-        ]
+        key = (borders, x.shape[: 1 if borders is None else 2], x.device)
+        if key not in self.grouped:
+            if len(self.grouped) > 64:  # packed batches differ in their borders
+                self.grouped.clear()
+            found = _row_groups(x, rows) if borders is None else _token_groups(x, rows, borders)
+            self.grouped[key] = found
+        return self.grouped[key]
 
     def _owner(self, original: Original, route: Route) -> str | None:
         """Whose value of the parameter the route asks for."""
@@ -184,3 +165,31 @@ def _names(name: str | Sequence[str] | None) -> tuple[str, ...]:
     if name is None:
         return ()
     return (name,) if isinstance(name, str) else tuple(name)
+
+
+def _row_groups(x: Tensor, rows: tuple[str | None, ...]) -> list[Group]:
+    if x.shape[0] != len(rows):
+        raise Refusal(f"use: {len(rows)} rows were given, and the batch has {x.shape[0]}")
+    if len(set(rows)) == 1:
+        return [Group(_names(rows[0]))]
+    return [
+        Group(_names(name), 0, torch.tensor([i for i, row in enumerate(rows) if row == name], device=x.device))
+        for name in dict.fromkeys(rows)
+    ]
+
+
+def _token_groups(x: Tensor, rows: tuple[str | None, ...], borders: tuple[int, ...]) -> list[Group]:
+    if len(borders) != len(rows) + 1 or x.shape[1] != borders[-1]:
+        raise Refusal(
+            f"use: {len(rows)} rows were given, and the packed batch has {len(borders) - 1} segments "
+            f"of {borders[-1]} tokens where a module sees {x.shape[1]}"
+        )
+    spans = list(zip(rows, borders, borders[1:], strict=False))
+    return [
+        Group(
+            _names(name),
+            1,
+            torch.cat([torch.arange(i, j, device=x.device) for row, i, j in spans if row == name]),
+        )
+        for name in dict.fromkeys(rows)
+    ]

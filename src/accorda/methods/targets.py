@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from accorda.models.heads import new_heads
 from accorda.models.roles import Site, sites
+from accorda.quantization.contract import QuantizedLinear
 
 HUNG = re.compile(r"(^|\.)(adapters|originals)(\.|$)")  # the children that methods hang on a model
 
@@ -20,12 +21,19 @@ def is_ours(name: str) -> bool:
 
 
 def base_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
-    """The base's floating-point parameters, tied ones once, without new heads."""
+    """The base's floating-point parameters, tied ones once; without new heads and numbers of a number format."""
     heads = {id(parameter) for head in new_heads(model).values() for parameter in head.parameters()}
+    packed = {
+        id(parameter)
+        for module in model.modules()
+        if isinstance(module, QuantizedLinear)
+        for leaf, parameter in module.named_parameters(recurse=False)
+        if leaf != "bias"
+    }
     return {
         name: parameter
         for name, parameter in model.named_parameters()
-        if parameter.is_floating_point() and not is_ours(name) and id(parameter) not in heads
+        if parameter.is_floating_point() and not is_ours(name) and id(parameter) not in heads | packed
     }
 
 
