@@ -104,7 +104,7 @@ VALUES = st.recursive(
 
 
 @settings(max_examples=200)
-@given(values=st.dictionaries(st.text(), VALUES, max_size=5), text=st.text())
+@given(values=st.dictionaries(st.text(), VALUES, max_size=5), text=st.text(min_size=1))
 def test_any_value_survives_the_file(values, text, tmp_path_factory):
     recipe = Recipe(method={"name": "lora"}, algorithm=values, output=text)
     path = tmp_path_factory.mktemp("round") / "recipe.yaml"

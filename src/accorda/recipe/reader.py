@@ -101,7 +101,7 @@ def checked(annotation: Any, value: Any, at: str, origins: Origins | None) -> An
 def way_out(annotation: Any, value: Any) -> str:
     """What to write instead, where that can be guessed."""
     kinds = described(annotation).split(" or ")
-    if isinstance(value, int | float) and "text" in kinds:
+    if isinstance(value, int | float) and any("text" in kind for kind in kinds if "list" not in kind):
         return "; put it in quotes to make it text"
     if isinstance(value, str) and kinds[0].startswith("a list") and len(kinds) == 1:
         return f"; write [{shown(value)}] for one"

@@ -8,7 +8,7 @@ from accorda.errors import Refusal
 from accorda.recipe.layers import as_plain, leaves, mapping, put
 from accorda.recipe.reader import origin_of, read
 from accorda.recipe.sources import Rows, Source, Sources, plain_sources, read_sources
-from accorda.recipe.types import Auto, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Share
+from accorda.recipe.types import Auto, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Share, Text
 
 PYTHON = "python"
 Stage = Literal["pretrain", "sft", "classify", "reward", "preference", "rl"]
@@ -19,11 +19,11 @@ Split = Literal["train", "eval"]
 class ModelSection:
     """What is tuned: a hub id, a model folder, an adapter folder or a run; `config` alone means random weights."""
 
-    path: str | None = None
-    adapter: str | None = None
-    config: str | dict[str, Any] | None = None
+    path: Text | None = None
+    adapter: Text | None = None
+    config: Text | dict[str, Any] | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    quantization: str = "none"
+    quantization: Text = "none"
     trust_remote_code: bool = False
 
 
@@ -110,7 +110,7 @@ class Recipe:
     algorithm: dict[str, Any] = field(default_factory=dict)
     rollout: dict[str, Any] = field(default_factory=dict)
     reward: Any = None
-    output: str | None = None
+    output: Text | None = None
     origins: dict[str, str] = field(default_factory=dict, compare=False, repr=False, metadata={"setting": False})
 
     @staticmethod

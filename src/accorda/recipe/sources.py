@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from accorda.recipe.reader import Origins, checked, origin_of, plain, read, refusal
-from accorda.recipe.types import PositiveFloat
+from accorda.recipe.types import PositiveFloat, Text
 
 WANTED = "must be a path, hf:owner/name:split, a list of paths, or a list of {path, weight, format, columns}"
 
@@ -14,7 +14,7 @@ WANTED = "must be a path, hf:owner/name:split, a list of paths, or a list of {pa
 class Source:
     """One file, folder or hub data set; `format` and `columns` are the section's where left out."""
 
-    path: str
+    path: Text
     weight: PositiveFloat = 1.0
     format: str | None = None
     columns: dict[str, str] = field(default_factory=dict)
@@ -27,7 +27,7 @@ Sources = str | tuple[Source, ...] | Rows | None
 def read_sources(value: Any, at: str, origins: Origins | None) -> Sources:
     """One path as text, several as a tuple of `Source`, rows from Python as the list they came in."""
     if value is None or isinstance(plain(value), str):
-        return checked(str | None, value, at, origins)
+        return checked(Text | None, value, at, origins)
     if isinstance(value, Mapping):
         return (read(Source, value, at=at, origins=origins),)
     if not isinstance(value, Sequence) or not value:
@@ -43,7 +43,7 @@ def read_source(item: Any, at: str, origins: Origins | None) -> Source:
         return read(Source, item, at=at, origins=origins)
     if not isinstance(plain(item), str):
         raise refusal(at, item, WANTED, origins)
-    return Source(path=plain(item))
+    return Source(path=checked(Text, item, at, origins))
 
 
 def given_as_rows(items: Sequence[Any], at: str, origins: Origins | None) -> bool:

@@ -53,6 +53,8 @@ def literals(annotation: Any) -> list[Any]:
 def described(annotation: Any) -> str:
     """What the type accepts: `PositiveInt | Auto` is "a whole number above 0 or auto"."""
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated and any(hasattr(constraint, "min_length") for constraint in arguments[1:]):
+        return f"non-empty {described(arguments[0])}"
     if origin is Annotated:
         return described(arguments[0]) + bounds(arguments[1:])
     if origin in (Union, types.UnionType):

@@ -39,22 +39,22 @@ def rows_in_files(recipe: Recipe, folder: str) -> tuple[Recipe, dict[str, str]]:
 def _lines(values: Mapping[str, Any], origins: Mapping[str, str], at: str, depth: int) -> Iterator[str]:
     """One line per setting, sections as blocks, lists in flow style so that the origin fits behind."""
     for key, value in values.items():
-        name, start = dotted(at, str(key)), f"{'  ' * depth}{_flow(str(key))}:"
+        name, start = dotted(at, str(key)), f"{'  ' * depth}{flow(str(key))}:"
         if isinstance(value, Mapping) and value:
             yield f"{start}\n"
             yield from _lines(value, origins, name, depth + 1)
         else:
-            yield f"{start} {_flow(value)}  # {' '.join(origins.get(name, 'default').split())}\n"
+            yield f"{start} {flow(value)}  # {' '.join(origins.get(name, 'default').split())}\n"
 
 
-def _flow(value: Any) -> str:
+def flow(value: Any) -> str:
     """A value on one line; text bare where YAML reads it back as the same text."""
     if isinstance(value, str) and BARE.fullmatch(value) and value.lower() not in RESERVED and not _number(value):
         return value
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(_flow(item) for item in value) + "]"
+        return "[" + ", ".join(flow(item) for item in value) + "]"
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_flow(str(key))}: {_flow(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{flow(str(key))}: {flow(item)}" for key, item in value.items()) + "}"
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
