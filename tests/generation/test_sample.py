@@ -107,14 +107,14 @@ def test_modes_are_restored_when_a_forward_fails():
     assert model.training
 
 
-def test_every_step_after_the_prefill_feeds_one_token():
+def test_every_step_after_the_prefill_feeds_one_token_and_the_prefill_makes_one_row_of_logits():
     model = make("llama")
-    widths = []
-    model.register_forward_pre_hook(
-        lambda module, args, kwargs: widths.append(kwargs["input_ids"].shape[1]), with_kwargs=True
-    )
-    generate(model, PROMPTS, max_new_tokens=5, stop_ids=())
-    assert widths == [9, 1, 1, 1, 1]
+    fed, made = [], []
+    model.model.register_forward_pre_hook(lambda m, args, given: fed.append(given["input_ids"].shape), with_kwargs=True)
+    model.lm_head.register_forward_hook(lambda m, args, logits: made.append(tuple(logits.shape[:2])))
+    generate(model, PROMPTS, max_new_tokens=4, stop_ids=())
+    assert fed == [(5, 9), (5, 1), (5, 1), (5, 1)]
+    assert made == [(5, 1)] * 4
 
 
 def test_the_context_is_never_left():

@@ -3,12 +3,15 @@
 Prompts of different lengths stand right-padded in one prefill. Every forward gets a mask over all cached positions and
 the position of every token within its own row, so a row never sees the padding of another, whatever positions the
 architecture uses (rotary, learned, alibi) and whatever a soft prompt puts in front. Left padding would push a soft
-prompt away from its text. Rows that have ended leave the batch and the cache.
+prompt away from its text. Only a sliding window counts positions in the cache, padding included; `fits_window` says
+when that cannot matter.
 
-Only a sliding window counts positions in the cache, padding included; `fits_window` says when it cannot matter.
+Rows that have ended leave the batch and the cache. Where each row has its own adapter they stay, unread: a soft prompt
+widens every row to the longest prompt of the batch, which must not change in between.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +21,8 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from accorda.generation.sampling import Sampling, choose
+from accorda.methods.routing import use
+from accorda.models.heads import last_hidden, logits
 
 
 @dataclass(frozen=True)
@@ -33,8 +38,17 @@ class Token:
 class Decoding:
     """A batch of prompts and what has been generated so far.
 
-    The model must be in eval mode. A row ends with the token in `stop_ids`, after `max_new_tokens`, or when it fills
-    `limit` positions.
+    The model must be in eval mode. A row ends with a token of `stop_ids`, after `max_new_tokens`, or when prompt and
+    completion fill `limit` positions.
+
+    Args:
+        model: a decoder with its head.
+        prompts: token ids of each row, none empty.
+        sampling: how tokens are chosen; its seed is read only where `seeds` is not given.
+        stop_ids: ids that end a row.
+        seeds: what each row's random numbers are made from; default (seed, row).
+        limit: positions a row may fill.
+        adapters: the adapter of each row or None, instead of those that act now.
     """
 
     def __init__(
@@ -44,79 +58,101 @@ class Decoding:
         sampling: Sampling,
         *,
         stop_ids: frozenset[int] = frozenset(),
-        seeds: Sequence[tuple[int, ...]] = (),
+        seeds: Sequence[tuple[int, ...]] | None = None,
         limit: int | None = None,
+        adapters: Sequence[str | None] | None = None,
     ):
         self.model = model
         self.sampling = sampling
         self.stop_ids = stop_ids
-        self.rows = list(range(len(prompts)))
-        """The rows still running, in the order of the batch."""
         self.stopped: set[int] = set()
-        """The rows that ended with a stop token."""
-        self._lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
-        self._ids = _right_padded(prompts).to(model.device)
-        self._mask = (torch.arange(self._ids.shape[1], device=model.device) < self._lengths[:, None]).long()
+        """The rows that ended with a stop token or text."""
+        self._adapters = adapters
         self._room = [_room(len(prompt), sampling.max_new_tokens, limit) for prompt in prompts]
-        self._draws = [np.random.default_rng(seed) for seed in seeds or [(sampling.seed, row) for row in self.rows]]
+        self._batch = [row for row, room in enumerate(self._room) if room > 0 or adapters]
+        self._draws = [np.random.default_rng(s) for s in seeds or [(sampling.seed, row) for row in range(len(prompts))]]
+        self._ids = _right_padded([prompts[row] for row in self._batch]).to(model.device)
+        self._lengths = torch.tensor([len(prompts[row]) for row in self._batch], device=model.device)
+        self._mask = (torch.arange(self._ids.shape[1], device=model.device) < self._lengths[:, None]).long()
         self._cache: Any = DynamicCache(config=model.config)
         self._prefilled = False
-        self._leave([row for row, room in enumerate(self._room) if room > 0])
+
+    @property
+    def rows(self) -> list[int]:
+        """The rows still running."""
+        return [row for row in self._batch if row not in self.stopped and self._room[row] > 0]
 
     @torch.no_grad()
     def step(self) -> list[Token]:
         """One more token for every running row; empty when none is left."""
-        if not self.rows:
+        rows = self.rows
+        if not rows:
             return []
-        logits_BV = (self._decode() if self._prefilled else self._prefill()).float()
-        uniforms = torch.tensor([self._draws[row].random() for row in self.rows], dtype=torch.float64)
-        chosen = choose(logits_BV, self.sampling, uniforms.to(logits_BV.device))
-        log_probs = logits_BV.log_softmax(-1).gather(1, chosen[:, None]).squeeze(1)
-        tokens = [Token(*of) for of in zip(self.rows, chosen.tolist(), log_probs.tolist(), strict=True)]
-        self._ids, self._lengths = chosen[:, None], self._lengths + 1
-        self._mask = torch.cat((self._mask, self._mask.new_ones(len(tokens), 1)), 1)
+        with self._routed():
+            logits_BV = (self._decode() if self._prefilled else self._prefill()).float()
+        places = torch.tensor([self._batch.index(row) for row in rows], device=logits_BV.device)
+        tokens = self._choose(rows, logits_BV[places])
+        self._append(places, tokens)
         for token in tokens:
             self._room[token.row] -= 1
         self.stop(token.row for token in tokens if token.token_id in self.stop_ids)
         return tokens
 
+    def stop(self, rows: Iterable[int]) -> None:
+        """End these rows, as a stop token does."""
+        self.stopped.update(rows)
+        kept = [self._batch.index(row) for row in self.rows]
+        if self._adapters or len(kept) == len(self._batch):
+            return
+        places = torch.tensor(kept, dtype=torch.long, device=self._ids.device)
+        self._batch = self.rows
+        self._ids, self._lengths, self._mask = self._ids[places], self._lengths[places], self._mask[places]
+        if kept:
+            self._cache.batch_select_indices(places)
+
+    def _choose(self, rows: list[int], logits_RV: Tensor) -> list[Token]:
+        """A token for each of these rows, with its log-probability."""
+        uniforms = torch.tensor([self._draws[row].random() for row in rows], dtype=torch.float64)
+        chosen = choose(logits_RV, self.sampling, uniforms.to(logits_RV.device))
+        log_probs = logits_RV.log_softmax(-1).gather(1, chosen[:, None]).squeeze(1)
+        return [Token(*of) for of in zip(rows, chosen.tolist(), log_probs.tolist(), strict=True)]
+
+    def _append(self, places: Tensor, tokens: list[Token]) -> None:
+        """Make the new tokens the next inputs; an ended row that stayed repeats its last position, unseen."""
+        self._ids = self._ids.new_zeros(len(self._batch), 1)
+        self._ids[places, 0] = torch.tensor([token.token_id for token in tokens], device=self._ids.device)
+        self._lengths = self._lengths.index_add(0, places, torch.ones_like(places))
+        self._mask = torch.cat((self._mask, self._mask.new_ones(len(self._batch), 1)), 1)
+
     def _prefill(self) -> Tensor:
         """The logits (B, V) behind every prompt's last token; no others are formed."""
         positions = torch.arange(self._ids.shape[1], device=self._ids.device).expand_as(self._ids)
-        last, place = (self._lengths - 1).unique(return_inverse=True)
-        logits = self._forward(positions, logits_to_keep=last)
+        hidden_BTD = last_hidden(self.model, **self._inputs(positions))
         self._prefilled = True
-        return logits[torch.arange(len(place), device=place.device), place]
+        ends = torch.arange(len(self._batch), device=hidden_BTD.device), self._lengths - 1
+        return logits(self.model, hidden_BTD[ends][:, None])[:, 0]
 
     def _decode(self) -> Tensor:
         """The logits (B, V) behind every row's newest token."""
-        return self._forward((self._lengths - 1)[:, None])[:, -1]
+        return self.model(**self._inputs((self._lengths - 1)[:, None])).logits[:, -1]
 
-    def _forward(self, positions: Tensor, **more: Any) -> Tensor:
-        return self.model(
-            input_ids=self._ids,
-            attention_mask=self._mask,
-            position_ids=positions,
-            past_key_values=self._cache,
-            use_cache=True,
-            **more,
-        ).logits
+    def _inputs(self, positions: Tensor) -> dict[str, Any]:
+        return {
+            "input_ids": self._ids,
+            "attention_mask": self._mask,
+            "position_ids": positions,
+            "past_key_values": self._cache,
+            "use_cache": True,
+        }
 
-    def stop(self, rows: Iterable[int]) -> None:
-        """End these rows as if they had written a stop token."""
-        self.stopped.update(rows)
-        ended = {row for row in self.rows if row in self.stopped or self._room[row] == 0}
-        self._leave([place for place, row in enumerate(self.rows) if row not in ended])
-
-    def _leave(self, kept: list[int]) -> None:
-        """Keep these places of the batch."""
-        if len(kept) == len(self.rows):
+    @contextmanager
+    def _routed(self) -> Iterator[None]:
+        """Each row under its own adapter, where that was asked for."""
+        if self._adapters is None:
+            yield
             return
-        places = torch.tensor(kept, dtype=torch.long, device=self._ids.device)
-        self.rows = [self.rows[place] for place in kept]
-        self._ids, self._lengths, self._mask = self._ids[places], self._lengths[places], self._mask[places]
-        if self._prefilled and kept:
-            self._cache.batch_select_indices(places)
+        with use(self.model, rows=[self._adapters[row] for row in self._batch]):
+            yield
 
 
 def fits_window(model: Any, num_positions: int) -> bool:
@@ -128,7 +164,7 @@ def fits_window(model: Any, num_positions: int) -> bool:
 def _right_padded(prompts: Sequence[Sequence[int]]) -> Tensor:
     """Prompts (B, T) with zeros behind; the mask, never the id, says what is padding."""
     rows = [torch.tensor(list(prompt), dtype=torch.long) for prompt in prompts]
-    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True) if rows else torch.zeros(0, 0, dtype=torch.long)
 
 
 def _room(prompt_length: int, max_new_tokens: int, limit: int | None) -> int:

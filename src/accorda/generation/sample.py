@@ -2,7 +2,7 @@
 
 The order of work is by length, so that rows of a batch waste little padding; the order of results is that of the
 prompts. Neither the batch size nor the other prompts change a completion: rows do not see each other, and row i draws
-from its own random numbers, made from (seed, i).
+from its own random numbers, made from (seed, i). Adapters act as `use` says, also one per prompt (`use(rows=...)`).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +15,8 @@ from accorda.generation import stopping
 from accorda.generation.decoding import Decoding, fits_window
 from accorda.generation.sampling import Sampling
 from accorda.generation.words import cut_at, decoded, words_behind
+from accorda.methods.backbone import positions_in_front
+from accorda.methods.routing import routing
 from accorda.recipe.reader import read
 
 
@@ -55,15 +57,22 @@ def generate(
         Refusal: an unknown or wrong setting; an empty prompt; a prompt longer than the model's context.
     """
     settings = _settings(sampling, tokenizer)
-    limit = context_length(model)
-    _check(model, prompts, limit)
+    adapters = routing(model).route.rows
+    limit = _check(model, prompts, adapters)
     stops = stopping.stop_ids(model, tokenizer) if stop_ids is None else frozenset(stop_ids)
     completions: list[Completion] = [Completion()] * len(prompts)
     with evaluating(model):
         for rows in _batches(model, [len(prompt) for prompt in prompts], batch_size, settings.max_new_tokens):
-            seeds = [(settings.seed, row) for row in rows]
             batch = [prompts[row] for row in rows]
-            decoding = Decoding(model, batch, settings, stop_ids=stops, seeds=seeds, limit=limit)
+            decoding = Decoding(
+                model,
+                batch,
+                settings,
+                stop_ids=stops,
+                seeds=[(settings.seed, row) for row in rows],
+                limit=limit,
+                adapters=[adapters[row] for row in rows] if adapters else None,
+            )
             for row, completion in zip(rows, _complete(decoding, batch, tokenizer), strict=True):
                 completions[row] = completion
     return completions
@@ -77,11 +86,11 @@ def stream(
     The model stays in eval mode until the stream ends or is closed.
     """
     settings = _settings(sampling, tokenizer)
-    limit = context_length(model)
-    _check(model, [prompt], limit)
+    adapters = routing(model).route.rows
+    limit = _check(model, [prompt], adapters)
     stops = stopping.stop_ids(model, tokenizer) if stop_ids is None else frozenset(stop_ids)
     with evaluating(model):
-        decoding = Decoding(model, [prompt], settings, stop_ids=stops, limit=limit)
+        decoding = Decoding(model, [prompt], settings, stop_ids=stops, limit=limit, adapters=adapters)
         given: list[int] = []
         while tokens := decoding.step():
             given.append(tokens[0].token_id)
@@ -114,23 +123,33 @@ def _settings(sampling: dict[str, Any], tokenizer: Any) -> Sampling:
     return settings
 
 
-def _check(model: Any, prompts: Sequence[Sequence[int]], limit: int | None) -> None:
+def _check(model: Any, prompts: Sequence[Sequence[int]], adapters: Sequence[str | None] | None) -> int | None:
+    """Refuse what cannot be generated from; return how many positions prompt and completion may fill."""
     if model.config.is_encoder_decoder:
         raise Refusal(f"generate: {type(model).__name__} is an encoder-decoder; generation takes decoders only")
+    if adapters is not None and len(adapters) != len(prompts):
+        raise Refusal(f"use: {len(adapters)} rows were given for {len(prompts)} prompts")
+    limit, front = context_length(model), positions_in_front(model)
+    room = None if limit is None else limit - front
     for row, prompt in enumerate(prompts):
         if not len(prompt):
             raise Refusal(f"prompts[{row}]: no token to start from; put the beginning-of-text token in front")
-        if limit is not None and len(prompt) > limit:
-            raise Refusal(f"prompts[{row}]: {len(prompt)} tokens, but the model's context holds {limit}; shorten it")
+        if room is not None and len(prompt) > room:
+            less = f" less {front} of the soft prompt" if front else ""
+            raise Refusal(f"prompts[{row}]: {len(prompt)} tokens, but the model's context holds {limit}{less}")
+    return room
 
 
 def _batches(model: Any, lengths: Sequence[int], batch_size: int, max_new_tokens: int) -> Iterator[list[int]]:
-    """Rows of one forward, longest first; only equally long ones where padding would shift a sliding window."""
-    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
-    mixed = fits_window(model, max(lengths, default=0) + max_new_tokens)
+    """Rows of one forward, longest first; only alike ones where padding would shift a sliding window."""
+    adapters = routing(model).route.rows or (None,) * len(lengths)
+    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], adapters[row] or "", row))
+    longest = positions_in_front(model) + max(lengths, default=0) + max_new_tokens
+    mixed = fits_window(model, longest)
     batch: list[int] = []
     for row in order:
-        if len(batch) == batch_size or (batch and not mixed and lengths[row] != lengths[batch[0]]):
+        alike = mixed or not batch or (lengths[row], adapters[row]) == (lengths[batch[0]], adapters[batch[0]])
+        if len(batch) == batch_size or not alike:
             yield batch
             batch = []
         batch.append(row)

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from accorda.errors import Refusal
 from accorda.methods.contract import SideNetwork, SoftPrompt
-from accorda.methods.insertion import Cut, insert
+from accorda.methods.insertion import Cut, fronts_of, insert
 from accorda.methods.routing import Routing
 from accorda.models.attention import Packing
 from accorda.models.roles import backbones, blocks
@@ -92,6 +92,15 @@ def hostings(model: PreTrainedModel) -> list[BackboneHosting]:
     """What hangs on the model's backbones, in their order."""
     found = [backbone.__dict__.get(HOSTING) for backbone in backbones(model).values()]
     return [hosting for hosting in found if hosting is not None]
+
+
+def positions_in_front(model: PreTrainedModel) -> int:
+    """The most positions that the soft prompts acting now put in front of any row: the context is shorter by them."""
+    fronts = [
+        fronts_of(hosting.prompts, hosting.routing, len(hosting.routing.route.rows or (None,)))
+        for hosting in hostings(model)
+    ]
+    return max((front.most for front in fronts), default=0)
 
 
 def _before(
