@@ -173,3 +173,9 @@ def test_marks_are_few_and_inside(low, high):
 
 def test_numbers_are_short():
     assert [number(value) for value in (0, 0.5, 1234, 2e-5, 1.5e9)] == ["0", "0.5", "1234", "2e-05", "1.5G"]
+
+
+def test_a_result_that_is_not_in_the_folder_yet(run):
+    assert "7,777" in Page(report(run.path, {"status": "complete", "steps": 7777})).text
+    assert "7,777" in card(run.path, {"steps": 7777})
+    assert "7,777" not in card(run.path)

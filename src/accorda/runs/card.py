@@ -1,6 +1,8 @@
 """The README of an adapter: what it was made from, how to load it, what was proven."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from accorda.runs.files import read_json
 from accorda.runs.story import Story, tell
@@ -22,9 +24,9 @@ model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained({base!r})
 """
 
 
-def card(path: str | Path) -> str:
-    """Markdown with the front matter that the Hugging Face hub reads, from whatever the run folder holds."""
-    story = tell(path)
+def card(path: str | Path, result: Mapping[str, Any] | None = None) -> str:
+    """Markdown with the front matter that the Hugging Face hub reads, from what the run folder holds."""
+    story = tell(path, result)
     base = story.setting("model.path", "unknown")
     adapter = story.folder.adapter
     for_peft = "peft_type" in (read_json(adapter / "adapter_config.json") or {})

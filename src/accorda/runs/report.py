@@ -1,7 +1,7 @@
 """`report.html`: one page that shows a run, finished or not, without a network or a script; everything is escaped."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -20,9 +20,9 @@ GENERATION = "per evaluation"
 NOT_METRICS = {"step", "eval_loss", "seconds", "event"}
 
 
-def report(path: str | Path) -> str:
-    """The whole page of a run folder."""
-    story = tell(path)
+def report(path: str | Path, result: Mapping[str, Any] | None = None) -> str:
+    """The whole page of a run folder; `result` where its result.json is not written yet."""
+    story = tell(path, result)
     name = story.folder.path.resolve().name
     parts = [
         f"<h1>{escape(name)}</h1>",

@@ -1,6 +1,7 @@
 """What a run folder tells, read once for the card and the report: whatever of it is there."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -43,8 +44,8 @@ class Story:
         return [(float(step), float(value)) for step, value in points if is_number(step) and is_number(value)]
 
 
-def tell(path: str | Path) -> Story:
-    """Read a run folder, finished or not."""
+def tell(path: str | Path, result: Mapping[str, Any] | None = None) -> Story:
+    """Read a run folder, finished or not; `result` where its result.json is still to be written, last of all."""
     folder = RunFolder(path)
     proof = read_json(folder.proof) or {}
     try:
@@ -55,7 +56,7 @@ def tell(path: str | Path) -> Story:
         folder=folder,
         settings=settings(folder.recipe),
         events=events,
-        result=read_json(folder.result) or {},
+        result=dict(result or read_json(folder.result) or {}),
         proofs=[item for item in proof.get("proofs") or () if isinstance(item, dict)],
         environment=read_json(folder.environment) or {},
     )
