@@ -5,7 +5,10 @@ too, by the name of the class (`accorda.LoRA`), and found by walking the methods
 """
 
 from importlib import import_module
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # `typing` would be half of what importing this costs
+    from typing import Any
 
 __version__ = "0.1.0"
 
@@ -20,7 +23,7 @@ PUBLIC = {  # name: the module that has it
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     """A public function, the registry `methods`, or the class of a method."""
     if name in PUBLIC:
         return getattr(import_module(PUBLIC[name]), name)

@@ -1,7 +1,7 @@
+import importlib.metadata
 import json
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
-from accorda.cli import doctor
 from accorda.cli.main import main
 
 
@@ -17,10 +17,10 @@ def test_what_is_installed_is_told(capsys):
 def test_a_missing_and_an_old_package_are_told_with_the_way_out(monkeypatch, capsys):
     def installed(name: str) -> str:
         if name in ("safetensors", "sacrebleu"):
-            raise doctor.PackageNotFoundError(name)
+            raise PackageNotFoundError(name)
         return "0.1" if name == "torch" else version(name)
 
-    monkeypatch.setattr(doctor, "version", installed)
+    monkeypatch.setattr(importlib.metadata, "version", installed)
     assert main(["doctor"]) == 1
     out, err = capsys.readouterr()
     rows = {line.split()[0]: line for line in out.splitlines()}

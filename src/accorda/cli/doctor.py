@@ -5,7 +5,6 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from typing import Any, Literal
 
 from accorda.cli.terminal.outcome import UNPROVEN, Outcome
@@ -42,6 +41,8 @@ def python() -> Iterator[Finding]:
 
 def packages() -> Iterator[Finding]:
     """Installed versions against what accorda asks for; optional packages are told, not demanded."""
+    from importlib.metadata import PackageNotFoundError, requires, version
+
     from packaging.requirements import Requirement
 
     missing: dict[str, list[str]] = {}
@@ -71,6 +72,8 @@ def packages() -> Iterator[Finding]:
 
 def extra_of(requirement: Any) -> str:
     """The extra that a requirement belongs to, empty for what is always needed."""
+    from importlib.metadata import metadata
+
     extras = metadata("accorda").get_all("Provides-Extra") or ()
     marker = requirement.marker
     if marker is None or marker.evaluate({"extra": ""}):

@@ -4,7 +4,6 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,8 @@ def environment(extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
 
 def packages() -> dict[str, str]:
     """The installed versions of what results can depend on, without importing any of it."""
+    from importlib.metadata import PackageNotFoundError, version
+
     found = {}
     for name in PACKAGES:
         try:
