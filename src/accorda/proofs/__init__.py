@@ -1,1 +1,7 @@
 """Proofs: what a run did, shown from its live state and again from its files."""
+
+from accorda.proofs.contract import Check, Proof
+from accorda.proofs.coverage import covered
+from accorda.proofs.proving import observers, prove, verify
+
+__all__ = ["Check", "Proof", "covered", "observers", "prove", "verify"]

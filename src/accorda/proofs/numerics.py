@@ -1,0 +1,93 @@
+"""Log-probabilities for comparison: in fp32 whatever the run computed in, of rows together and of each row alone."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from accorda.data.batch import Batch, Segment
+from accorda.models.heads import last_hidden, logits
+from accorda.objectives.language_model import log_probs
+
+TOLERANCE = 1e-4  # nats; two orders above what the order of sums costs in fp32
+
+
+@contextmanager
+def in_fp32(model: nn.Module, training: bool = False) -> Iterator[None]:
+    """Every bf16 or fp16 tensor of the model is fp32 inside, and on leaving what it was, bit for bit.
+
+    Widening loses nothing and narrowing a widened number gives it back, so no copy is kept. A tensor that was changed
+    inside is rounded on leaving.
+    """
+    tensors = [*model.parameters(), *model.buffers()]
+    narrow = [(tensor, tensor.dtype) for tensor in tensors if tensor.dtype in (torch.bfloat16, torch.float16)]
+    was_training = {module: module.training for module in model.modules()}
+    model.train(training)
+    for tensor, _ in narrow:
+        tensor.data = tensor.data.float()
+    try:
+        yield
+    finally:
+        for tensor, dtype in narrow:
+            tensor.data = tensor.data.to(dtype)
+        for module, mode in was_training.items():
+            module.training = mode
+
+
+@contextmanager
+def no_dropout(model: nn.Module) -> Iterator[None]:
+    """Nothing is dropped inside, in training mode too: every module's probability is zero for the while."""
+    found = [
+        (module, name, value)
+        for module in model.modules()
+        for name, value in vars(module).items()
+        if isinstance(value, float) and ("drop" in name or (name == "p" and isinstance(module, nn.Dropout)))
+    ]
+    for module, name, _ in found:
+        setattr(module, name, 0.0)
+    try:
+        yield
+    finally:
+        for module, name, value in found:
+            setattr(module, name, value)
+
+
+def together(model: PreTrainedModel, batch: Batch) -> Tensor:
+    """Log-probability (N,) of every supervised token of a batch, through the package's own way of running a batch."""
+    hidden = last_hidden(model, **batch.inputs())
+    positions, labels = batch.targets()
+    return log_probs(logits(model, hidden.flatten(0, 1)[positions]), labels)
+
+
+def alone(model: PreTrainedModel, segments: Sequence[Segment]) -> Tensor:
+    """The same (N,) in transformers' way: each row by itself, whole logits, no padding, no packing, no mask."""
+    return torch.cat([_row(model, segment) for segment in segments])
+
+
+def _row(model: PreTrainedModel, segment: Segment) -> Tensor:
+    device = next(model.parameters()).device
+    ids = torch.as_tensor(segment.input_ids, dtype=torch.int64, device=device)
+    scores = torch.log_softmax(model(input_ids=ids[None], use_cache=False).logits[0].float(), -1)
+    wanted = torch.as_tensor(segment.supervised, device=device).nonzero().squeeze(1)
+    wanted = wanted[wanted > 0]  # nothing predicts a first token
+    return scores[wanted - 1, ids[wanted]]
+
+
+def largest(difference: Tensor) -> float:
+    """The largest absolute value, infinite where anything is not a number."""
+    if not difference.numel():
+        return 0.0
+    return float(difference.abs().nan_to_num(nan=torch.inf).max())
+
+
+def few_rows(segments: Sequence[Segment], tokens: int = 4096, most: int = 4) -> list[Segment]:
+    """The shortest supervised rows, at most `most` and, beyond the first two, at most `tokens` tokens."""
+    chosen: list[Segment] = []
+    for segment in sorted(segments, key=lambda s: (len(s), s.index)):
+        if segment.supervised[1:].any() and len(chosen) < most:
+            if len(chosen) >= 2 and sum(map(len, chosen)) + len(segment) > tokens:
+                break
+            chosen.append(segment)
+    return sorted(chosen, key=lambda s: s.index)

@@ -1,0 +1,126 @@
+"""Is a resumed run the same run? At the first checkpoint: step, restore from the files, step again, compare."""
+
+import hashlib
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from accorda.errors import Refusal
+from accorda.proofs.contract import Proof, Prover, names
+from accorda.proofs.tensors import checksum
+from accorda.training import checkpoint
+from accorda.training.checkpoint import State
+from accorda.training.loop import Loop, Observer
+from accorda.training.session import Session
+
+TOLD = ("step", "loss", "learning_rate", "grad_norm", "tokens", "supervised_tokens")
+
+
+class Resume(Prover):
+    """The step after a restored checkpoint is, bit for bit, the step that was made without it."""
+
+    name = "resume"
+
+    def observers(self, session: Session) -> list[Observer]:
+        """One that tries it at the first checkpoint and puts the loop back."""
+        return [Trial(session)]
+
+    def prove(self, session: Session, folder: Path) -> Proof:
+        """What the trial found; a run that ended before its first checkpoint is tried at its end."""
+        stored = session.notes.get(self.name)
+        if stored is None:
+            return try_here(session.loop, folder)
+        return Proof.from_dict(stored)
+
+    def verify(self, session: Session, folder: Path, stored: Proof | None) -> Proof:
+        """Once more, from the last checkpoint in the folder."""
+        found = checkpoint.latest(Path(folder) / "checkpoints")
+        if found is None:
+            return stored or Proof(self.name, "not applicable", "the folder holds no checkpoint")
+        kept = session.loop.state()
+        try:
+            session.loop.load_state(found[1])
+            return try_at(session.loop, found[0])
+        finally:
+            session.loop.load_state(kept)
+
+
+class Trial(Observer):
+    """Runs once, at the first checkpoint this process writes."""
+
+    def __init__(self, session: Session):
+        self.session = session
+
+    def after_checkpoint(self, loop: Loop, folder: Path) -> None:
+        """Step, restore, step, compare, and put the loop back where it was."""
+        if "resume" not in self.session.notes:
+            self.session.notes["resume"] = try_at(loop, folder).to_dict()
+
+
+def try_here(loop: Loop, folder: Path) -> Proof:
+    """The trial with a checkpoint of the loop as it stands, written for it and deleted."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".resume-") as place:
+        checkpoint.save(Path(place) / "step-0", loop.state(copy=False))
+        return try_at(loop, Path(place) / "step-0")
+
+
+def try_at(loop: Loop, folder: Path) -> Proof:
+    """The trial: `folder` holds the checkpoint that was just written of this loop."""
+    before, observers = loop.state(), loop.observers
+    loop.observers = ()
+    try:
+        first, after_first = loop.step(), summary(loop)
+        fault = _restore(loop, folder)
+        restored = _difference(_summary_of(before), summary(loop))
+        second, after_second = (loop.step(), summary(loop)) if not fault else ({}, {})
+    finally:
+        loop.observers = observers
+        loop.load_state(before)
+    evidence = {"step": before.values["step"], "tensors": len(before.tensors)}
+    if fault:
+        return Proof("resume", "fails", f"the checkpoint cannot be restored: {fault}", evidence)
+    if restored:
+        reason = f"the checkpoint of step {evidence['step']} does not bring back {names(restored, 3)}"
+        return Proof("resume", "fails", reason, evidence | {"not_restored": restored})
+    told = [key for key in TOLD if first.get(key) != second.get(key)]
+    differ = told + _difference(after_first, after_second)
+    if differ:
+        reason = f"the step after restoring is another one than the step before: {names(differ, 3)}"
+        return Proof("resume", "fails", reason, evidence | {"differ": differ})
+    reason = f"step {first['step']} made, undone from the files of step {evidence['step']} and made again: bit for bit"
+    return Proof("resume", "holds", reason, evidence | {"loss": first["loss"]})
+
+
+def _restore(loop: Loop, folder: Path) -> str | None:
+    """Load the checkpoint after everything that is not in it was disturbed; what went wrong, if anything did."""
+    torch.manual_seed(0)
+    np.random.seed(0)
+    random.seed(0)
+    try:
+        loop.load_state(checkpoint.load(folder))
+    except (Refusal, ValueError, KeyError, RuntimeError) as error:
+        return str(error) or repr(error)
+    return None
+
+
+def summary(loop: Loop) -> dict[str, str]:
+    """A checksum of everything the loop says it depends on, by name."""
+    return _summary_of(loop.state(copy=False))
+
+
+def _summary_of(state: State) -> dict[str, str]:
+    tensors = {name: checksum(tensor) for name, tensor in state.tensors.items()}
+    return tensors | {f"{name} (value)": _digest(value) for name, value in state.values.items()}
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(repr(value).encode()).hexdigest()
+
+
+def _difference(one: dict[str, str], other: dict[str, str]) -> list[str]:
+    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
