@@ -1,0 +1,190 @@
+"""Load a bare checkpoint: safetensors only, every tensor or none, our attention set."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+import transformers
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_MASKED_LM_MAPPING,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+)
+
+from accorda.errors import Refusal
+from accorda.models.attention import use_attention
+from accorda.models.complete import check_complete
+from accorda.models.fingerprint import fingerprint
+from accorda.models.folder import checkpoint_dtype, model_folder, one_line, read_config, weight_files
+from accorda.models.quiet import quiet
+from accorda.models.tokenizer import load_tokenizer, pad_token_id
+from accorda.quantization import formats, quantize_model
+
+__all__ = ["load_model", "load_tokenizer", "pad_token_id"]
+
+Head = Literal["language", "classification", "reward"]
+HEADS = {
+    "language": AutoModelForCausalLM,
+    "classification": AutoModelForSequenceClassification,
+    "reward": AutoModelForSequenceClassification,
+}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES |= {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def load_model(
+    path: str | Path | None,
+    *,
+    quantization: str = "none",
+    dtype: str = "auto",
+    device: str = "auto",
+    head: Head = "language",
+    config: str | Path | Mapping[str, Any] | None = None,
+    seed: int = 0,
+    trust_remote_code: bool = False,
+) -> PreTrainedModel:
+    """A bare model in eval mode with our attention, from a model folder or a hub id; no adapter is looked for.
+
+    `config` (a config.json, its folder, or its content) makes random weights by `seed` instead. `dtype` "auto": the
+    checkpoint's, float32 for random weights. `device` "auto": CUDA where there is one; "meta" builds shapes without
+    values. `head` "classification" and "reward" (one output) replace the language head; what the checkpoint lacks of
+    them is drawn by `seed` and named in `new_heads(model)`. `model.accorda_fingerprint` tells the base from others.
+
+    Raises Refusal, in one line, for whatever is missing, broken, incomplete, pickled, unknown or of another kind.
+    """
+    options = _options(dtype, device, head, quantization, trust_remote_code)
+    with quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if config is not None:
+            model, files = _random(_configuration(_content(config), "model.config"), options), []
+        elif path is not None:
+            model, files = _from_folder(model_folder(path, code=trust_remote_code), options)
+        else:
+            raise Refusal("model.path: name a model folder or a hub id, or give model.config for random weights")
+    if not options.meta:
+        cast(Any, model).accorda_fingerprint = fingerprint(model, files)
+    if quantization != "none":
+        quantize_model(model, quantization)
+    use_attention(model)
+    torch.nn.Module.to(model, options.device)
+    return model.eval()
+
+
+def is_decoder(config: PretrainedConfig) -> bool:
+    """Whether a configuration is of a causal language model with one stack."""
+    causal, masked = (type(config) in mapping for mapping in (MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING))
+    return not config.is_encoder_decoder and causal and (not masked or getattr(config, "is_decoder", False))
+
+
+@dataclass(frozen=True)
+class _Options:
+    dtype: torch.dtype | None  # None: the checkpoint's
+    device: torch.device
+    head: Head
+    code: bool
+
+    @property
+    def meta(self) -> bool:
+        return self.device.type == "meta"
+
+
+def _options(dtype: str, device: str, head: Head, quantization: str, code: bool) -> _Options:
+    """What was asked for, checked before anything is read."""
+    for name, value, known in (
+        ("model.dtype", dtype, ("auto", *DTYPES)),
+        ("head", head, HEADS),
+        ("model.quantization", quantization, ("none", *formats())),
+    ):
+        if value not in known:
+            raise Refusal(f"{name}: {value!r} is not one of {', '.join(known)}")
+    place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    try:
+        found = torch.device(place)
+    except RuntimeError as error:
+        raise Refusal(f"device: {device!r} is not a device (auto, cpu, cuda, cuda:1, meta)") from error
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise Refusal(f"device: {device!r} is not here; use cpu or auto")
+    return _Options(DTYPES.get(dtype), found, head, code)
+
+
+def _content(config: str | Path | Mapping[str, Any]) -> dict[str, Any]:
+    """The content of `model.config`: a mapping as it is, or that of a file or folder."""
+    if isinstance(config, Mapping):
+        return dict(config)
+    return read_config(Path(config).expanduser())
+
+
+def _configuration(content: dict[str, Any], where: str) -> PretrainedConfig:
+    """The configuration object of a config's content; Refusal for unknown types and values."""
+    model_type = content.get("model_type")
+    if model_type not in CONFIG_MAPPING:
+        raise Refusal(f"{where}: model_type {model_type!r} is unknown to transformers {transformers.__version__}")
+    try:
+        return AutoConfig.for_model(**content)
+    except Exception as error:  # each configuration class checks its values in its own way
+        raise Refusal(f"{where}: {one_line(error)}") from error
+
+
+def _folder_configuration(folder: Path, code: bool) -> PretrainedConfig:
+    content = read_config(folder)
+    if "auto_map" not in content or content["model_type"] in CONFIG_MAPPING:
+        return _configuration(content, str(folder / "config.json"))
+    if not code:
+        raise Refusal(f"model: {folder} needs code of its own; set model.trust_remote_code if you trust it")
+    return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=True)
+
+
+def _check_kind(config: PretrainedConfig, options: _Options) -> None:
+    """Refuse a model that has no head of the kind asked for."""
+    if type(config).__module__.startswith("transformers_modules"):
+        return  # code of its own: its class says what it is
+    if options.head == "language" and not is_decoder(config):
+        kind = "an encoder-decoder" if config.is_encoder_decoder else "an encoder"
+        raise Refusal(f"model: {config.model_type} is {kind}; this needs a decoder (a causal language model)")
+    if options.head != "language" and type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+        raise Refusal(f"model: transformers has no {options.head} head for {config.model_type}")
+    if options.head == "reward":
+        config.num_labels = 1
+
+
+def _random(config: PretrainedConfig, options: _Options) -> PreTrainedModel:
+    """A model with fresh weights, drawn on the CPU so that every device gets the same."""
+    _check_kind(config, options)
+    with torch.device("meta" if options.meta else "cpu"):
+        model = HEADS[options.head].from_config(config, dtype=options.dtype or torch.float32)
+    if options.head != "language":
+        others = [name for name, child in model.named_children() if child is not model.base_model]
+        model.accorda_new_heads = tuple(name for name in others if list(model.get_submodule(name).parameters()))
+    return model
+
+
+def _from_folder(folder: Path, options: _Options) -> tuple[PreTrainedModel, list[Path]]:
+    """The checkpoint of a folder, complete, and its weight files."""
+    config = _folder_configuration(folder, options.code)
+    _check_kind(config, options)
+    files = weight_files(folder)
+    dtype = options.dtype or DTYPES[checkpoint_dtype(files)]
+    if options.meta:
+        return _random(config, replace(options, dtype=dtype)), files
+    model, info = HEADS[options.head].from_pretrained(
+        folder,
+        config=config,
+        dtype=dtype,
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=options.code,
+        ignore_mismatched_sizes=True,  # so that they are reported to us instead of to the screen
+        output_loading_info=True,
+    )
+    model.accorda_new_heads = check_complete(model, info, folder, options.head != "language")
+    return model, files
