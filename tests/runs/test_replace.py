@@ -31,9 +31,13 @@ def test_a_new_folder_takes_the_place_of_the_old_one(old: Path):
 
 
 def test_a_block_that_raises_changes_nothing(old: Path):
-    with pytest.raises(KeyError), replaced(old) as new:
-        (new / "a").write_text("half")
-        raise KeyError
+    def half():
+        with replaced(old) as new:
+            (new / "a").write_text("half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        half()
     assert contents(old) == {"a": "old a", "b": "old b"}
     assert os.listdir(old.parent) == ["adapter"]
 
