@@ -1,0 +1,63 @@
+"""Which modules the target_modules of a PEFT adapter mean on a model, and how to write a set of modules so."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from accorda.models.roles import is_linear
+
+_HUNG_ON = re.compile(r"(^|\.)(adapters|originals)")  # what methods hang on a model is no module of the base
+
+
+def targeted(config: Mapping[str, Any], model: nn.Module) -> set[str]:
+    """Names of the modules that PEFT adapts on this model under this adapter_config.json."""
+    target, names = config.get("target_modules") or [], _module_names(model)
+    if isinstance(target, str) and target.lower() == "all-linear":
+        found = {name for name in names if is_linear(model.get_submodule(name)) and not _is_head(model, name)}
+    elif isinstance(target, str):
+        found = {name for name in names if re.fullmatch(target, name)}
+    else:
+        found = {name for name in names if _named(name, target) and _in_layers(name, config)}
+    exclude = config.get("exclude_modules") or []
+    if isinstance(exclude, str):
+        return {name for name in found if not re.fullmatch(exclude, name)}
+    return {name for name in found if not _named(name, exclude)}
+
+
+def targets_for(model: nn.Module, names: set[str]) -> list[str]:
+    """`target_modules` that match exactly these modules: the last parts of their names where that suffices."""
+    leaves = sorted({name.rpartition(".")[2] for name in names})
+    alike = {name for name in _module_names(model) if _named(name, leaves)}
+    return leaves if alike == names else sorted(names)
+
+
+def pattern_value(patterns: Mapping[str, Any], name: str, default: Any) -> Any:
+    """The entry of a rank_pattern or alpha_pattern for a module: the first key that matches the end of its name."""
+    return next((value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", name)), default)
+
+
+def _module_names(model: nn.Module) -> list[str]:
+    return [name for name, _ in model.named_modules() if name and not _HUNG_ON.search(name)]
+
+
+def _named(name: str, endings: list[str]) -> bool:
+    return any(f".{name}".endswith(f".{ending}") for ending in endings)
+
+
+def _in_layers(name: str, config: Mapping[str, Any]) -> bool:
+    """Whether a module belongs to `layers_to_transform`; without `layers_pattern` the first number is the layer."""
+    wanted = config.get("layers_to_transform")
+    if wanted is None or wanted == []:
+        return True
+    patterns = config.get("layers_pattern") or [r"[^.]*\.[^.]*"]
+    patterns = [patterns] if isinstance(patterns, str) else patterns
+    found = (re.match(rf"(?:.*?\.)??{pattern}\.(\d+)\.", name) for pattern in patterns)
+    layer = next((int(match[1]) for match in found if match), None)
+    return layer in ([wanted] if isinstance(wanted, int) else wanted)
+
+
+def _is_head(model: nn.Module, name: str) -> bool:
+    return isinstance(model, PreTrainedModel) and model.get_submodule(name) is model.get_output_embeddings()
