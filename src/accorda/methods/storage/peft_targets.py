@@ -20,7 +20,7 @@ def targeted(config: Mapping[str, Any], model: nn.Module) -> set[str]:
     elif isinstance(target, str):
         found = {name for name in names if re.fullmatch(target, name)}
     else:
-        found = {name for name in names if _named(name, target) and _in_layers(name, config)}
+        found = {name for name in names if name in target or (_named(name, target) and _in_layers(name, config))}
     exclude = config.get("exclude_modules") or []
     if isinstance(exclude, str):
         return {name for name in found if not re.fullmatch(exclude, name)}

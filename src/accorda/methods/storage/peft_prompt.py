@@ -1,0 +1,64 @@
+"""Prompt tuning in PEFT's format: one matrix of vectors."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from accorda.errors import Refusal
+from accorda.methods.additive.prompt_tuning import PromptTuning
+from accorda.methods.contract import Method
+from accorda.methods.install import own_tensors
+from accorda.methods.storage.peft_config import refuse_fields
+from accorda.methods.storage.strict import check_tensors
+
+PEFT_TYPE = "PROMPT_TUNING"
+KEY = "prompt_embeddings"
+READ = {"num_virtual_tokens", "num_transformer_submodules", "token_dim"}
+UNUSED = {"num_attention_heads", "num_layers", "prompt_tuning_init", "prompt_tuning_init_text"}
+UNUSED |= {"tokenizer_name_or_path", "tokenizer_kwargs"}
+
+
+def fits(methods: Sequence[Method], model: PreTrainedModel, name: str) -> bool:
+    """Prompt tuning alone, its vectors in front."""
+    return len(methods) == 1 and isinstance(methods[0], PromptTuning) and methods[0].placement == "front"
+
+
+def config(methods: Sequence[Method], model: PreTrainedModel, name: str) -> dict[str, Any]:
+    """The fields of a PromptTuningConfig."""
+    (vectors,) = encode(model, name).values()
+    settings = model.config.get_text_config()
+    return {
+        "num_virtual_tokens": vectors.shape[0],
+        "token_dim": vectors.shape[1],
+        "num_transformer_submodules": 1,
+        "num_attention_heads": settings.num_attention_heads,
+        "num_layers": settings.num_hidden_layers,
+        "prompt_tuning_init": "RANDOM",
+    }
+
+
+def encode(model: PreTrainedModel, name: str) -> dict[str, Tensor]:
+    """The tensor of the file, (P, D)."""
+    (vectors,) = own_tensors(model, name).values()
+    return {KEY: vectors.detach()}
+
+
+def decode(
+    model: PreTrainedModel, name: str, config: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str
+) -> dict[str, Tensor]:
+    """The vectors under our name."""
+    check_tensors(encode(model, name), tensors, where)
+    (own,) = own_tensors(model, name)
+    return {own: tensors[KEY]}
+
+
+def methods(config: Mapping[str, Any], model: PreTrainedModel, where: str) -> tuple[Method, ...]:
+    """The prompt tuning that a file by PEFT describes."""
+    refuse_fields(config, READ | UNUSED, where)
+    if config.get("num_transformer_submodules") not in (None, 1):
+        raise Refusal(f"{where}: num_transformer_submodules = {config['num_transformer_submodules']}: accorda has prompts for one stack")
+    if not isinstance(number := config.get("num_virtual_tokens"), int) or number < 1:
+        raise Refusal(f"{where}: num_virtual_tokens = {number!r}: expected a positive whole number")
+    return (PromptTuning(num_virtual_tokens=number, init="random"),)
