@@ -6,10 +6,10 @@ import pytest
 from peft import LoraConfig
 from peft.tuners.tuners_utils import _maybe_include_all_linear_layers, check_target_module_exists
 from peft.utils.other import get_pattern_key
+from tests.zoo import make
 from torch import nn
 
 from accorda.methods.storage.peft_targets import pattern_value, targeted, targets_for
-from tests.zoo import make
 
 CONFIGS = [
     {"target_modules": ["q_proj", "v_proj"]},

@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from accorda.errors import Refusal
@@ -18,6 +18,7 @@ from accorda.methods.registry import write as write_method
 from accorda.methods.storage import files, peft_layernorm, peft_lora, peft_prompt
 from accorda.methods.storage.peft_config import PREFIX, common
 from accorda.methods.storage.strict import check_tensors
+from accorda.methods.targets import base_parameters
 from accorda.models.heads import new_heads
 
 VERSION = 1
@@ -65,7 +66,9 @@ def save_adapter(
         config["modules_to_save"] = sorted(new_heads(model)) or None
         tensors = form.encode(model, name) | heads
         metadata = {files.HEADER: json.dumps(header, sort_keys=True)}
-    files.write(folder, files.Files(config, metadata, {key: _stored(tensor) for key, tensor in tensors.items()}), beside)
+    files.write(
+        folder, files.Files(config, metadata, {key: _stored(tensor) for key, tensor in tensors.items()}), beside
+    )
 
 
 def load_adapter(
@@ -77,7 +80,7 @@ def load_adapter(
         model: the base the adapter was trained on.
         folder: an adapter folder.
         name: what the adapter is called on this model.
-        trainable: whether its tensors ask for gradients.
+        trainable: whether it can be trained further; otherwise none of its tensors asks for gradients.
 
     Raises:
         Refusal: no adapter, broken files, another base, tensors missing, unexpected or of another shape, or a PEFT
@@ -93,7 +96,128 @@ def load_adapter(
     except BaseException:
         remove(model, name)
         raise
-    for tensor in own_tensors(model, name).values():
-        if tensor.is_floating_point():
-            tensor.requires_grad_(trainable)
+    for tensor in () if trainable else (own_tensors(model, name) | _heads(model, "")).values():
+        if isinstance(tensor, nn.Parameter):
+            tensor.requires_grad_(False)
     return model
+
+
+def read_header(folder: str | Path) -> dict[str, Any]:
+    """What a folder's files say about its adapter, without reading a tensor or knowing the base.
+
+    Keys: "methods" (their recipe entries; None in a file by another tool), "base" (the fingerprint of the base or
+    None), "base_path" (its hub id or folder as it was named in training, or None), "peft_type", "version".
+
+    Raises:
+        Refusal: no adapter, or broken files.
+    """
+    config = files.read_config(folder)
+    header = files.header(config, files.read_metadata(folder)) or {}
+    path = config.get("base_model_name_or_path")
+    return (
+        {"version": None, "methods": None, "base": None}
+        | header
+        | {"base_path": path, "peft_type": config.get("peft_type")}
+    )
+
+
+def _methods_of(model: PreTrainedModel, name: str) -> tuple[Method, ...]:
+    on_it = installed(model)
+    if name not in on_it:
+        raise Refusal(f"no adapter {name!r} is installed; installed: {', '.join(on_it) or 'none'}")
+    return on_it[name]
+
+
+def _described(
+    content: files.Files, model: PreTrainedModel, where: str
+) -> tuple[ModuleType | None, tuple[Method, ...]]:
+    """The format of the files, None for our own, and the methods they describe."""
+    header, kind = content.header, content.config.get("peft_type")
+    form = PEFT_FORMATS.get(str(kind))
+    if header is not None:
+        if header.get("version") != VERSION:
+            raise Refusal(
+                f"{where}: written by a newer accorda (format {header.get('version')}, known: {VERSION}); upgrade"
+            )
+        _check_base(header.get("base"), model, content, where)
+        return form, tuple(read_method(method, at=f"{where}: method") for method in header["methods"])
+    if form is None:
+        raise Refusal(f"{where}: peft_type = {kind!r}: accorda loads {', '.join(PEFT_FORMATS)} of other tools")
+    return form, form.methods(content.config, model, where)
+
+
+def _fill(model: PreTrainedModel, name: str, form: ModuleType | None, content: files.Files, where: str) -> None:
+    """Check every tensor of the file, then copy all of them onto the model."""
+    live = own_tensors(model, name)
+    if form is None:
+        expected = live | _heads(model, "")
+        check_tensors(expected, content.tensors, where)
+        found: Mapping[str, Tensor] = content.tensors
+    else:
+        heads = _heads(model, _head_prefix(form))
+        rest = {key: tensor for key, tensor in content.tensors.items() if key not in heads}
+        rest = _without_copies_of_base(rest, model, where)
+        check_tensors(heads, {key: content.tensors[key] for key in heads if key in content.tensors}, where)
+        expected = live | heads
+        found = form.decode(model, name, content.config, rest, where) | {key: content.tensors[key] for key in heads}
+    with torch.no_grad():
+        for key, tensor in expected.items():
+            tensor.copy_(found[key])
+
+
+def _without_copies_of_base(tensors: Mapping[str, Tensor], model: PreTrainedModel, where: str) -> dict[str, Tensor]:
+    """The tensors without those of the base itself, which PEFT adds to a file where embedding or head are targets.
+
+    Refuses one with another value: a module trained whole, or a vocabulary that was resized.
+    """
+    base, kept = base_parameters(model), {}
+    for key, tensor in tensors.items():
+        path = key.removeprefix(PREFIX).replace(".base_layer.", ".")
+        if path not in base:
+            kept[key] = tensor
+        elif tensor.shape != base[path].shape or not torch.equal(tensor.to(base[path]), base[path]):
+            raise Refusal(
+                f"{where}: {key} is not the {path} of this model, and no module is trained whole beside an adapter; "
+                "merge the adapter into its base with PEFT (merge_and_unload) and open the merged model"
+            )
+    return kept
+
+
+def _check_base(expected: Any, model: PreTrainedModel, content: files.Files, where: str) -> None:
+    found = _fingerprint(model)
+    if expected is not None and found is not None and expected != found:
+        named = content.config.get("base_model_name_or_path")
+        raise Refusal(
+            f"{where}: trained on another base, {named or 'one without a name'} "
+            f"({_short(expected)}); this model is {model.name_or_path or 'without a name'} ({_short(found)})"
+        )
+
+
+def _fingerprint(model: PreTrainedModel) -> dict[str, Any] | None:
+    return getattr(model, "accorda_fingerprint", None)
+
+
+def _short(fingerprint: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {str(value)[:12]}" for key, value in fingerprint.items())
+
+
+def _heads(model: PreTrainedModel, prefix: str) -> dict[str, Tensor]:
+    """The tensors of heads that the checkpoint did not bring, by their names in the file."""
+    return {
+        f"{prefix}{head}.{leaf}": parameter
+        for head, module in new_heads(model).items()
+        for leaf, parameter in module.named_parameters()
+    }
+
+
+def _head_prefix(form: ModuleType) -> str:
+    """PEFT hangs adapters of modules one level deeper than prompts."""
+    return "base_model." if form is peft_prompt else PREFIX
+
+
+def _task(model: PreTrainedModel) -> str | None:
+    return next((task for ending, task in TASKS.items() if type(model).__name__.endswith(ending)), None)
+
+
+def _stored(tensor: Tensor) -> Tensor:
+    return tensor.detach().float() if tensor.is_floating_point() else tensor.detach()

@@ -55,7 +55,12 @@ def methods(config: Mapping[str, Any], model: PreTrainedModel, where: str) -> tu
     if others := sorted(mine - norms):
         raise Refusal(f"{where}: target_modules names {others[0]}, which is no norm of this model")
     if left_out := sorted(norms - mine):
-        logger.warning("%s leaves %d norms as they are, from %s on; trained further, they train too", where, len(left_out), left_out[0])
+        logger.warning(
+            "%s leaves %d norms as they are, from %s on; trained further, they train too",
+            where,
+            len(left_out),
+            left_out[0],
+        )
     return (LayerNorm(),)
 
 

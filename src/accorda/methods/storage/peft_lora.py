@@ -85,7 +85,9 @@ def decode(
             own[f"{path}.{key}.lora_A"] = part_A
             own[f"{path}.{key}.lora_B"] = inside = part_B if rows is None else part_B[rows]
             if rows is not None and part_B.count_nonzero() != inside.count_nonzero():
-                raise Refusal(f"{where}: {path}.lora_B reaches beyond the rows of {key.partition('_')[2]} it was made for")
+                raise Refusal(
+                    f"{where}: {path}.lora_B reaches beyond the rows of {key.partition('_')[2]} it was made for"
+                )
     return own
 
 
@@ -93,9 +95,13 @@ def methods(config: Mapping[str, Any], model: PreTrainedModel, where: str) -> tu
     """The LoRA, or one for every rank and alpha, that computes what a file by PEFT describes."""
     refuse_fields(config, READ | UNUSED, where)
     if config.get("bias", "none") != "none":
-        raise Refusal(f"{where}: bias = {config['bias']!r}: accorda's LoRA trains no biases; merge the adapter with PEFT")
+        raise Refusal(
+            f"{where}: bias = {config['bias']!r}: accorda's LoRA trains no biases; merge the adapter with PEFT"
+        )
     if (start := config.get("init_lora_weights", True)) not in KEEPS_BASE:
-        raise Refusal(f"{where}: init_lora_weights = {start!r} changes the base's weights; convert the adapter with PEFT")
+        raise Refusal(
+            f"{where}: init_lora_weights = {start!r} changes the base's weights; convert the adapter with PEFT"
+        )
     paths = targeted(config, model)
     if not paths:
         raise Refusal(f"{where}: target_modules = {config.get('target_modules')!r} matches nothing in this model")

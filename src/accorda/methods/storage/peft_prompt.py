@@ -57,8 +57,8 @@ def decode(
 def methods(config: Mapping[str, Any], model: PreTrainedModel, where: str) -> tuple[Method, ...]:
     """The prompt tuning that a file by PEFT describes."""
     refuse_fields(config, READ | UNUSED, where)
-    if config.get("num_transformer_submodules") not in (None, 1):
-        raise Refusal(f"{where}: num_transformer_submodules = {config['num_transformer_submodules']}: accorda has prompts for one stack")
+    if (stacks := config.get("num_transformer_submodules")) not in (None, 1):
+        raise Refusal(f"{where}: num_transformer_submodules = {stacks}: accorda has prompts for one stack")
     if not isinstance(number := config.get("num_virtual_tokens"), int) or number < 1:
         raise Refusal(f"{where}: num_virtual_tokens = {number!r}: expected a positive whole number")
     return (PromptTuning(num_virtual_tokens=number, init="random"),)

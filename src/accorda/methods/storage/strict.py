@@ -12,7 +12,9 @@ def check_tensors(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], w
     missing = [name for name in expected if name not in found]
     unexpected = [name for name in found if name not in expected]
     if missing or unexpected:
-        raise Refusal(f"{where}: " + "; ".join(filter(None, [_list("missing", missing), _list("unexpected", unexpected)])))
+        raise Refusal(
+            f"{where}: " + "; ".join(filter(None, [_list("missing", missing), _list("unexpected", unexpected)]))
+        )
     for name, tensor in expected.items():
         if found[name].shape != tensor.shape:
             raise Refusal(f"{where}: {name} has shape {_shape(found[name])}, this model needs {_shape(tensor)}")
