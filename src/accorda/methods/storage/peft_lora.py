@@ -121,9 +121,9 @@ def _modules(model: PreTrainedModel, name: str) -> Iterator[tuple[str, nn.Module
     """The modules with a LoRA of this name, and the parts on each."""
     for path, module in hosts(model):
         parts = [
-            (key, adapter, base.rows)
-            for _, key, adapter, base in host.placed(module, (name,))
-            if isinstance(adapter, LoRAAdapter)
+            (one.key, one.adapter, one.base.rows)
+            for one in host.placed(module, name)
+            if isinstance(one.adapter, LoRAAdapter)
         ]
         if parts:
             yield path, module, parts
