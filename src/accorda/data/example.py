@@ -1,0 +1,112 @@
+"""One row in the one shape that the rest of the package knows, whatever format it came in."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from typing import Any, Literal
+
+Kind = Literal["messages", "completion", "text"]
+ROLES = ("system", "user", "assistant", "tool")
+
+
+class RowError(Exception):
+    """What is wrong with one row; whoever reads the rows adds the place and obeys `data.on_bad_row`."""
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that cannot be used: where it stands and why."""
+
+    file: str
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.reason}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """One turn. `train` says whether an assistant turn is learned from; None leaves it to `data.supervise`."""
+
+    role: str
+    content: str = ""
+    reasoning: str | None = None
+    tool_calls: tuple[dict[str, Any], ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """What else the template may read: `name`, `tool_call_id`, alpaca's `instruction` and `input`."""
+    train: bool | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Only what is set, for the token store."""
+        return {
+            "role": self.role,
+            "content": self.content,
+            **({"reasoning": self.reasoning} if self.reasoning is not None else {}),
+            **({"tool_calls": list(self.tool_calls)} if self.tool_calls else {}),
+            **({"extra": dict(self.extra)} if self.extra else {}),
+            **({"train": self.train} if self.train is not None else {}),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A conversation (`messages`), a prompt with its completion, or a text alone, and where it stood.
+
+    `completion` is None where only a prompt is known, as when a model is asked.
+    """
+
+    messages: tuple[Message, ...] = ()
+    tools: tuple[dict[str, Any], ...] = ()
+    prompt: str | None = None
+    completion: str | None = None
+    text: str | None = None
+    file: str = ""
+    line: int = 0
+
+    @property
+    def kind(self) -> Kind:
+        """Which of the three it is."""
+        if self.text is not None:
+            return "text"
+        return "completion" if self.prompt is not None else "messages"
+
+    def at(self, file: str, line: int) -> "Example":
+        """The same example, standing at `file:line`."""
+        return replace(self, file=file, line=line)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content without the place: equal for equal rows."""
+        if self.kind == "text":
+            return {"text": self.text}
+        if self.kind == "completion":
+            return {"prompt": self.prompt, "completion": self.completion}
+        tools = {"tools": list(self.tools)} if self.tools else {}
+        return {"messages": [message.to_dict() for message in self.messages], **tools}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], file: str = "", line: int = 0) -> "Example":
+        """The inverse of `to_dict`."""
+        given = dict(content)
+        messages = tuple(
+            Message(**{**message, "tool_calls": tuple(message.get("tool_calls", ()))})
+            for message in given.pop("messages", ())
+        )
+        tools = tuple(given.pop("tools", ()))
+        return cls(messages=messages, tools=tools, file=file, line=line, **given)
+
+    def to_json(self) -> str:
+        """`to_dict` as one canonical line; a lone surrogate, which no tokenizer takes, is a `RowError`."""
+        text = json.dumps(self.to_dict(), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            broken = f"\\u{ord(text[error.start]):04x}"
+            raise RowError(f"half a character ({broken}) that is no valid Unicode text") from None
+        return text
+
+
+def digest(content: bytes) -> int:
+    """64 bits of BLAKE2b of a row's content: equal rows share it."""
+    return int.from_bytes(blake2b(content, digest_size=8).digest(), "little")

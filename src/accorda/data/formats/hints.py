@@ -1,0 +1,51 @@
+"""What a refusal suggests for rows whose format nobody knows."""
+
+from collections.abc import Mapping
+from typing import Any
+
+Row = Mapping[str, Any]
+PROMPTS = ("prompt", "question", "instruction", "query", "input", "problem", "source", "context", "title")
+COMPLETIONS = ("completion", "response", "answer", "output", "target", "solution", "reply", "best answer", "chosen")
+TEXTS = ("content", "document", "body", "story", "sentence", "article")
+
+
+def suggestion(row: Row) -> str:
+    """The `--column` options that probably fit, from the names of the columns that hold text."""
+    texts = [name for name, value in row.items() if isinstance(value, str)]
+    prompt, completion = _first(texts, PROMPTS), _first(texts, COMPLETIONS)
+    if prompt and completion and prompt != completion:
+        return f"--column {_quoted('prompt', prompt)} --column {_quoted('completion', completion)}"
+    turns = [name for name, value in row.items() if _turns(value)]
+    if turns:
+        return f"--column {_quoted('messages', turns[0])}"
+    text = _first(texts, TEXTS) or (texts[0] if len(texts) == 1 else None)
+    if text:
+        return f"--column {_quoted('text', text)}"
+    return "--column prompt=COLUMN --column completion=COLUMN (or text=COLUMN, messages=COLUMN)"
+
+
+def feedback(row: Row) -> str | None:
+    """Why rows that hold judgements must not be trained on as if every answer were good; None for other rows."""
+    if "chosen" in row and "rejected" in row:
+        return (
+            "preference rows (chosen, rejected) are for stage: preference; to learn one of them, map it with --column"
+        )
+    if isinstance(row.get("label"), bool) and ("messages" in row or "completion" in row):
+        return (
+            "thumbs up and down (a true/false label): they are for stage: preference; to learn all, map with --column"
+        )
+    return None
+
+
+def _turns(value: object) -> bool:
+    first = value[0] if isinstance(value, list) and value else None
+    return isinstance(first, Mapping) and bool({"role", "from"} & set(first))
+
+
+def _first(names: list[str], wanted: tuple[str, ...]) -> str | None:
+    by_lower = {name.lower(): name for name in reversed(names)}
+    return next((by_lower[name] for name in wanted if name in by_lower), None)
+
+
+def _quoted(field: str, column: str) -> str:
+    return f"{field}={column}" if column.isidentifier() else f"'{field}={column}'"

@@ -1,0 +1,104 @@
+"""Finds the formats, and the one that a source's rows are in."""
+
+import importlib
+import pkgutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Protocol, cast
+
+from accorda.data.example import Example, RowError
+from accorda.data.formats.hints import feedback, suggestion
+from accorda.errors import Refusal
+
+Row = Mapping[str, Any]
+
+
+class Format(Protocol):
+    """A module of this folder. `FIELDS` are the columns that tell it, `OPTIONAL` what it also reads."""
+
+    FIELDS: tuple[str, ...]
+    OPTIONAL: tuple[str, ...]
+
+    def detect(self, row: Row) -> bool:
+        """Whether the row looks like this format."""
+        ...
+
+    def parse(self, row: Row) -> Example:
+        """The row as an `Example`; a `RowError` says what is wrong with it."""
+        ...
+
+
+@cache
+def formats() -> dict[str, Format]:
+    """Every format by name: the modules of this folder that can detect one."""
+    package = importlib.import_module("accorda.data.formats")
+    names = sorted(info.name for info in pkgutil.iter_modules(package.__path__))
+    modules = {name: importlib.import_module(f"{package.__name__}.{name}") for name in names}
+    return {name: cast(Format, module) for name, module in modules.items() if hasattr(module, "detect")}
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """A format with the columns it reads under other names: {its field: the file's column}."""
+
+    name: str
+    columns: Mapping[str, str]
+
+    def parse(self, row: Row) -> Example:
+        """The row as an `Example`."""
+        missing = [column for column in self.columns.values() if column not in row]
+        if missing:
+            raise RowError(f"no column {missing[0]!r} (it has {', '.join(row) or 'none'})")
+        return formats()[self.name].parse(seen(row, self.name, self.columns))
+
+
+def seen(row: Row, name: str, columns: Mapping[str, str]) -> Row:
+    """What a format sees: the row, or with `columns` its own fields, each from the column named for it."""
+    if not columns:
+        return row
+    own = _fields(name)
+    kept = {field: row[field] for field in own if field in row and field not in columns.values()}
+    return kept | {field: row[column] for field, column in columns.items()}
+
+
+def choose(row: Row, place: str, *, name: str = "auto", columns: Mapping[str, str] | None = None) -> Mapped:
+    """The format of a source, told by its name, by the columns mapped, or by the keys of one of its rows.
+
+    Nothing that fits, or more than one format that does, is a `Refusal` with `place`, the keys and the way out.
+    """
+    columns = dict(columns or {})
+    if name != "auto" and name not in formats():
+        raise Refusal(f"data.format: {name}: no such format; formats are auto, {', '.join(formats())}")
+    _check(columns, row, place, list(formats()) if name == "auto" else [name])
+    if name != "auto":
+        return Mapped(name, columns)
+    if not columns and (why := feedback(row)):
+        raise Refusal(f"{place}: {why}")
+    able = [known for known in formats() if set(columns) <= set(_fields(known))]
+    found = [known for known in able if formats()[known].detect(seen(row, known, columns))]
+    if len(found) != 1:
+        raise Refusal(f"{place}: {_why_not_one(row, found, columns)}")
+    return Mapped(found[0], columns)
+
+
+def _fields(name: str) -> tuple[str, ...]:
+    return formats()[name].FIELDS + formats()[name].OPTIONAL
+
+
+def _check(columns: Mapping[str, str], row: Row, place: str, names: Sequence[str]) -> None:
+    known = sorted({field for name in names for field in _fields(name)})
+    for field, column in columns.items():
+        if field not in known:
+            raise Refusal(f"data.columns: {field}={column}: no such field; fields are {', '.join(known)}")
+        if column not in row:
+            raise Refusal(f"{place}: data.columns: no column {column!r}; the row has {', '.join(row) or 'none'}")
+
+
+def _why_not_one(row: Row, found: Sequence[str], columns: Mapping[str, str]) -> str:
+    keys = ", ".join(row) or "none"
+    if found:
+        return f"its columns ({keys}) fit the formats {' and '.join(found)}; say which: data.format={found[0]}"
+    given = " ".join(f"{field}={column}" for field, column in columns.items())
+    with_columns = f" with data.columns {given}" if given else ""
+    return f"no format fits its columns ({keys}){with_columns}; say what they are: {suggestion(row)}"
