@@ -1,0 +1,259 @@
+"""The one owner of the way from rows to token ids and labels, for training, evaluation, chat and serving.
+
+A row's ids are the ids of its parts, joined: the ids of its prompt are exactly what `generate` feeds for that prompt.
+
+- messages: through the chat template; every assistant turn is learned, or the last (`supervise`), or as the message
+  itself says, to the end of its end-of-turn token. The row ends there: what follows has no effect on what is learned.
+- prompt and completion: joined as they are, the end-of-sequence token appended, the completion learned.
+- text: the end-of-sequence token appended, everything learned.
+
+BOS stands in front once where the tokenizer puts it there or the template writes it.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from accorda.data.chat import ChatTemplate
+from accorda.data.example import Example, Kind, Message, RowError
+from accorda.data.reasoning import Reasoning, read_only
+from accorda.data.template_choice import choose_template
+from accorda.data.tokens import Tokens
+from accorda.data.turns import Conversation, Piece, trimmed
+from accorda.errors import Refusal
+
+Supervise = Literal["all", "last"]
+FILE = "renderer.json"
+PROBE = Example(messages=(Message(role="user", content="a"), Message(role="assistant", content="b")))
+
+
+@dataclass(frozen=True, eq=False)
+class Rendered:
+    """A row as ids (T,) int32 and which are learned (T,) bool; its last completion begins at `prompt_length`."""
+
+    input_ids: np.ndarray
+    supervised: np.ndarray
+    prompt_length: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Pieces of text to encode, which of them are learned, and whether the end-of-sequence token follows."""
+
+    pieces: list[Piece]
+    learned: list[bool]
+    closed: bool
+
+
+class Renderer:
+    """Turns examples into ids. Its state (`to_dict`) and the tokenizer decide every id."""
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        template: str | ChatTemplate = "auto",
+        supervise: Supervise = "all",
+        reasoning: Reasoning = "keep",
+        kind: Kind | None = None,
+    ):
+        self.tokenizer = tokenizer
+        self.tokens = Tokens(tokenizer)
+        self.template = template if isinstance(template, ChatTemplate) else choose_template(self.tokens, template)
+        self.supervise: Supervise = supervise
+        self.reasoning: Reasoning = reasoning
+        self.kind: Kind | None = kind
+        """What the rows it was made for are; `prepare` sets it, so that `ask` can shape a bare question like them."""
+        if isinstance(template, str) and template != "auto":
+            self._conversation(PROBE).row([1])  # a template chosen by name must be able to end a turn
+
+    @property
+    def template_name(self) -> str:
+        """The name of the template that conversations are rendered by."""
+        return self.template.name
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """The ids that end an answer: the end-of-sequence token and the template's end-of-turn token."""
+        found = {self.tokens.eos[1]}
+        try:
+            stop = self.tokens.ending(self._conversation(PROBE).row([1])[-1].text)
+        except (RowError, Refusal):  # a template that the probe does not fit; rows tell what is wrong with it
+            stop = None
+        return tuple(sorted(found | ({self.tokens.special[stop]} if stop else set())))
+
+    @property
+    def pad_id(self) -> int:
+        """An id to pad with; masks go by position, so it may be a token that means something."""
+        pad = self.tokenizer.pad_token_id
+        return pad if isinstance(pad, int) else self.tokens.eos[1]
+
+    def render(self, example: Example) -> Rendered:
+        """Ids and labels of one row; a `RowError` says why there are none."""
+        (rendered,) = self.render_many([example])
+        if isinstance(rendered, RowError):
+            raise rendered
+        return rendered
+
+    def render_many(self, examples: Sequence[Example]) -> list[Rendered | RowError]:
+        """The same for many rows with one call of the tokenizer."""
+        plans = [self._plan(example) for example in examples]
+        good = [plan for plan in plans if isinstance(plan, Plan)]
+        ids = iter(self._encode([plan.pieces for plan in good]))
+        return [plan if isinstance(plan, RowError) else self._join(plan, next(ids)) for plan in plans]
+
+    def prompt_ids(self, example: Example) -> list[int]:
+        """What `generate` feeds: all of an open conversation, or what stands before the last answer to learn."""
+        if example.kind == "messages":
+            return self._joined(self._encode([self._conversation(example).prompt(self._asked(example))])[0])
+        return self._joined(self._encode([[Piece(example.prompt or "")]])[0])
+
+    def completion_text(self, example: Example) -> str:
+        """What a model should answer to `prompt_ids`: the last completion as text, without its stop token."""
+        if example.kind != "messages":
+            return example.text or example.completion or ""
+        if self._asked(example) == len(example.messages):
+            return ""
+        text = self._conversation(example).row([self._asked(example)])[-1].text
+        return text.removesuffix(self.tokens.ending(text) or "").strip()
+
+    def ask(self, prompt: str) -> Example:
+        """A user's bare text as a row of the kind this renderer was made for: a turn of a chat, or a prompt."""
+        if self.kind == "messages":
+            return Example(messages=(Message(role="user", content=prompt),))
+        return Example(prompt=prompt)
+
+    def trimmed(self, example: Example) -> Example:
+        """The example to the end of what is learned of it; a `RowError` where nothing is."""
+        return example if example.kind != "messages" else trimmed(example, self._targets(example)[-1])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything that, with the tokenizer, decides ids."""
+        return {
+            "version": 1,
+            "template_name": self.template.name,
+            "template": self.template.source,
+            "tool_template": self.template.tool_source,
+            "day": self.template.day.isoformat() if self.template.day else None,
+            "supervise": self.supervise,
+            "reasoning": self.reasoning,
+            "kind": self.kind,
+            "tokenizer": self.tokens.digest,
+        }
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> "Renderer":
+        """The renderer that `to_dict` described; another tokenizer than its own is a `Refusal`."""
+        if state.get("version") != 1:
+            raise Refusal(f"{FILE}: version {state.get('version')!r}; this accorda reads version 1")
+        template = ChatTemplate(
+            name=state["template_name"],
+            source=state["template"],
+            tool_source=state["tool_template"],
+            variables=tokenizer.special_tokens_map,
+            day=date.fromisoformat(state["day"]) if state["day"] else None,
+        )
+        made = cls(tokenizer, template, state["supervise"], state["reasoning"], cast(Kind | None, state["kind"]))
+        if made.tokens.digest != state["tokenizer"]:
+            raise Refusal(f"{FILE}: it was made with another tokenizer; use the one in the run's folder")
+        return made
+
+    def save(self, folder: Path | str) -> None:
+        """Write `renderer.json` into a folder."""
+        Path(folder, FILE).write_text(json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path | str, tokenizer: PreTrainedTokenizerBase) -> "Renderer":
+        """Read `renderer.json` from a folder."""
+        path = Path(folder, FILE)
+        try:
+            state = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise Refusal(f"{path}: cannot be read: {error}") from None
+        return cls.from_dict(state, tokenizer)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the state, the tokenizer's part included; the kind of rows decides no id and is left out."""
+        state = {**self.to_dict(), "kind": None}
+        return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+
+    def _conversation(self, example: Example) -> Conversation:
+        return Conversation(example, self.template, self.tokens, self.reasoning)
+
+    def _asked(self, example: Example) -> int:
+        """The message that `prompt_ids` asks for."""
+        if not example.messages or example.messages[-1].role != "assistant":
+            return len(example.messages)
+        try:
+            return self._targets(example)[-1]
+        except RowError:
+            return len(example.messages) - 1
+
+    def _targets(self, example: Example) -> list[int]:
+        """The messages to learn: those that say so, and of the silent ones all assistant turns, or the last."""
+        turns = [number for number, message in enumerate(example.messages) if message.role == "assistant"]
+        silent = turns if self.supervise == "all" else turns[-1:]
+        found = [turn for turn in turns if _says(example.messages[turn], turn in silent)]
+        if not found:
+            raise RowError("no assistant turn to learn from")
+        unlearned = read_only(example.messages[: found[-1] + 1], self.reasoning)
+        return [turn for turn in found if turn not in unlearned]
+
+    def _plan(self, example: Example) -> Plan | RowError:
+        try:
+            if example.kind == "messages":
+                return self._plan_messages(example)
+            if example.kind == "text":
+                return Plan([Piece(example.text or "")], [True], closed=True)
+            if example.completion is None:
+                return RowError("a prompt without a completion")
+            return Plan([Piece(example.prompt or ""), Piece(example.completion)], [False, True], closed=True)
+        except RowError as error:
+            return error
+
+    def _plan_messages(self, example: Example) -> Plan:
+        targets = self._targets(example)
+        for turn in targets:
+            message = example.messages[turn]
+            if not (message.content.strip() or message.tool_calls or message.reasoning):
+                raise RowError(f"empty completion (message {turn})")
+        pieces = self._conversation(example).row(targets)
+        return Plan(pieces, [piece.turn in targets for piece in pieces], closed=False)
+
+    def _encode(self, rows: Sequence[Sequence[Piece]]) -> list[list[list[int]]]:
+        """Ids per piece per row."""
+        pairs = [(row[at - 1].text if at else "", piece.text) for row in rows for at, piece in enumerate(row)]
+        ids = iter(self.tokens.continued(pairs))
+        return [[next(ids) for _ in row] for row in rows]
+
+    def _joined(self, pieces: Sequence[Sequence[int]]) -> list[int]:
+        ids = [number for piece in pieces for number in piece]
+        prefix = self.tokens.prefix
+        return ids if ids[: len(prefix)] == prefix else [*prefix, *ids]
+
+    def _join(self, plan: Plan, pieces: list[list[int]]) -> Rendered | RowError:
+        if plan.closed and pieces[-1][-1:] != [self.tokens.eos[1]]:
+            pieces[-1].append(self.tokens.eos[1])
+        ids = self._joined(pieces)
+        shift = len(ids) - sum(map(len, pieces))
+        learned = np.repeat(plan.learned, [len(piece) for piece in pieces])
+        supervised = np.concatenate([np.zeros(shift, np.bool_), learned])
+        supervised[: len(self.tokens.prefix)] = False
+        if not supervised[1:].any():
+            return RowError("no token to learn")
+        ends = [piece[-1] for piece, flag in zip(pieces, plan.learned, strict=True) if flag]
+        if not all(end in self.tokens.special.values() for end in ends):
+            return RowError("an answer does not end with a stop token")
+        prompt_length = max(len(ids) - len(pieces[-1]), len(self.tokens.prefix))
+        return Rendered(np.array(ids, np.int32), supervised, prompt_length)
+
+
+def _says(message: Message, otherwise: bool) -> bool:
+    return otherwise if message.train is None else message.train
