@@ -1,0 +1,109 @@
+"""Tokenised rows as training and evaluation see them: an index over memory-mapped stores."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from accorda.data.batch import Segment
+from accorda.data.example import Example
+from accorda.data.overlong import span_lengths
+from accorda.data.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataReport:
+    """What became of the rows of one split. Lengths and counts are in tokens.
+
+    `rows`: seen = kept + skipped (bad) + overlong (left out by policy); truncated ones are kept. `lengths` are those
+    before the policy. A row that weights repeat counts once.
+    """
+
+    split: str
+    sources: list[dict[str, Any]]
+    template: str | None
+    rows: dict[str, int]
+    lengths: dict[str, int]
+    max_length: int
+    overlong: str
+    tokens: int
+    supervised_tokens: int
+    supervised_tokens_lost: int
+    bad_rows: list[dict[str, Any]] = field(default_factory=list)
+    overlong_rows: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def supervised_share(self) -> float:
+        """Supervised tokens over all tokens kept."""
+        return self.supervised_tokens / max(self.tokens, 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "supervised_share": self.supervised_share}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A store and the name of the file it came from."""
+
+    shown: str
+    store: Store
+
+
+class Dataset:
+    """Rows by number. `everything`: every token is supervised, whatever the store says (pretraining)."""
+
+    def __init__(self, parts: Sequence[Part], spans: np.ndarray, report: DataReport, everything: bool = False):
+        self.parts = parts
+        self.spans = spans
+        self.report = report
+        self.everything = everything
+
+    def __len__(self) -> int:
+        return len(self.spans)
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Tokens per row, (n,)."""
+        return span_lengths(self.spans)
+
+    def __getitem__(self, index: int) -> Segment:
+        """Row `index` as ids and labels."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"row {index} of {len(self)}")
+        span = self.spans[index]
+        part = self.parts[span["part"]]
+        ids = self._tokens(part.store.ids, span)
+        supervised = np.ones(len(ids), np.bool_) if self.everything else self._tokens(part.store.supervised, span)
+        return Segment(int(index) % len(self), ids, supervised, part.shown, int(part.store.rows["line"][span["row"]]))
+
+    def _tokens(self, values: np.ndarray, span: np.void) -> np.ndarray:
+        head = values[span["start"] : span["start"] + span["head"]]
+        return np.concatenate([head, values[span["cut"] : span["end"]]])
+
+    def example(self, index: int) -> Example:
+        """The content of row `index`, to the end of what is learned of it."""
+        span = self.spans[index]
+        part = self.parts[span["part"]]
+        return Example.from_dict(
+            part.store.example(int(span["row"])), part.shown, int(part.store.rows["line"][span["row"]])
+        )
+
+    def prompt_ids(self, index: int) -> list[int]:
+        """The ids in front of the last completion of row `index`, as it is trained on: cut where the row is cut."""
+        span = self.spans[index]
+        begin = span["start"] + self.parts[span["part"]].store.rows["prompt"][span["row"]]
+        removed = span["cut"] - span["start"] - span["head"]
+        return self[index].input_ids[: begin - span["start"] - removed].tolist()
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of every row's tokens and labels, in order."""
+        content = hashlib.sha256(json.dumps([part.store.digest for part in self.parts]).encode())
+        content.update(np.ascontiguousarray(self.spans).tobytes())
+        content.update(b"everything" if self.everything else b"")
+        return content.hexdigest()

@@ -1,0 +1,116 @@
+"""From a recipe's data section to the datasets of a run."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from accorda.data.dataset import DataReport, Dataset
+from accorda.data.overlong import QUARTER, Fitted, fit, span_lengths
+from accorda.data.renderer import Renderer
+from accorda.data.reporting import report
+from accorda.data.settings import Settings, Split, Stage
+from accorda.data.split import held_out, repeated
+from accorda.data.table import Table, load
+from accorda.errors import Refusal
+from accorda.recipe.sections import DataSection
+
+
+def prepare(
+    section: DataSection,
+    renderer: Renderer,
+    *,
+    max_length: int,
+    stage: Stage = "sft",
+    split: Split = "train",
+    seed: int = 0,
+    store_folder: Path | str | None = None,
+) -> Dataset:
+    """The rows of a split: of its own sources, or the part of `data.train` that `data.eval_split` sets apart.
+
+    `stage`: "sft" keeps rows; "pretrain" joins them and cuts blocks of `max_length` tokens, all of them supervised.
+    `seed` draws the split and the mixture. Tokens are kept in `store_folder` (see `store`). `renderer.kind` is set.
+    """
+    making = Preparation(Settings(section, renderer, max_length, stage, seed, store_folder))
+    if split == "train":
+        return making.train()
+    held = making.held()
+    if held is None:
+        raise Refusal("data.eval: no data given, and data.eval_split sets nothing apart")
+    return held
+
+
+def prepare_splits(section: DataSection, renderer: Renderer, **settings: Any) -> tuple[Dataset, Dataset | None]:
+    """Training and evaluation rows, by the settings of `prepare`; None where nothing is set apart for evaluation."""
+    making = Preparation(Settings(section, renderer, **settings))
+    return making.train(), making.held()
+
+
+class Preparation:
+    """The datasets of one section."""
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+        self.section = settings.section
+        self._tables: dict[Split, Table] = {}
+
+    def table(self, setting: Split) -> Table:
+        """All rows (or blocks) of the sources of `data.train` or `data.eval`."""
+        if setting not in self._tables:
+            self._tables[setting] = load(self.settings, setting)
+        return self._tables[setting]
+
+    def train(self) -> Dataset:
+        """What is learned: all of `data.train`, less what is set apart, sources mixed by weight."""
+        table = self.table("train")
+        fitted, told = self._fitted(table, np.flatnonzero(~self._apart(table)), "train")
+        taken = []
+        for part, origin in enumerate(table.origins):
+            mine = np.flatnonzero(fitted.spans["part"] == part)
+            taken.append(mine[repeated(len(mine), origin.weight, self.settings.seed, part)])
+        spans = fitted.spans[np.concatenate(taken)]
+        if self.settings.strict and not len(spans):
+            raise Refusal(f"data.max_length={self.settings.max_length}: not one of {told.rows['seen']} rows fits")
+        return self._dataset(table, spans, told)
+
+    def held(self) -> Dataset | None:
+        """What is evaluated: `data.eval`, or what is set apart of `data.train`; None where neither holds a row."""
+        own = self.section.eval is not None
+        table = self.table("eval" if own else "train")
+        chosen = np.arange(len(table.spans)) if own else np.flatnonzero(self._apart(table))
+        fitted, told = self._fitted(table, chosen, "eval")
+        return self._dataset(table, fitted.spans, told) if len(fitted.spans) else None
+
+    def _apart(self, table: Table) -> np.ndarray:
+        share = self.section.eval_split if self.section.eval is None else 0.0
+        return held_out(table.digests, share, self.settings.seed)
+
+    def _dataset(self, table: Table, spans: np.ndarray, told: DataReport) -> Dataset:
+        return Dataset(table.parts, spans, told, everything=self.settings.stage == "pretrain")
+
+    def _fitted(self, table: Table, chosen: np.ndarray, split: Split) -> tuple[Fitted, DataReport]:
+        spans = table.spans[chosen]
+        first = table.column("first", spans) if self.settings.stage == "sft" else np.zeros(len(spans), np.int64)
+        fitted = fit(
+            spans, first, self.settings.max_length, self.section.overlong, len(self.settings.renderer.tokens.prefix)
+        )
+        told = report(self.settings, table, spans, fitted, split)
+        if self.settings.strict:
+            self._judge(told, spans)
+        return fitted, told
+
+    def _judge(self, told: DataReport, spans: np.ndarray) -> None:
+        lost, limit = told.rows["overlong"], f"data.max_length={self.settings.max_length}"
+        if lost and self.section.overlong == "error":
+            row = told.overlong_rows[0]
+            raise Refusal(
+                f"{row['file']}:{row['line']}: {row['tokens']} tokens, more than {limit} ({lost} such rows), and "
+                "data.overlong=error"
+            )
+        if self.section.overlong == "auto" and lost > QUARTER * len(spans):
+            needed = int(np.quantile(span_lengths(spans), 1 - QUARTER, method="higher"))
+            raise Refusal(
+                f"{limit}: {lost} of {len(spans)} {told.split} rows are longer (half of all over "
+                f"{told.lengths['p50']} tokens, the longest {told.lengths['p100']}), more than a quarter: say "
+                f"data.overlong=skip, truncate_prompt or truncate, or data.max_length={needed} if the model takes it"
+            )

@@ -1,0 +1,87 @@
+"""The tokenised sources of one setting, and a table of all their rows, or of the blocks cut out of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+
+from accorda.data.dataset import Part
+from accorda.data.example import Kind, digest
+from accorda.data.overlong import SPAN
+from accorda.data.settings import Settings, Split
+from accorda.data.sources import Origin, origins
+from accorda.data.store import Store, store_root
+from accorda.data.tokenise import tokenised
+from accorda.errors import Refusal
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Spans (n,) of whole rows or blocks, a digest of the content of each, and the stores they lie in."""
+
+    origins: Sequence[Origin]
+    stores: Sequence[Store]
+    spans: np.ndarray
+    digests: np.ndarray
+
+    @property
+    def parts(self) -> list[Part]:
+        """The stores with the names of their files."""
+        return [Part(origin.shown, store) for origin, store in zip(self.origins, self.stores, strict=True)]
+
+    def column(self, name: str, spans: np.ndarray) -> np.ndarray:
+        """A column of the stores' tables, for each span (n,)."""
+        values = np.zeros(len(spans), np.int64)
+        for part, store in enumerate(self.stores):
+            mine = spans["part"] == part
+            values[mine] = store.rows[name][spans["row"][mine]]
+        return values
+
+    def place(self, span: np.void) -> tuple[str, int]:
+        """File and line of a span."""
+        return self.origins[span["part"]].shown, int(self.stores[span["part"]].rows["line"][span["row"]])
+
+
+def load(settings: Settings, setting: Split) -> Table:
+    """Tokenise what `data.train` or `data.eval` names; `data.limit` counts rows over the sources in their order."""
+    section, renderer = settings.section, settings.renderer
+    strict = settings.strict and section.on_bad_row == "error"
+    listed = origins(section, setting)
+    if not listed:
+        raise Refusal(f"data.{setting}: no data given; name a file, e.g. --data FILE")
+    root, left, stores = store_root(settings.store_folder), section.limit, list[Store]()
+    for origin in listed:
+        stores.append(tokenised(origin, renderer, root, limit=left, strict=strict))
+        left = None if left is None else max(0, left - stores[-1].num_seen)
+    filled = [store for store in stores if len(store)]
+    if not filled and settings.strict:
+        raise Refusal(f"data.{setting}: no rows in {', '.join(origin.shown for origin in listed)}")
+    if filled and renderer.kind is None:
+        renderer.kind = cast(Kind, filled[0].kind.partition("/")[0])
+    blocks = settings.max_length if settings.stage == "pretrain" else None
+    found = [
+        _rows(store, part) if blocks is None else _blocks(store, part, blocks) for part, store in enumerate(stores)
+    ]
+    spans, digests = (np.concatenate(columns) for columns in zip(*found, strict=True))
+    return Table(listed, stores, spans, digests)
+
+
+def _rows(store: Store, part: int) -> tuple[np.ndarray, np.ndarray]:
+    rows = store.rows
+    return _spans(part, np.arange(len(store)), rows["start"][:-1], rows["start"][1:]), np.array(rows["digest"][:-1])
+
+
+def _blocks(store: Store, part: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """All tokens end to end, cut every `length`; a last piece of one token, which predicts nothing, is dropped."""
+    starts = np.arange(0, max(len(store.ids) - 1, 0), length)
+    ends = np.minimum(starts + length, len(store.ids))
+    rows = np.searchsorted(store.rows["start"][:-1], starts, side="right") - 1
+    digests = [digest(store.ids[start:end].tobytes()) for start, end in zip(starts, ends, strict=True)]
+    return _spans(part, rows, starts, ends), np.array(digests, np.uint64)
+
+
+def _spans(part: int, rows: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    spans = np.zeros(len(rows), SPAN)
+    spans["part"], spans["row"], spans["start"], spans["cut"], spans["end"] = part, rows, starts, starts, ends
+    return spans
