@@ -98,7 +98,7 @@ def jsonl(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
         if isinstance(text, BadRow):
             yield line, text
         elif text.strip():
-            yield line, _loads(text, shown, line)
+            yield line, _loads(text.rstrip(), shown, line)
 
 
 def _loads(text: str, shown: str, line: int) -> Any:

@@ -1,0 +1,152 @@
+"""What `accorda data check` tells about data before anything is trained on it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from accorda.data.dataset import DataReport, Dataset
+from accorda.data.example import Example
+from accorda.data.overlong import QUARTER
+from accorda.data.prepare import Preparation
+from accorda.data.renderer import Renderer
+from accorda.data.sample import sample
+from accorda.data.settings import Settings, Stage
+from accorda.data.table import Table
+from accorda.data.template_choice import FALLBACK
+from accorda.recipe.sections import DataSection
+from accorda.recipe.sources import Source
+
+LISTED = 20
+READ = 10_000
+"""How many rows are read again for what their texts look like."""
+
+
+def check(
+    files: str | Sequence[Any] | None,
+    tokenizer: PreTrainedTokenizerBase,
+    section: DataSection | None = None,
+    *,
+    max_length: int,
+    stage: Stage = "sft",
+    color: bool = False,
+    store_folder: Path | str | None = None,
+) -> dict[str, Any]:
+    """A report on data as a run with `section` would see it; nothing is refused but what cannot be read at all.
+
+    `files`: one path, several, or rows; None: what the section names. Keys: those of `DataReport.to_dict`, and `kind`,
+    `duplicates` ({"rows", "places"}: rows whose content stood before), `in_both` (rows of `data.eval` that are also
+    trained on), `warnings` (sentences) and `sample` (text; `color`: with ANSI colours for a terminal).
+    """
+    section = replace(section or DataSection(), **({} if files is None else {"train": _train(files)}))
+    renderer = Renderer(tokenizer, section.template, section.supervise, section.reasoning)
+    whole = replace(section, eval=None, eval_split=0.0)
+    making = Preparation(Settings(whole, renderer, max_length, stage, store_folder=store_folder, strict=False))
+    dataset, table = making.train(), making.table("train")
+    repeats = _repeats(table)
+    in_both = _in_both(table, section, making.settings) if section.eval is not None else 0
+    return {
+        **dataset.report.to_dict(),
+        "kind": renderer.kind,
+        "duplicates": {"rows": len(repeats), "places": repeats[:LISTED]},
+        "in_both": in_both,
+        "warnings": list(_warnings(dataset, section, renderer, len(repeats), in_both)),
+        "sample": sample(dataset, tokenizer, color),
+    }
+
+
+def _train(files: str | Sequence[Any]) -> Any:
+    if isinstance(files, str) or not all(isinstance(file, str) for file in files):
+        return files
+    return tuple(Source(path=file) for file in files)
+
+
+def _repeats(table: Table) -> list[list[str]]:
+    """[place, place of the same content before] of every row that is not the first of its content."""
+    _, first, inverse = np.unique(table.digests, return_index=True, return_inverse=True)
+    before = first[inverse].tolist()
+    return [[_place(table, row), _place(table, earlier)] for row, earlier in enumerate(before) if earlier != row]
+
+
+def _place(table: Table, row: int) -> str:
+    file, line = table.place(table.spans[row])
+    return f"{file}:{line}"
+
+
+def _in_both(table: Table, section: DataSection, settings: Settings) -> int:
+    held = Preparation(replace(settings, section=section)).table("eval")
+    return int(np.isin(held.digests, table.digests).sum())
+
+
+def _warnings(
+    dataset: Dataset, section: DataSection, renderer: Renderer, num_repeats: int, in_both: int
+) -> Iterator[str]:
+    report = dataset.report
+    yield from _about_rows(report, section)
+    if num_repeats:
+        yield f"{num_repeats} rows repeat an earlier one"
+    if in_both:
+        yield f"{in_both} rows of data.eval are also in data.train"
+    if renderer.kind == "messages" and section.template == "auto" and renderer.template_name == FALLBACK:
+        yield f"the tokenizer has no chat template, so the built-in one called {FALLBACK} is used (data.template)"
+    if not dataset.everything:
+        yield from _about_texts(dataset, renderer)
+
+
+def _about_rows(report: DataReport, section: DataSection) -> Iterator[str]:
+    rows = report.rows
+    if rows["skipped"]:
+        fate = "left out" if section.on_bad_row == "skip" else "refused: data.on_bad_row=error"
+        yield f"{rows['skipped']} bad rows are {fate}"
+    if rows["overlong"]:
+        whole = rows["kept"] + rows["overlong"]
+        share = rows["overlong"] / whole
+        refused = section.overlong == "error" or (section.overlong == "auto" and share > QUARTER)
+        fate = f"and a run would be refused (data.overlong={section.overlong})" if refused else "and are left out"
+        yield (
+            f"{rows['overlong']} of {whole} rows ({share:.0%}) do not fit in {report.max_length} tokens {fate}, with "
+            f"{report.supervised_tokens_lost} supervised tokens"
+        )
+    if not rows["kept"]:
+        yield "no row is left to train on"
+
+
+def _about_texts(dataset: Dataset, renderer: Renderer) -> Iterator[str]:
+    number = min(len(dataset), READ)
+    counts = dict.fromkeys(SIGNS, 0)
+    for row in range(number):
+        example = dataset.example(row)
+        for sign, looks in SIGNS.items():
+            counts[sign] += looks(example, renderer)
+    for sign, count in counts.items():
+        if count:
+            yield f"{count} of {number} rows: {sign}"
+
+
+def _run_together(example: Example, renderer: Renderer) -> bool:
+    prompt, completion = example.prompt or "", example.completion or ""
+    return bool(prompt and completion) and not prompt[-1].isspace() and not completion[0].isspace()
+
+
+def _ends_in_space(example: Example, renderer: Renderer) -> bool:
+    return (example.prompt or "").endswith(" ")
+
+
+def _no_prompt(example: Example, renderer: Renderer) -> bool:
+    return example.kind == "completion" and not (example.prompt or "").strip()
+
+
+def _control(example: Example, renderer: Renderer) -> bool:
+    texts = [message.content for message in example.messages] or [example.text or example.prompt or ""]
+    return any(token in text for text in texts for token in renderer.tokens.special if token)
+
+
+SIGNS = {
+    "nothing but the end of the prompt divides it from the completion: they are joined as they are": _run_together,
+    "the prompt ends in a space, which most tokenizers have at the start of a word": _ends_in_space,
+    "the prompt is empty": _no_prompt,
+    "the text holds what the tokenizer reads as a special token": _control,
+}
