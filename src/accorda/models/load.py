@@ -69,6 +69,7 @@ def load_model(
             model, files = _random(_configuration(_content(config), "model.config"), options), []
         elif path is not None:
             model, files = _from_folder(model_folder(path, code=trust_remote_code), options)
+            model.name_or_path = model.config.name_or_path = str(path)  # not the folder a hub id was downloaded to
         else:
             raise Refusal("model.path: name a model folder or a hub id, or give model.config for random weights")
     if not options.meta:
