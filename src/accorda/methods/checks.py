@@ -6,8 +6,9 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from accorda.errors import Refusal
-from accorda.methods.contract import Method, SideMethod
+from accorda.methods.contract import Method, ParameterMethod, SideMethod
 from accorda.methods.routing import Routing
+from accorda.methods.targets import selected
 from accorda.models.attention import NAME as OUR_ATTENTION
 from accorda.quantization.contract import QuantizedLinear
 
@@ -19,11 +20,24 @@ def check_install(model: PreTrainedModel, methods: Sequence[Method], name: str, 
         raise Refusal("install: an empty tuple of methods")
     for method in methods:
         _check_traits(model, method)
+    _check_overlap(model, methods)
     if len(methods) > 1 and any(isinstance(method, SideMethod) for method in methods):
         raise Refusal(
             f"{' and '.join(type(method).__name__ for method in methods)}: a side network reads the frozen backbone, "
             "so nothing inside it would train; install it alone"
         )
+
+
+def _check_overlap(model: PreTrainedModel, methods: Sequence[Method]) -> None:
+    """Refuse two methods of one adapter that both train the same parameter of the base."""
+    owner: dict[str, str] = {}
+    for method in methods:
+        if isinstance(method, ParameterMethod):
+            label = type(method).__name__
+            for name in selected(model, method.selects):
+                if name in owner:
+                    raise Refusal(f"{owner[name]} and {label} of one adapter both train {name}: keep one of them")
+                owner[name] = label
 
 
 def kind_of(model: PreTrainedModel) -> str:

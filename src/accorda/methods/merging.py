@@ -18,7 +18,7 @@ from accorda.methods.base import Base, dense_weight
 from accorda.methods.contract import NotMergeable
 from accorda.methods.entries import Entries
 from accorda.methods.install import hosts, strip
-from accorda.methods.routing import routing
+from accorda.methods.routing import routing, use
 from accorda.models.roles import is_linear
 from accorda.quantization.contract import QuantizedLinear
 
@@ -33,22 +33,23 @@ def merge(model: PreTrainedModel, name: str = "default") -> PreTrainedModel:
         NotMergeable: the base's weights cannot hold what the adapter computes. The model is left as it was.
     """
     check_mergeable(model, name)
-    for path in merged_paths(model, name):
-        weight, bias = merged_weights(model.get_submodule(path), name)
-        _untie(model, path)
-        _write(model, path, weight, bias)
-    _fold_entries(model, name)
-    _settle_parameters(model, name)
-    return strip(model, name)
+    with use(model, name):  # so that parameters hold the values it trained
+        for path in merged_paths(model, name):
+            weight, bias = merged_weights(model.get_submodule(path), name)
+            _untie(model, path)
+            _write(model, path, weight, bias)
+        _fold_entries(model, name)
+        _settle_parameters(model, name)
+        return strip(model, name)
 
 
 def check_mergeable(model: PreTrainedModel, name: str = "default") -> None:
-    """Refuse what cannot be merged, before anything is computed."""
+    """Refuse what cannot be merged, before anything is changed."""
     state = routing(model)
     state.require(name)
     for method in state.installed[name]:
         if not method.traits.mergeable:
-            raise NotMergeable(f"{type(method).__name__} cannot be written into the base's weights")
+            raise NotMergeable(f"merge: {type(method).__name__} cannot be written into the base's weights")
     others = [other for other in state.installed if other != name]
     if others:
         raise Refusal(f"merge: adapter {others[0]!r} was trained on the unmerged base; remove it first")
@@ -57,7 +58,10 @@ def check_mergeable(model: PreTrainedModel, name: str = "default") -> None:
             raise NotMergeable(
                 f"{path} is tied to the embedding, and {type(model).__name__} cannot be without that tie"
             )
-        merged_weights(model.get_submodule(path), name)
+        try:
+            merged_weights(model.get_submodule(path), name)
+        except NotMergeable as refusal:
+            raise NotMergeable(f"merge: {path}: {refusal}") from refusal
 
 
 def merged_paths(model: PreTrainedModel, name: str = "default") -> list[str]:

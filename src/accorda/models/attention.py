@@ -114,6 +114,8 @@ def _watch(backbone: nn.Module, side: Side) -> None:
 
 def _before_packed(backbone: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
     packing: Packing | None = kwargs.get("packing")
+    if hasattr(backbone, "embed_positions"):
+        backbone.embed_positions.packed_positions = None  # left over where a packed pass failed
     if packing is None:
         return None
     packing.cache.pop(REACHED, None)

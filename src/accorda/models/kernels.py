@@ -52,13 +52,16 @@ def attend(
     if grouped and mask is not None and q_BHTK.is_cuda:  # masked grouped heads leave the fast kernels there
         k_BHTK, v_BHTK = _repeat(k_BHTK, q_BHTK), _repeat(v_BHTK, q_BHTK)
         grouped = False
+    causal = mask is None and scoring.causal
+    if num_queries == 1:  # a branch: torch.compile with dynamic lengths needs a bool, not a symbol
+        causal = False
     return F.scaled_dot_product_attention(
         q_BHTK,
         k_BHTK,
         v_BHTK,
         attn_mask=mask,
         dropout_p=scoring.dropout,
-        is_causal=mask is None and scoring.causal and num_queries > 1,
+        is_causal=causal,
         scale=scoring.scaling,
         enable_gqa=grouped,
     )

@@ -22,6 +22,7 @@ from transformers import PreTrainedModel
 
 from accorda.errors import Refusal
 from accorda.methods.contract import PromptMethod, SoftPrompt, Traits
+from accorda.models.load import load_tokenizer
 from accorda.recipe.types import PositiveInt
 
 
@@ -47,8 +48,6 @@ class PromptTuning(PromptMethod):
         """With the tokens of `init_text`, as the model's own tokenizer writes them."""
         if self.init_text is None or self.init_ids:
             return self
-        from accorda.models.load import load_tokenizer  # reads folders: no other start needs it
-
         if not model.name_or_path:
             raise Refusal("method.init = text: this model was not loaded from a folder or hub id, so has no tokenizer")
         ids = load_tokenizer(model.name_or_path)(self.init_text, add_special_tokens=False)["input_ids"]

@@ -139,10 +139,21 @@ def _outer_sites(model: PreTrainedModel, known: set[str]) -> list[Site]:
     found = []
     for name, module in _own_modules(model):
         if module is embedding or module is head:
-            found.append(Site(name, "embedding" if module is embedding else "head", module, *features(module)))
+            role = "embedding" if module is embedding else "head"
+            found.append(Site(name, role, module, *features(module), stack=_outer_stack(model, module, role)))
         elif is_norm(module) and name not in known and not name.startswith(inside):
-            found.append(Site(name, "norm", module, *features(module)))
+            stack = _outer_stack(model, module, "norm")
+            found.append(Site(name, "norm", module, *features(module), stack=stack))
     return found
+
+
+def _outer_stack(model: PreTrainedModel, wanted: nn.Module, role: str) -> Stack:
+    """The stack whose tokens a module outside blocks sees; "" for the embedding that two stacks share."""
+    stacks = backbones(model)
+    if "decoder" not in stacks or role == "embedding":
+        return ""
+    in_encoder = any(module is wanted for module in stacks["encoder"].modules())
+    return "encoder" if in_encoder else "decoder"
 
 
 def _refuse_experts(block: Block, model: PreTrainedModel) -> None:

@@ -1,0 +1,150 @@
+"""What the contract suite runs over: methods, number formats, architectures; and models trained once for all rows."""
+
+import copy
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from tests.zoo import DECODERS, ENCODER_DECODERS, VOCABULARY, batch, make
+from torch import Tensor
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+from accorda.errors import Refusal
+from accorda.methods.contract import Method
+from accorda.methods.install import freeze, install, trainable
+from accorda.methods.registry import methods
+from accorda.models.attention import Packing, use_attention
+from accorda.quantization import formats, quantize_model
+
+TEN = tuple(name for name in DECODERS if name not in ("gemma2", "falcon_multi_query", "falcon_alibi"))
+OTHERS = ("falcon_alibi", "bert", *ENCODER_DECODERS)
+DENSE = "dense"
+FORMATS = (DENSE, *formats())
+PAD = 0
+
+
+@dataclass(frozen=True)
+class Case:
+    """A method by name, at its default settings, on one architecture in one number format."""
+
+    name: str
+    architecture: str
+    number_format: str = DENSE
+
+    def __str__(self) -> str:
+        return f"{self.name}-{self.architecture}-{self.number_format}"
+
+    @property
+    def method(self) -> Method:
+        """The method as its defaults make it."""
+        return methods()[self.name]()
+
+    @property
+    def has_decoder(self) -> bool:
+        """Whether the architecture generates."""
+        return self.architecture != "bert"
+
+    def base(self) -> PreTrainedModel:
+        """A fresh base model."""
+        return copy.deepcopy(base_of(self.architecture, self.number_format))
+
+    def built(self, seed: int = 0) -> PreTrainedModel:
+        """A frozen base with the method installed, untrained."""
+        torch.manual_seed(seed)
+        return install(freeze(self.base()), self.method)
+
+    def trained(self) -> PreTrainedModel:
+        """A model after three steps; make a copy before changing it."""
+        return trained_model(self)
+
+    def inputs(self, rows: int = 3) -> dict[str, Tensor]:
+        """A batch for the architecture."""
+        return batch(self.architecture, rows)
+
+
+def promised(cases: Sequence[Case]) -> list[Case]:
+    """The cases that their method promises to work on."""
+    return [case for case in cases if case.method.traits.quantized_base or case.number_format == DENSE]
+
+
+def every_case() -> list[Case]:
+    """All methods on the ten decoders, dense and in every number format."""
+    return [Case(name, one, number) for name in methods() for one in TEN for number in FORMATS]
+
+
+def other_cases() -> list[Case]:
+    """All methods on encoders, encoder-decoders and a decoder with alibi, dense."""
+    return [Case(name, one) for name in methods() for one in OTHERS]
+
+
+@functools.cache
+def base_of(architecture: str, number_format: str) -> PreTrainedModel:
+    """The base model; never changed."""
+    model = make(architecture)
+    if number_format != DENSE:
+        quantize_model(model, number_format)
+    use_attention(model)
+    return model
+
+
+@functools.cache
+def logits_of_base(architecture: str, number_format: str) -> Tensor:
+    """What the base says to the batch."""
+    with torch.no_grad():
+        return base_of(architecture, number_format)(**batch(architecture)).logits
+
+
+@functools.cache
+def trained_model(case: Case) -> PreTrainedModel:
+    """Three SGD steps of the method on the case's base."""
+    model = case.built()
+    train(model, case)
+    return model
+
+
+def train(model: PreTrainedModel, case: Case, steps: int = 3) -> None:
+    """SGD on a fixed batch, in training mode."""
+    torch.manual_seed(0)
+    model.train()
+    optimizer = torch.optim.SGD(trainable(model).values(), lr=0.5)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss_of(model, case.inputs()).backward()
+        optimizer.step()
+    model.eval()
+
+
+def loss_of(model: PreTrainedModel, inputs: dict[str, Tensor]) -> Tensor:
+    """Cross-entropy to fixed random labels."""
+    logits = model(**inputs).logits.float()
+    labels = torch.randint(VOCABULARY, logits.shape[:2], generator=torch.Generator().manual_seed(1))
+    return functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
+
+
+def gradients(model: PreTrainedModel) -> dict[str, Tensor]:
+    """The gradient of everything that trains."""
+    return {name: p.grad.clone() for name, p in trainable(model).items() if p.grad is not None}
+
+
+def refusal_of(action: Callable[[], object], *kinds: type[Exception]) -> str:
+    """The line with which the action is refused, or ''."""
+    try:
+        action()
+    except kinds or Refusal as refusal:
+        return str(refusal)
+    return ""
+
+
+def packed(inputs: dict[str, Tensor], lengths: tuple[int, ...], decoder_lengths: tuple[int, ...] = ()) -> dict:
+    """The first tokens of each row, end to end."""
+    ends = tuple(sum(lengths[: i + 1]) for i in range(len(lengths)))
+    ids = torch.cat([inputs["input_ids"][row, :length] for row, length in enumerate(lengths)])[None]
+    if not decoder_lengths:
+        return {"input_ids": ids, "packing": Packing((0, *ends))}
+    decoder_ends = tuple(sum(decoder_lengths[: i + 1]) for i in range(len(decoder_lengths)))
+    decoder_ids = torch.cat([inputs["decoder_input_ids"][row, :length] for row, length in enumerate(decoder_lengths)])[
+        None
+    ]
+    return {"input_ids": ids, "decoder_input_ids": decoder_ids, "packing": Packing((0, *decoder_ends), (0, *ends))}

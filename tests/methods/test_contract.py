@@ -1,0 +1,468 @@
+"""The contract: what every registered method promises, on every architecture and number format it promises.
+
+A new method's file is found by itself. Where a trait says no, the refusal is asserted. Rows read the method's defaults.
+"""
+
+import copy
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from tests.methods.cases import (
+    DENSE,
+    Case,
+    base_of,
+    every_case,
+    gradients,
+    logits_of_base,
+    loss_of,
+    other_cases,
+    packed,
+    promised,
+    refusal_of,
+    train,
+)
+from tests.zoo import VOCABULARY, make
+
+from accorda.errors import Refusal
+from accorda.methods import registry
+from accorda.methods.checkpointing import enable_checkpointing
+from accorda.methods.checks import kind_of
+from accorda.methods.contract import NotMergeable, SideMethod
+from accorda.methods.install import freeze, install, own_tensors, remove, resting, trainable
+from accorda.methods.merging import merge
+from accorda.methods.routing import routing, use
+from accorda.methods.targets import base_parameters, is_ours
+from accorda.models.attention import use_attention
+from accorda.models.heads import last_hidden, logits
+from accorda.quantization.contract import QuantizedLinear
+
+EVERYWHERE = pytest.mark.parametrize("case", promised(every_case() + other_cases()), ids=str)
+DECODERS = pytest.mark.parametrize("case", promised(every_case()), ids=str)
+DENSE_DECODERS = pytest.mark.parametrize(
+    "case", [case for case in every_case() if case.number_format == DENSE], ids=str
+)
+ON_LLAMA = pytest.mark.parametrize("case", [Case(name, "llama") for name in registry.methods()], ids=str)
+METHODS = pytest.mark.parametrize("name", registry.methods())
+NEAR = 1e-5  # two ways to the same number in fp32; logits here are of order one
+
+
+def say(model, inputs):
+    with torch.no_grad():
+        return model(**inputs).logits
+
+
+def state(model):
+    """Parameters and buffers of the base."""
+    return {name: tensor.clone() for name, tensor in model.state_dict().items() if not is_ours(name)}
+
+
+def assert_same_state(one, other):
+    assert one.keys() == other.keys()
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+# What a method is
+
+
+@METHODS
+def test_lives_in_its_family_and_cites_its_source(name):
+    method = registry.methods()[name]
+    module = inspect.getmodule(method)
+    assert method.__module__ == f"accorda.methods.{method.family}.{name}"
+    assert re.fullmatch(r"arXiv:\d{4}\.\d{4,5}|doi:10\.\S+", method.paper)
+    assert re.search(r"\b(19|20)\d\d\b", module.__doc__), "the docstring names the year"
+    assert "Deviations:" in module.__doc__ or "deviat" in module.__doc__ or method.family == "selective"
+
+
+@METHODS
+def test_has_a_test_file(name):
+    method = registry.methods()[name]
+    assert (Path(__file__).parent / method.family / f"test_{name}.py").is_file()
+
+
+@METHODS
+def test_settings_survive_the_recipe(name):
+    method = registry.methods()[name]()
+    section = registry.write(method)
+    assert registry.read(section) == method
+    assert section["name"] == name
+    with pytest.raises(Refusal, match=r"method\.no_such_setting"):
+        registry.read(section | {"no_such_setting": 1})
+
+
+@METHODS
+def test_number_formats_are_promised_or_refused(name):
+    method = registry.methods()[name]()
+    model = Case(name, "llama", "int8").base()
+    if method.traits.quantized_base:
+        install(model, method)
+    else:
+        with pytest.raises(Refusal, match="number format"):
+            install(model, method)
+
+
+@METHODS
+@pytest.mark.parametrize("architecture", ["llama", "bert", "t5"])
+def test_architectures_are_promised_or_refused(name, architecture):
+    method, model = registry.methods()[name](), base_of(architecture, DENSE)
+    refused = refusal_of(lambda: install(copy.deepcopy(model), method))
+    assert bool(refused) == (kind_of(model) not in method.traits.architectures), refused
+
+
+@METHODS
+def test_stochastic_methods_draw_and_others_do_not(name):
+    case = Case(name, "llama")
+    model = case.built().train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    torch.manual_seed(1)
+    one, other = (say(model, case.inputs()) for _ in range(2))
+    assert torch.equal(one, other) != case.method.traits.stochastic
+
+
+# Start, training, count
+
+
+@EVERYWHERE
+def test_start(case):
+    base, built = logits_of_base(case.architecture, case.number_format), say(case.built(), case.inputs())
+    promise = case.method.traits.identity_at_init
+    assert torch.equal(built, base) == (promise == "exact")
+    assert promise != "near" or torch.allclose(built, base, atol=0.1)
+
+
+@EVERYWHERE
+def test_only_its_own_parameters_train_and_all_of_them(case):
+    model, trained = case.built(), case.trained()
+    before, intended = dict(model.named_parameters()), trainable(model)
+    moved = {name for name, tensor in trained.named_parameters() if not torch.equal(tensor, before[name])}
+    assert moved <= intended.keys()
+    assert intended.keys() - moved <= resting(trained).keys()
+    own = {id(tensor) for tensor in trainable(trained).values()}
+    frozen = [name for name, tensor in trained.state_dict(keep_vars=True).items() if id(tensor) not in own]
+    now, base = state(trained), state(base_of(case.architecture, case.number_format))
+    assert_same_state(
+        {name: now[name] for name in now.keys() & frozen}, {name: base[name] for name in base.keys() & frozen}
+    )
+    assert all(tensor.grad is None for name, tensor in trained.named_parameters() if name not in intended)
+
+
+@EVERYWHERE
+def test_rests_only_where_it_declares(case):
+    """A reason is no licence: without one, every gradient is a number and not zero."""
+    model = case.trained()
+    for name, gradient in gradients(model).items():
+        assert bool(gradient.isfinite().all()), name
+        assert bool(gradient.any()) or name in resting(model), name
+
+
+@EVERYWHERE
+def test_counts_without_building(case):
+    count = case.method.num_parameters(make(case.architecture, meta=True))
+    assert count.trained == sum(tensor.numel() for tensor in trainable(case.built()).values())
+    assert count.heads == 0
+
+
+# On and off
+
+
+@EVERYWHERE
+def test_switched_off_it_is_the_base(case):
+    model, base = case.trained(), logits_of_base(case.architecture, case.number_format)
+    tuned = say(model, case.inputs())
+    with use(model):
+        off = say(model, case.inputs())
+    assert torch.equal(off, base)
+    assert torch.equal(say(model, case.inputs()), tuned)
+    assert not torch.equal(tuned, base)
+
+
+@DENSE_DECODERS
+def test_goes_back_after_an_exception_and_leaves_requires_grad(case):
+    model = case.trained()
+    tuned, before = say(model, case.inputs()), {name: p.requires_grad for name, p in model.named_parameters()}
+
+    def fail_inside():
+        with use(model):
+            assert {name: p.requires_grad for name, p in model.named_parameters()} == before
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_inside()
+    assert torch.equal(say(model, case.inputs()), tuned)
+
+
+@EVERYWHERE
+def test_removed_it_leaves_the_base_bit_for_bit(case):
+    model = copy.deepcopy(case.trained())
+    installed_keys = set(model.state_dict())
+    remove(model, "default")
+    base = base_of(case.architecture, case.number_format)
+    assert_same_state(model.state_dict(), base.state_dict())
+    assert set(base.state_dict()) <= installed_keys
+    assert torch.equal(say(model, case.inputs()), logits_of_base(case.architecture, case.number_format))
+    assert {n: len(m._forward_hooks) + len(m._forward_pre_hooks) for n, m in model.named_modules()} == {
+        n: len(m._forward_hooks) + len(m._forward_pre_hooks) for n, m in base.named_modules()
+    }
+    assert not trainable(model)
+
+
+@DENSE_DECODERS
+def test_a_copy_is_independent(case):
+    model = case.trained()
+    tuned, twin = say(model, case.inputs()), copy.deepcopy(model)
+    assert torch.equal(say(twin, case.inputs()), tuned)
+    with use(twin):
+        assert torch.equal(say(model, case.inputs()), tuned)
+    remove(twin, "default")
+    assert torch.equal(say(model, case.inputs()), tuned)
+
+
+@ON_LLAMA
+def test_two_adapters_of_one_method_stay_apart(case):
+    model = copy.deepcopy(case.trained())
+    first = say(model, case.inputs())
+    with use(model):
+        install(model, case.method, "second")
+        with use(model, "second"):
+            train(model, case, steps=2)
+            second = say(model, case.inputs())
+    assert torch.equal(say(model, case.inputs()), first)
+    with use(model, "second"):
+        assert torch.equal(say(model, case.inputs()), second)
+    assert not torch.equal(first, second)
+    remove(model, "default")
+    with use(model, "second"):
+        assert torch.equal(say(model, case.inputs()), second)
+
+
+# Merging
+
+
+def has_no_place_for(case, model):
+    """Whether the method gave a bias to modules whose files have none."""
+    return case.name == "bitfit" and any(
+        getattr(module, "bias", None) is None for module in model.modules() if "adapters" in module._modules
+    )
+
+
+@EVERYWHERE
+def test_merged_says_the_same_or_is_refused(case):
+    model = copy.deepcopy(case.trained())
+    tuned = say(model, case.inputs())
+    if not case.method.traits.mergeable or has_no_place_for(case, model):
+        with pytest.raises(NotMergeable):
+            merge(model)
+        assert torch.equal(say(model, case.inputs()), tuned)
+        return
+    merge(model)
+    torch.testing.assert_close(say(model, case.inputs()), tuned, atol=NEAR, rtol=NEAR)
+    assert not any(is_ours(name) for name in model.state_dict())
+    if case.number_format == DENSE:
+        assert model.state_dict().keys() == base_of(case.architecture, DENSE).state_dict().keys()
+        assert not torch.equal(say(model, case.inputs()), logits_of_base(case.architecture, DENSE))
+    assert not trainable(model)
+
+
+# Rows, packing, padding
+
+
+def alone(model, case, name, row, length=7, decoder_length=5):
+    """What the model says to one row under one route."""
+    inputs = {"input_ids": case.inputs()["input_ids"][row : row + 1, :length]}
+    if "decoder_input_ids" in case.inputs():
+        inputs["decoder_input_ids"] = case.inputs()["decoder_input_ids"][row : row + 1, :decoder_length]
+    with use(model, name):
+        return say(model, inputs)[0]
+
+
+def trains_base(case):
+    return case.method.kind == "parameter"
+
+
+def counts_positions_inside(case):
+    """BART: rows with prompts of different lengths would need positions it does not take."""
+    return case.architecture == "bart" and case.method.kind == "prompt"
+
+
+@EVERYWHERE
+def test_rows_of_one_batch_equal_each_alone(case):
+    model = case.trained()
+    rows = ["default", None, "default"]
+    if trains_base(case) or counts_positions_inside(case):
+        with pytest.raises(Refusal, match="rows"), use(model, rows=rows):
+            say(model, case.inputs())
+        return
+    with use(model, rows=rows):
+        mixed = say(model, case.inputs())
+    for row, name in enumerate(rows):
+        torch.testing.assert_close(mixed[row], alone(model, case, name, row), atol=NEAR, rtol=NEAR)
+
+
+@EVERYWHERE
+def test_packed_rows_equal_each_alone(case):
+    model = case.trained()
+    if (reason := use_attention(case.base())) is not None:
+        assert "falcon" in case.architecture, reason
+        return
+    lengths, decoder_lengths = (4, 7, 5), (5, 3, 4) if "decoder_input_ids" in case.inputs() else ()
+    inputs = packed(case.inputs(), lengths, decoder_lengths)
+    routes = [["default"] * 3] if trains_base(case) else [["default"] * 3, ["default", None, "default"]]
+    for route in routes:
+        with use(model, "default") if None not in route else use(model, rows=route):
+            together = say(model, inputs)[0]
+        ends = inputs["packing"].borders
+        for row, name in enumerate(route):
+            single = alone(model, case, name, row, lengths[row], (decoder_lengths or lengths)[row])
+            torch.testing.assert_close(together[ends[row] : ends[row + 1]], single, atol=NEAR, rtol=NEAR)
+
+
+@DECODERS
+def test_padded_rows_equal_each_alone(case):
+    model, inputs = case.trained(), case.inputs()
+    inputs["attention_mask"][1, 4:] = 0
+    padded = say(model, inputs)
+    for row, length in enumerate((7, 4, 7)):
+        single = alone(model, case, "default", row, length)
+        torch.testing.assert_close(padded[row, :length], single, atol=NEAR, rtol=NEAR)
+
+
+@DECODERS
+def test_hidden_states_and_tail_are_the_model(case):
+    """The chunked loss runs the tail on hidden states; no method may act there twice."""
+    model = case.trained()
+    with torch.no_grad():
+        hidden = last_hidden(model, **case.inputs())
+        torch.testing.assert_close(logits(model, hidden), say(model, case.inputs()), atol=NEAR, rtol=NEAR)
+
+
+# Generation
+
+
+@EVERYWHERE
+def test_generates_the_same_with_and_without_a_cache(case):
+    if not case.has_decoder:
+        assert not base_of(case.architecture, case.number_format).can_generate()
+        return
+    model, inputs = case.trained(), case.inputs()
+    inputs.pop("decoder_input_ids", None)
+    settings = {"max_new_tokens": 5, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+    for route in [["default"] * 3] if trains_base(case) else [["default"] * 3, ["default", None, "default"]]:
+        if None in route and counts_positions_inside(case):
+            continue
+        with use(model, "default") if None not in route else use(model, rows=route):
+            cached, whole = (model.generate(**inputs, **settings, use_cache=cache) for cache in (True, False))
+        assert torch.equal(cached, whole)
+        for row, name in enumerate(route):
+            with use(model, name):
+                single = model.generate(input_ids=inputs["input_ids"][row : row + 1], **settings)
+            assert torch.equal(cached[row], single[0])
+
+
+# Precision, checkpointing, compilation
+
+
+@DECODERS
+def test_keeps_its_own_precision_on_a_bfloat16_base(case):
+    if trains_base(case):
+        model = install(freeze(case.base().to(torch.bfloat16)), case.method)
+        assert all(tensor.dtype == torch.bfloat16 for tensor in own_tensors(model, "default").values())
+    else:
+        model = install(freeze(case.base().to(torch.bfloat16)), case.method)
+        assert all(tensor.dtype == torch.float32 for tensor in trainable(model).values())
+    with use(model):
+        off = say(model, case.inputs())
+    built = model(**case.inputs()).logits
+    assert built.dtype == off.dtype == torch.bfloat16
+    assert torch.equal(built, off) == (case.method.traits.identity_at_init == "exact")
+    built.float().square().mean().backward()
+    assert all(bool(gradient.isfinite().all()) for gradient in gradients(model).values())
+
+
+@DENSE_DECODERS
+def test_checkpointing_changes_no_gradient(case):
+    kept = copy.deepcopy(case.trained()).train()
+    recomputed = copy.deepcopy(kept)
+    enable_checkpointing(recomputed)
+    for model in (kept, recomputed):
+        model.zero_grad()
+        torch.manual_seed(5)
+        loss_of(model, case.inputs()).backward()
+    for name, gradient in gradients(kept).items():
+        torch.testing.assert_close(gradients(recomputed)[name], gradient, atol=1e-6, rtol=1e-5)
+
+
+@DENSE_DECODERS
+def test_backward_under_another_route(case):
+    """The gradient is that of the forward pass's route; where that cannot be, it is refused."""
+    model = copy.deepcopy(case.trained()).train()
+    model.zero_grad()
+    torch.manual_seed(5)
+    loss_of(model, case.inputs()).backward()
+    expected = gradients(model)
+    for checkpoint in (False, True):
+        if checkpoint:
+            enable_checkpointing(model)
+        model.zero_grad()
+        torch.manual_seed(5)
+        loss = loss_of(model, case.inputs())
+        with use(model):
+            refused = refusal_of(loss.backward, Refusal, RuntimeError)
+        if refused:
+            assert trains_base(case), refused
+            assert "backward" in refused or "modified by an inplace" in refused
+            continue
+        for name, gradient in expected.items():
+            torch.testing.assert_close(gradients(model)[name], gradient, atol=1e-6, rtol=1e-5)
+
+
+@DENSE_DECODERS
+def test_another_route_between_forward_and_backward(case):
+    """What preference training does: policy, then reference on the same base, then backward."""
+    model = copy.deepcopy(case.trained())
+    results = []
+    for visit in (False, True):
+        model.zero_grad()
+        loss = loss_of(model, case.inputs())
+        if visit:
+            with use(model):
+                say(model, case.inputs())
+        loss.backward()
+        results.append(gradients(model))
+    assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
+
+
+@ON_LLAMA
+def test_compiles_without_a_graph_break(case):
+    model = copy.deepcopy(case.trained())
+    tuned = say(model, case.inputs())
+    torch._dynamo.reset()
+    model.model.layers[0].compile(backend="eager", fullgraph=True)
+    torch.testing.assert_close(say(model, case.inputs()), tuned, atol=NEAR, rtol=NEAR)
+    with use(model):
+        off = say(model, case.inputs())
+    torch.testing.assert_close(off, logits_of_base("llama", DENSE), atol=NEAR, rtol=NEAR)
+
+
+@DENSE_DECODERS
+def test_side_networks_need_no_graph_in_the_backbone(case):
+    model = case.built().train()
+    seen = []
+    for block in [module for name, module in model.named_modules() if re.search(r"\.\d+$", name)]:
+        block.register_forward_hook(lambda module, args, out: seen.append(out[0] if isinstance(out, tuple) else out))
+    loss_of(model, case.inputs()).backward()
+    assert seen
+    assert any(tensor.requires_grad for tensor in seen) != isinstance(case.method, SideMethod)
+
+
+@METHODS
+def test_base_parameters_stay_apart_from_its_own(name):
+    model, base = Case(name, "llama").built(), base_of("llama", DENSE)
+    assert base_parameters(model).keys() == dict(base.named_parameters()).keys()
+    assert routing(model).route.active == ("default",)
+    assert not any(isinstance(module, QuantizedLinear) for module in model.modules())
+    assert model.config.vocab_size == VOCABULARY
