@@ -25,17 +25,19 @@ class Estimate:
     high: float
 
 
-def estimate(metric: Metric, rows: Sequence[Row], *, seed: int = 0) -> dict[str, Estimate]:
-    """The metric over rows, with intervals; a pure function of rows and seed."""
+def estimate(
+    metric: Metric, rows: Sequence[Row], *, seed: int = 0, num_resamples: int = NUM_RESAMPLES
+) -> dict[str, Estimate]:
+    """The metric over rows, with intervals: a pure function of its arguments. Without resamples they have no width."""
     statistics = np.array([metric.statistics(row) for row in rows], dtype=np.float64)
     values = metric.values(statistics.sum(0))
     generator = np.random.default_rng(seed)
     draws: dict[str, list[float]] = {name: [] for name in values}
-    for _ in range(NUM_RESAMPLES):
+    for _ in range(num_resamples):
         chosen = generator.integers(len(rows), size=len(rows))
         for name, value in metric.values(statistics[chosen].sum(0)).items():
             draws[name].append(value)
-    return {name: Estimate(value, *_bounds(sorted(draws[name]))) for name, value in values.items()}
+    return {name: Estimate(value, *_bounds(sorted(draws[name]) or [value])) for name, value in values.items()}
 
 
 def _bounds(draws: list[float]) -> tuple[float, float]:
