@@ -13,7 +13,9 @@ if TYPE_CHECKING:  # `typing` would be half of what importing this costs
 __version__ = "0.1.0"
 
 PUBLIC = {  # name: the module that has it
+    "evaluate": "accorda.evaluation.evaluate",
     "freeze": "accorda.methods.install",
+    "generate": "accorda.generation.text",
     "install": "accorda.methods.install",
     "merge": "accorda.methods.merging",
     "prepare": "accorda.methods.prepare",
