@@ -62,14 +62,15 @@ class Dataset:
         self.spans = spans
         self.report = report
         self.everything = everything
+        self._lengths = span_lengths(spans)
 
     def __len__(self) -> int:
         return len(self.spans)
 
-    @cached_property
+    @property
     def lengths(self) -> np.ndarray:
         """Tokens per row, (n,)."""
-        return span_lengths(self.spans)
+        return self._lengths
 
     def __getitem__(self, index: int) -> Segment:
         """Row `index` as ids and labels."""

@@ -6,7 +6,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from accorda.data.sampler import Batches, Segments
+from accorda.data.dataset import Dataset
+from accorda.data.renderer import Renderer
+from accorda.data.sampler import Batches
 from accorda.methods.contract import Method
 from accorda.recipe.sections import Recipe
 from accorda.runs.layout import RunFolder
@@ -23,11 +25,11 @@ class Session:
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    renderer: Any
+    renderer: Renderer
     method: tuple[Method, ...]
     recipe: Recipe
-    train: Segments
-    eval: Segments | None
+    train: Dataset
+    eval: Dataset | None
     batches: Batches
     objective: Objective
     loop: Loop

@@ -1,0 +1,5 @@
+"""Stages: a recipe becomes a session, and the session a run."""
+
+from accorda.stages.train import Run, reopen, resume, train, verify
+
+__all__ = ["Run", "reopen", "resume", "train", "verify"]

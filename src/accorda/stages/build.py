@@ -1,0 +1,171 @@
+"""A recipe becomes a session: everything decided, loaded and installed, and nothing written."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from accorda.data.dataset import Dataset
+from accorda.data.prepare import prepare_splits
+from accorda.data.renderer import Renderer
+from accorda.data.sampler import Batches
+from accorda.methods.checkpointing import enable_checkpointing
+from accorda.methods.contract import Method
+from accorda.methods.install import trainable
+from accorda.methods.open import Opened
+from accorda.models.attention import use_attention
+from accorda.models.load import load_tokenizer
+from accorda.recipe.sections import Recipe
+from accorda.runs.layout import RunFolder, default_output
+from accorda.stages import settle, tune
+from accorda.stages.contract import Stage, find_stage
+from accorda.training.loop import Loop
+from accorda.training.memory import PeakMemory
+from accorda.training.optimizers.contract import Settings as OptimizerSettings
+from accorda.training.optimizers.groups import parameter_groups
+from accorda.training.optimizers.registry import read as read_optimizer
+from accorda.training.precision import choose_precision
+from accorda.training.rng import seed_all
+from accorda.training.schedule import Schedule
+from accorda.training.session import Session
+
+OPENED_NOTE, OPTIMIZER_NOTE, ATTENTION_NOTE, STEPS_NOTE = "opened", "optimizer", "attention", "num_steps"
+
+
+BILL_NOTE = "bill_bytes"
+
+
+@dataclass(kw_only=True)
+class Data:
+    """The rows of a run as tokens, and what made them so."""
+
+    renderer: Renderer
+    train: Dataset
+    eval: Dataset | None
+
+
+def build(recipe: Recipe, folder: RunFolder | None = None, *, trained: bool = False) -> Session:
+    """Everything a run needs, from its recipe.
+
+    Args:
+        recipe: as read.
+        folder: the run's own where it is resumed or reopened; a new run finds one.
+        trained: put in place what the run in `folder` trained, instead of a fresh start.
+
+    Raises:
+        Refusal: a setting, the data, the model or the method does not hold together. Nothing has been written.
+    """
+    stage = find_stage(recipe.stage)
+    method, recipe = tune.read_method(recipe)
+    optimizer = read_optimizer(recipe.training.optimizer, origins=recipe.origins)
+    recipe.require("data.train", "name a file with --data")
+    recipe, folder = place(recipe, folder)
+    memory = PeakMemory(settle.default_device())
+    opened = tune.open_base(recipe, folder.model if trained and folder.model.is_dir() else None)
+    method, recipe = tune.continued(recipe, method, opened)
+    recipe = settle.settle_rate(recipe, method)
+    recipe = settle.settle_length(recipe, opened.model)
+    kept_attention = use_attention(opened.model)
+    recipe = settle.settle_packing(recipe, kept_attention)
+    data = read_data(recipe, stage, opened)
+    recipe = settle.settle_micro_batch(recipe, opened.model.device.type, len(data.train))
+    seed_all(recipe.training.seed)
+    method = tune.put_trained(method, opened, folder) if trained else tune.put_method(method, opened)
+    session = assemble(recipe, stage, method, opened, data, optimizer, folder, memory)
+    session.notes[ATTENTION_NOTE] = kept_attention
+    return session
+
+
+def place(recipe: Recipe, folder: RunFolder | None) -> tuple[Recipe, RunFolder]:
+    """Where the run goes; a new run's folder must be free."""
+    if folder is not None:
+        return recipe, folder
+    if recipe.output is None:
+        name = default_output(recipe.stage, str(recipe.method["name"]))
+        recipe = recipe.with_value("output", name, "auto: runs/<date>-<stage>-<method>")
+    folder = RunFolder(str(recipe.output))
+    folder.refuse_unless_free()
+    return recipe, folder
+
+
+def read_data(recipe: Recipe, stage: Stage, opened: Opened) -> Data:
+    """Rows become tokens by the one renderer that training, evaluation and generation share."""
+    section = recipe.data
+    tokenizer = load_tokenizer(opened.tokenizer_source, recipe.model.trust_remote_code)
+    renderer = Renderer(tokenizer, section.template, section.supervise, section.reasoning)
+    assert isinstance(section.max_length, int)
+    train, evaluation = prepare_splits(
+        section, renderer, max_length=section.max_length, stage=stage.rows, seed=recipe.training.seed
+    )
+    return Data(renderer=renderer, train=train, eval=evaluation)
+
+
+def assemble(
+    recipe: Recipe,
+    stage: Stage,
+    method: Method,
+    opened: Opened,
+    data: Data,
+    optimizer: OptimizerSettings,
+    folder: RunFolder,
+    memory: PeakMemory,
+) -> Session:
+    """The loop over everything that has been read, and the session around it."""
+    model, training = opened.model, recipe.training
+    precision = choose_precision(training.precision, model.device, model.num_parameters())
+    recipe = settle.settle_precision(recipe, precision)
+    precision.prepare(model)
+    if training.gradient_checkpointing:
+        enable_checkpointing(model)
+    batches = make_batches(recipe, data, model.device)
+    num_steps = training.max_steps or batches.num_steps(training.epochs)
+    recipe = settle.settle_warmup(recipe, num_steps)
+    objective = stage.objective(model)
+    loop = Loop(
+        model=model,
+        objective=objective,
+        batches=batches,
+        optimizer=optimizer.build(parameter_groups(trainable(model), training.weight_decay)),
+        schedule=schedule(recipe, num_steps),
+        max_grad_norm=training.max_grad_norm,
+        precision=precision,
+        memory=memory,
+    )
+    return Session(
+        model=model,
+        tokenizer=data.renderer.tokenizer,
+        renderer=data.renderer,
+        method=(method,),
+        recipe=recipe,
+        train=data.train,
+        eval=data.eval,
+        batches=batches,
+        objective=objective,
+        loop=loop,
+        folder=folder,
+        device=model.device,
+        notes={OPENED_NOTE: opened, OPTIMIZER_NOTE: optimizer, STEPS_NOTE: num_steps},
+    )
+
+
+def make_batches(recipe: Recipe, data: Data, device: Any) -> Batches:
+    """The micro-batches of every step; their size changes speed and memory, never the gradient."""
+    training, length = recipe.training, recipe.data.max_length
+    assert isinstance(training.micro_batch_size, int)
+    assert isinstance(length, int)
+    return Batches(
+        data.train,
+        batch_size=training.batch_size,
+        micro_tokens=training.micro_batch_size * length,
+        packed=bool(training.packing),
+        pad_id=data.renderer.pad_id,
+        seed=training.seed,
+        device=device,
+    )
+
+
+def schedule(recipe: Recipe, num_steps: int) -> Callable[[int], float]:
+    """The learning rate by step."""
+    training = recipe.training
+    assert isinstance(training.learning_rate, float)
+    assert isinstance(training.warmup_steps, int)
+    return Schedule(training.schedule, training.learning_rate, num_steps, training.warmup_steps)

@@ -1,0 +1,116 @@
+"""What a run writes beside events and checkpoints: the folder at its start, its files and result.json at its end."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from accorda.methods import registry
+from accorda.methods.install import trainable
+from accorda.methods.open import Opened
+from accorda.methods.storage import companions, save_adapter, save_model
+from accorda.proofs.contract import Proof
+from accorda.recipe.layers import mapping
+from accorda.recipe.write import dump
+from accorda.runs.card import card
+from accorda.runs.environment import environment
+from accorda.runs.files import write_json, write_text
+from accorda.runs.replace import replaced
+from accorda.runs.report import report
+from accorda.stages.build import BILL_NOTE, OPENED_NOTE
+from accorda.stages.tune import ADAPTER
+from accorda.training.session import Session
+
+ELSEWHERE = ("output", "training.trackers")  # settings that change nothing of what is trained
+
+
+def begin(session: Session) -> None:
+    """The run's folder appears, with its recipe, renderer and environment."""
+    with replaced(session.folder.path) as new:
+        write_text(new / session.folder.recipe.name, dump(session.recipe))
+        write_json(new / session.folder.environment.name, environment(surroundings(session)))
+        session.renderer.save(new)
+
+
+def surroundings(session: Session) -> dict[str, Any]:
+    """What only the run knows of where it ran."""
+    data = {"train": session.train.hash, "eval": session.eval.hash if session.eval is not None else None}
+    return {
+        "device": str(session.device),
+        "threads": session.recipe.training.threads,
+        "seed": session.recipe.training.seed,
+        "data": data,
+        "base": fingerprint(session),
+    }
+
+
+def identity(session: Session) -> dict[str, str]:
+    """What a checkpoint belongs to; a run whose identity changed is not resumed."""
+    values = mapping(session.recipe)
+    for name in ELSEWHERE:
+        *path, last = name.split(".")
+        place = values
+        for part in path:
+            place = place[part]
+        place.pop(last, None)
+    values["data"] = {key: value for key, value in values["data"].items() if key not in ("train", "eval")}
+    return {
+        "recipe": digest(values),
+        "data": digest([session.train.hash, session.eval.hash if session.eval is not None else None]),
+        "base": digest(fingerprint(session)),
+    }
+
+
+def fingerprint(session: Session) -> Any:
+    """Of the base model's weights, as loading computed it."""
+    return getattr(session.model, "accorda_fingerprint", None)
+
+
+def digest(value: Any) -> str:
+    """A short hash of anything JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def is_whole(session: Session) -> bool:
+    """Whether every parameter of the base itself trains, so that the result is a model and not an adapter."""
+    return type(session.method[0]).kind == "parameter" and all(
+        parameter.requires_grad for name, parameter in session.model.named_parameters() if ".originals." not in name
+    )
+
+
+def save(session: Session) -> None:
+    """The result: `adapter/`, or `model/` where every parameter trained; tokenizer, template and renderer with it."""
+    if is_whole(session):
+        save_model(session.model, session.tokenizer, session.folder.model, renderer=session.renderer, name=ADAPTER)
+    else:
+        beside = companions(session.tokenizer, session.renderer)
+        save_adapter(session.model, session.folder.adapter, ADAPTER, beside=beside)
+
+
+def finish(session: Session, totals: Mapping[str, Any], proofs: Sequence[Proof]) -> dict[str, Any]:
+    """Card, report, and last of all result.json, which marks the run complete."""
+    found = result(session, totals, proofs)
+    folder = session.folder
+    place = folder.adapter if folder.adapter.is_dir() else folder.model
+    write_text(place / "README.md", card(folder.path, found))
+    write_text(folder.report, report(folder.path, found))
+    write_json(folder.result, found)
+    return found
+
+
+def result(session: Session, totals: Mapping[str, Any], proofs: Sequence[Proof]) -> dict[str, Any]:
+    """The summary of a run."""
+    opened: Opened = session.notes[OPENED_NOTE]
+    kept = session.train.report
+    return {
+        "status": "complete" if all(proof.verdict != "fails" for proof in proofs) else "unproven",
+        "stage": session.recipe.stage,
+        "method": registry.name_of(session.method[0]),
+        "rows": kept.rows,
+        "bill_bytes": session.notes.get(BILL_NOTE),
+        **totals,
+        "trainable_parameters": sum(parameter.numel() for parameter in trainable(session.model).values()),
+        "proofs": {proof.name: proof.verdict for proof in proofs},
+        "parents": [str(opened.run.path)] if opened.run is not None else [],
+        "output": str(session.folder.path),
+    }

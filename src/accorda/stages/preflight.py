@@ -1,0 +1,96 @@
+"""Before anything is written: is it trained what was meant, and on what? A dry run shows this and stops."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from accorda.errors import Refusal
+from accorda.evaluation.metric import Row
+from accorda.evaluation.registry import read_metrics
+from accorda.methods import registry
+from accorda.methods.install import trainable
+from accorda.planning.rehearsal import Bill, rehearse
+from accorda.proofs.contract import Proof
+from accorda.proofs.registry import provers
+from accorda.recipe.layers import mapping
+from accorda.stages.build import ATTENTION_NOTE, OPTIMIZER_NOTE, STEPS_NOTE
+from accorda.training.rng import undisturbed
+from accorda.training.session import Session
+from accorda.training.trackers.follow import require
+
+BEFORE = ("mask", "coverage")
+PROBE = Row(completion="a", references=("a",), log_likelihood=-1.0, num_tokens=1)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run would do."""
+
+    session: Session
+    proofs: list[Proof]
+    bill: Bill
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that `--dry-run --json` prints."""
+        session = self.session
+        count = session.method[0].num_parameters(session.model)
+        return {
+            "stage": session.recipe.stage,
+            "method": registry.name_of(session.method[0]),
+            "rows": session.train.report.to_dict(),
+            "eval_rows": len(session.eval) if session.eval is not None else 0,
+            "trainable_parameters": sum(p.numel() for p in trainable(session.model).values()),
+            "parameters": {"trained": count.trained, "kept": count.kept, "heads": count.heads},
+            "steps": session.notes[STEPS_NOTE],
+            "steps_per_epoch": session.batches.steps_per_epoch,
+            "micro_batches_first_step": len(session.batches.at(0)),
+            "attention": session.notes[ATTENTION_NOTE] or "packed rows",
+            "proofs": {proof.name: proof.verdict for proof in self.proofs},
+            "mask": next((proof.evidence for proof in self.proofs if proof.name == "mask"), {}),
+            "bill": self.bill.to_dict(),
+            "recipe": mapping(session.recipe),
+        }
+
+
+def check(session: Session) -> Report:
+    """The settings that only a run would find wrong, and the proofs that need no step.
+
+    Raises:
+        Refusal: one of them fails.
+    """
+    require(session.recipe.training.trackers)
+    check_evaluation(session)
+    proofs = [provers()[name].prove(session, session.folder.path) for name in BEFORE]
+    for proof in proofs:
+        if proof.verdict == "fails":
+            raise Refusal(f"preflight: the proof of {proof.name} fails: {proof.reason}")
+    return Report(session, proofs, bill(session))
+
+
+def bill(session: Session) -> Bill:
+    """What the run will hold in memory; the generators are as before."""
+    with undisturbed():
+        return rehearse(session, session.notes[OPTIMIZER_NOTE])
+
+
+def trial(session: Session) -> None:
+    """One forward and backward pass over the first micro-batch, leaving no gradient behind."""
+    loop = session.loop
+    with loop.precision.autocast():
+        loss = session.objective(session.model, session.batches.at(0)[0])
+    loss.backward()
+    loop.optimizer.zero_grad()
+
+
+def check_evaluation(session: Session) -> None:
+    """Refuse metrics that do not exist or cannot run, and a `best` that no metric reports, before a run begins."""
+    wanted = session.recipe.evaluation
+    metrics = read_metrics(("eval_loss", *wanted.metrics))
+    if session.eval is None:
+        if wanted.patience is not None:
+            raise Refusal("evaluation.patience: there are no evaluation rows; name some with --eval-data")
+        return
+    reported = [name for metric in metrics.values() for name in metric.values(np.asarray(metric.statistics(PROBE)))]
+    if wanted.best not in reported:
+        raise Refusal(f"evaluation.best = {wanted.best}: this run reports {', '.join(reported)}; choose one of them")

@@ -1,0 +1,114 @@
+"""Decides what a recipe left `auto`, and writes down why: the origin of every decided value is kept."""
+
+import json
+from collections.abc import Callable
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from accorda.errors import Refusal
+from accorda.methods.contract import Method
+from accorda.methods.registry import name_of
+from accorda.recipe.sections import Recipe
+from accorda.training.precision import Precision
+from accorda.training.schedule import auto_warmup
+from accorda.training.threads import choose_threads
+
+MOST_AUTO_LENGTH = 1024
+PACKED_TOKENS = {"cpu": 4096, "cuda": 16384}  # a micro-batch's tokens: enough for full matrix throughput
+POSITIONS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
+
+
+def positions(model: PreTrainedModel) -> int | None:
+    """The longest input the model was made for; None where its configuration sets no bound."""
+    config = model.config.get_text_config(decoder=True)
+    found = [getattr(config, name, None) for name in POSITIONS]
+    return next((value for value in found if isinstance(value, int) and value > 0), None)
+
+
+def settle_length(recipe: Recipe, model: PreTrainedModel) -> Recipe:
+    """`data.max_length`: the model's positions, at most 1024; never more than the model has."""
+    most = positions(model)
+    if recipe.data.max_length == "auto":
+        length = min(most or MOST_AUTO_LENGTH, MOST_AUTO_LENGTH)
+        why = "the model's positions" if length == most else f"at most {MOST_AUTO_LENGTH}"
+        return recipe.with_value("data.max_length", length, f"auto: {why}")
+    if most is not None and recipe.data.max_length > most:
+        raise Refusal(
+            f"data.max_length = {recipe.data.max_length} ({recipe.origin('data.max_length')}): "
+            f"the model has {most} positions; use at most that"
+        )
+    return recipe
+
+
+def settle_packing(recipe: Recipe, kept_attention: str | None) -> Recipe:
+    """`training.packing`: on wherever the model runs our attention function, else padded with the reason."""
+    if recipe.training.packing == "auto":
+        why = kept_attention or "rows share lines and never see each other"
+        return recipe.with_value("training.packing", kept_attention is None, f"auto: {why}")
+    if recipe.training.packing and kept_attention is not None:
+        raise Refusal(f"training.packing = true ({recipe.origin('training.packing')}): {kept_attention}; leave it auto")
+    return recipe
+
+
+def settle_micro_batch(recipe: Recipe, device_type: str, most_rows: int) -> Recipe:
+    """`training.micro_batch_size`, the rows of `max_length` in one forward pass: what fills the device."""
+    if recipe.training.micro_batch_size != "auto":
+        return recipe
+    length = recipe.data.max_length
+    assert isinstance(length, int)
+    tokens = PACKED_TOKENS.get(device_type, PACKED_TOKENS["cpu"])
+    rows = max(1, min(tokens // length, recipe.training.batch_size, most_rows))
+    why = f"auto: about {tokens} tokens in one forward pass on {device_type}"
+    return recipe.with_value("training.micro_batch_size", rows, why)
+
+
+def settle_rate(recipe: Recipe, method: Method) -> Recipe:
+    """`training.learning_rate`: the measured rate of this method at this stage."""
+    if recipe.training.learning_rate != "auto":
+        return recipe
+    entry = learning_rates()["rates"].get(recipe.stage, {}).get(name_of(method))
+    if entry is None:
+        raise Refusal(
+            f"training.learning_rate = auto: none was measured for {name_of(method)} at stage {recipe.stage}; "
+            "give one with --lr"
+        )
+    return recipe.with_value("training.learning_rate", entry["rate"], f"auto: {entry['origin']}")
+
+
+def settle_warmup(recipe: Recipe, num_steps: int) -> Recipe:
+    """`training.warmup_steps`: 3% of the run, at most 100 steps."""
+    if recipe.training.warmup_steps != "auto":
+        return recipe
+    steps = auto_warmup(recipe.training.schedule, num_steps)
+    return recipe.with_value("training.warmup_steps", steps, f"auto: 3% of {num_steps} steps, at most 100")
+
+
+@cache
+def learning_rates() -> dict[str, Any]:
+    """The committed table of measured rates, written by `benchmarks/learning_rates.py`."""
+    return json.loads((files("accorda.stages") / "learning_rates.json").read_text(encoding="utf-8"))
+
+
+def settle_precision(recipe: Recipe, precision: Precision) -> Recipe:
+    """`training.precision` as chosen, with the reason."""
+    if precision.reason is None:
+        return recipe
+    return recipe.with_value("training.precision", precision.name, precision.reason)
+
+
+def settle_threads(recipe: Recipe, trial: Callable[[], object]) -> Recipe:
+    """`training.threads`: times one forward and backward pass and sets what is faster; sums depend on the number."""
+    if recipe.training.threads == "auto":
+        threads = choose_threads(trial)
+        return recipe.with_value("training.threads", threads.number, threads.reason)
+    torch.set_num_threads(recipe.training.threads)
+    return recipe
+
+
+def default_device() -> str:
+    """Where models go unless told otherwise."""
+    return "cuda" if torch.cuda.is_available() else "cpu"

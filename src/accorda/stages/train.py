@@ -1,0 +1,133 @@
+"""One run from recipe to result: preflight, then a folder, then steps, files, proofs, and last of all result.json."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from accorda.errors import Refusal
+from accorda.evaluation.during_training import evaluator
+from accorda.proofs.contract import Proof
+from accorda.recipe.layers import leaves, mapping
+from accorda.recipe.load import from_keywords, load
+from accorda.recipe.sections import Recipe
+from accorda.runs.layout import RunFolder
+from accorda.stages import outcome, preflight
+from accorda.stages.build import BILL_NOTE, STEPS_NOTE, build
+from accorda.stages.settle import settle_threads
+from accorda.training.run import Course, Show, run
+from accorda.training.session import Session
+from accorda.training.trackers.follow import following
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run came to: its folder (None after a dry run), the summary that `--json` prints, and the proofs."""
+
+    folder: RunFolder | None
+    result: dict[str, Any]
+    proofs: list[Proof] = field(default_factory=list)
+
+    @property
+    def proven(self) -> bool:
+        """Whether no proof failed."""
+        return all(proof.verdict != "fails" for proof in self.proofs)
+
+
+def train(recipe: Any = None, *, dry_run: bool = False, show: Show | None = None, **keywords: Any) -> Run:
+    """Train by a recipe: a path, a mapping, a `Recipe`, or keyword arguments (`model=`, `data=`, `method=`, `rank=`).
+
+    With `dry_run` everything up to the first step is done and told, and nothing is written.
+
+    Raises:
+        Refusal: bad input, before anything is written. Stopped: the run can be resumed.
+    """
+    session = build(as_recipe(recipe, keywords))
+    report = preflight.check(session)
+    if dry_run:
+        return Run(None, {"status": "dry run", **report.to_dict()}, report.proofs)
+    session.recipe = settle_threads(session.recipe, lambda: preflight.trial(session))
+    session.notes[BILL_NOTE] = report.bill.total
+    outcome.begin(session)
+    return go(session, resume=False, show=show)
+
+
+def resume(folder: str | Path | RunFolder, *, show: Show | None = None) -> Run:
+    """Go on with an unfinished run from its last whole checkpoint; the result is the uninterrupted run's, bit for bit.
+
+    Raises:
+        Refusal: no run, a complete one, or one whose data, base or recipe changed.
+    """
+    place = run_folder(folder)
+    if place.is_complete():
+        raise Refusal(f"{place.path}: the run is complete; nothing is left to resume")
+    session = build(load(place.recipe), place)
+    session.notes[BILL_NOTE] = preflight.bill(session).total
+    settle_threads(session.recipe, lambda: None)
+    return go(session, resume=True, show=show)
+
+
+def go(session: Session, *, resume: bool, show: Show | None) -> Run:
+    """The steps, and everything behind them."""
+    from accorda.proofs.proving import observers, prove
+
+    session.loop.observers = observers(session)
+    recipe = session.recipe
+    course = Course(
+        num_steps=session.notes[STEPS_NOTE],
+        evaluate_every=recipe.evaluation.every,
+        checkpoint_every=recipe.training.checkpoint_every,
+        keep_checkpoints=recipe.training.keep_checkpoints,
+        best=recipe.evaluation.best,
+        patience=recipe.evaluation.patience,
+    )
+    with following(recipe.training.trackers, session.folder, dict(leaves(mapping(recipe)))):
+        totals = run(
+            session.loop,
+            course,
+            session.folder,
+            evaluate=evaluator(session),
+            identity=outcome.identity(session),
+            resume=resume,
+            show=show or (lambda event: None),
+        )
+    outcome.save(session)
+    proofs = prove(session)
+    result = outcome.finish(session, totals, proofs)
+    return Run(session.folder, result, proofs)
+
+
+def reopen(folder: str | Path | RunFolder) -> Session:
+    """The session of a complete run with what it trained in place, for proofs and evaluation."""
+    place = run_folder(folder)
+    return build(load(place.recipe), place, trained=True)
+
+
+def verify(path: str | Path, base: str | Path | None = None, data: Any = None) -> list[Proof]:
+    """The proofs of a run, or of anybody's adapter or model folder, drawn again from what stands there."""
+    from accorda.proofs.proving import verify as verify_path
+
+    return verify_path(path, base, data, reopen=reopen)
+
+
+def run_folder(folder: str | Path | RunFolder) -> RunFolder:
+    """The run at that place.
+
+    Raises:
+        Refusal: there is none.
+    """
+    place = folder if isinstance(folder, RunFolder) else RunFolder(Path(folder))
+    if not place.is_run():
+        raise Refusal(f"{place.path}: no run here (a run folder holds recipe.yaml); list them with: accorda runs")
+    return place
+
+
+def as_recipe(recipe: Any, keywords: Mapping[str, Any]) -> Recipe:
+    """A recipe from whatever Python or the command line handed over."""
+    if isinstance(recipe, Recipe):
+        return recipe
+    if recipe is None:
+        return from_keywords(**keywords)
+    if keywords:
+        raise Refusal(f"{next(iter(keywords))}: give a recipe or keyword arguments, not both")
+    return load(recipe)

@@ -1,0 +1,41 @@
+import pytest
+from tests.zoo import make
+
+from accorda.errors import Refusal
+from accorda.methods.reparametrized.lora import LoRA
+from accorda.recipe.load import load
+from accorda.stages import settle
+
+
+def test_length_is_the_models_positions_at_most_1024():
+    recipe = settle.settle_length(load({}), make("llama", meta=True))
+    assert recipe.data.max_length == 64
+    assert recipe.origin("data.max_length") == "auto: the model's positions"
+    long = make("llama", meta=True, max_position_embeddings=4096)
+    assert settle.settle_length(load({}), long).data.max_length == 1024
+
+
+def test_learned_positions_count_too():
+    assert settle.positions(make("gpt2", meta=True)) == 64
+
+
+def test_packing_needs_our_attention():
+    kept = "FalconForCausalLM keeps its own attention function"
+    assert settle.settle_packing(load({}), None).training.packing is True
+    assert settle.settle_packing(load({}), kept).training.packing is False
+    with pytest.raises(Refusal, match="Falcon"):
+        settle.settle_packing(load({"training": {"packing": True}}), kept)
+
+
+def test_a_rate_nobody_measured_is_asked_for(monkeypatch):
+    monkeypatch.setattr(settle, "learning_rates", lambda: {"rates": {"sft": {"lora": {"rate": 0.5, "origin": "here"}}}})
+    recipe = settle.settle_rate(load({}), LoRA())
+    assert (recipe.training.learning_rate, recipe.origin("training.learning_rate")) == (0.5, "auto: here")
+    with pytest.raises(Refusal, match="--lr"):
+        settle.settle_rate(load({"stage": "pretrain"}), LoRA())
+
+
+def test_micro_batches_fill_the_device_and_no_more():
+    recipe = load({"data": {"max_length": 512}, "training": {"batch_size": 32}})
+    assert settle.settle_micro_batch(recipe, "cpu", 1000).training.micro_batch_size == 8
+    assert settle.settle_micro_batch(recipe, "cpu", 3).training.micro_batch_size == 3
