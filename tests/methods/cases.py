@@ -132,7 +132,7 @@ def refusal_of(action: Callable[[], object], *kinds: type[Exception]) -> str:
     """The line with which the action is refused, or ''."""
     try:
         action()
-    except kinds or Refusal as refusal:
+    except (*kinds, Refusal) as refusal:
         return str(refusal)
     return ""
 

@@ -235,8 +235,7 @@ class Renderer:
 
     def _joined(self, pieces: Sequence[Sequence[int]]) -> list[int]:
         ids = [number for piece in pieces for number in piece]
-        prefix = self.tokens.prefix
-        return ids if ids[: len(prefix)] == prefix else [*prefix, *ids]
+        return ids if ids[: len(self.tokens.prefix)] == self.tokens.prefix else [*self.tokens.prefix, *ids]
 
     def _join(self, plan: Plan, pieces: list[list[int]]) -> Rendered | RowError:
         if plan.closed and pieces[-1][-1:] != [self.tokens.eos[1]]:
