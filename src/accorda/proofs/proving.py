@@ -46,7 +46,12 @@ def prove(session: Session) -> list[Proof]:
 
 
 def verify(
-    path: Path | str, base: Path | str | None = None, data: Any = None, *, reopen: Reopen | None = None
+    path: Path | str,
+    base: Path | str | None = None,
+    data: Any = None,
+    *,
+    columns: dict[str, str] | None = None,
+    reopen: Reopen | None = None,
 ) -> list[Proof]:
     """The proofs of a run folder, or of anybody's adapter or model folder, drawn from what stands there.
 
@@ -54,6 +59,7 @@ def verify(
         path: a run, an adapter folder or a model folder.
         base: the folder of an adapter's base, where its header does not name one that is here.
         data: rows or a file to compare log-probabilities on; a run has its own.
+        columns: which columns of `data` are what, where its format does not tell.
         reopen: makes a session of a run folder (`stages.reopen`); without it a run's result is looked at as a folder.
 
     Raises:
@@ -67,7 +73,7 @@ def verify(
             raise Refusal(f"{path}: the run is not complete; continue it with: accorda resume {path}")
         return _verify_run(reopen(folder))
     place = next((part for part in (folder.adapter, folder.model) if folder.is_run() and part.is_dir()), folder.path)
-    return verify_folder(place, None if base is None else Path(base))
+    return verify_folder(place, None if base is None else Path(base), data, columns)
 
 
 def _verify_run(session: Session) -> list[Proof]:

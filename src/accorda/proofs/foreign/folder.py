@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedTokenizerBase
 
 from accorda.errors import Refusal
+from accorda.models.tokenizer import FILES as TOKENIZER_FILES
+from accorda.models.tokenizer import load_tokenizer
 from accorda.proofs.tensors import TensorFiles
-
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
 
 
 @dataclass
@@ -64,12 +64,14 @@ class Folder:
             return AutoModelForCausalLM.from_config(config)
 
     @cached_property
+    def tokenizer_home(self) -> Path | None:
+        """Where the tokenizer is: in the folder itself, else with the base."""
+        return next((place for place in (self.path, self.base) if place is not None and has_tokenizer(place)), None)
+
+    @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase | None:
         """The folder's own tokenizer, else the base's."""
-        for place in (self.path, self.base):
-            if place is not None and has_tokenizer(place):
-                return AutoTokenizer.from_pretrained(place)
-        return None
+        return None if self.tokenizer_home is None else load_tokenizer(self.tokenizer_home)
 
     @cached_property
     def generation(self) -> GenerationConfig | None:
@@ -103,11 +105,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _named_base(path: Path) -> Path | None:
-    """The base that adapter_config.json names, if it is a folder here: beside the adapter or from where we stand."""
+    """The base that adapter_config.json names, if it is here: from where we stand, or from a folder it lies in."""
     named = read_json(path / "adapter_config.json").get("base_model_name_or_path")
     if not isinstance(named, str) or not named:
         return None
-    for place in (Path(named), path / named):
-        if (place / "config.json").is_file():
-            return place
-    return None
+    around = [] if Path(named).is_absolute() else [parent / named for parent in path.resolve().parents]
+    places = [Path(named).expanduser(), *around]
+    return next((place for place in places if (place / "config.json").is_file()), None)

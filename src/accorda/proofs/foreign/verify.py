@@ -1,9 +1,11 @@
 """The proofs that an adapter or model folder allows when nothing is known of the run that wrote it."""
 
 from pathlib import Path
+from typing import Any
 
 from accorda.proofs.contract import Proof, check, names
 from accorda.proofs.foreign import adapter, model
+from accorda.proofs.foreign.behaviour import behaviour
 from accorda.proofs.foreign.folder import Folder
 from accorda.proofs.foreign.settings import settings
 from accorda.proofs.tensors import checksum, is_finite
@@ -11,21 +13,26 @@ from accorda.proofs.tensors import checksum, is_finite
 UNSEEN = "only the run itself could see this, and it left no record"
 
 
-def verify_folder(path: Path, base: Path | None = None) -> list[Proof]:
-    """Coverage, movement, save and mask (settings) of an adapter or a model folder that any tool wrote.
+def verify_folder(
+    path: Path, base: Path | None = None, data: Any = None, columns: dict[str, str] | None = None
+) -> list[Proof]:
+    """The proofs of an adapter or a model folder that any tool wrote.
+
+    Mask (settings; with rows, whether the end was learned), coverage, movement, save and, with rows, merge.
 
     Raises:
-        Refusal: no such folder; pickle weights; a header that cannot be read.
+        Refusal: no such folder; pickle weights; a header or rows that cannot be read.
     """
     folder = Folder.at(path, base)
+    ending, merge = behaviour(folder, data, columns)
     part = adapter if folder.kind == "adapter" else model
     return [
-        Proof.of_checks("mask", settings(folder), "tokenizer, template and generation settings agree"),
+        Proof.of_checks("mask", [*settings(folder), *ending], "tokenizer, template and generation settings agree"),
         Proof.of_checks("coverage", part.coverage(folder), "the file and its base fit together", **_facts(folder)),
         Proof.of_checks("movement", part.at_rest(folder), "every factor has left its starting value"),
         _save(folder),
         *(Proof(name, "not applicable", UNSEEN) for name in ("packing", "resume")),
-        Proof("merge", "not applicable", "no rows are given to compare merged and unmerged log-probabilities on"),
+        merge,
     ]
 
 
