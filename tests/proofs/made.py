@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from tests.zoo import VOCABULARY, make
+from tests.zoo import VOCABULARY, make, tiny_tokenizer
 
 from accorda.data.batch import Segment
+from accorda.data.renderer import Renderer
 from accorda.data.sampler import Batches
 from accorda.methods.checkpointing import enable_checkpointing
 from accorda.methods.install import freeze, install, trainable
+from accorda.methods.storage import save_adapter
 from accorda.models.attention import use_attention
 from accorda.models.heads import last_hidden, logits, tail_parameters
 from accorda.objectives.language_model import chunked_loss
@@ -25,6 +27,7 @@ from accorda.training.optimizers.groups import parameter_groups
 from accorda.training.precision import Precision
 from accorda.training.session import Session
 
+TOKENIZER = tiny_tokenizer()
 OPTIONS = ("packed", "precision", "dtype", "quantization")
 
 
@@ -86,8 +89,8 @@ def session(
     )
     made = Session(
         model=model,
-        tokenizer=None,
-        renderer=None,
+        tokenizer=TOKENIZER,
+        renderer=Renderer(TOKENIZER),
         method=method if isinstance(method, tuple) else (method,),
         recipe=SimpleNamespace(),
         train=batches.dataset,
@@ -118,3 +121,14 @@ def save_checkpoint(made: Session) -> Path:
     for observer in made.loop.observers:
         observer.after_checkpoint(made.loop, place)
     return place
+
+
+def save(made: Session) -> Session:
+    """Write the adapter into the run's folder, as a stage does."""
+
+    def beside(folder: Path) -> None:
+        made.renderer.save(folder)
+        made.tokenizer.save_pretrained(str(folder))
+
+    save_adapter(made.model, made.folder.adapter, beside=beside)
+    return made

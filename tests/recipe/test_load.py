@@ -96,6 +96,20 @@ def test_an_edited_recipe_loses_the_origins_written_in_it(file, tmp_path):
     assert recipe.origin("training.batch_size").startswith(f"{written}:")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [".5", ".inf", "null", "True", "~", "1e5", "7", "a: b", "- x", "#x", "a #b", "a:b", "é", "\x85", "{", "a ", "'"],
+)
+def test_text_that_looks_like_something_else_stays_text(text, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(dump(Recipe(output=text)), encoding="utf-8")
+    assert load(tmp_path / "recipe.yaml").output == text
+
+
+def test_what_is_replaced_leaves_no_origins_behind(file):
+    assert load(file).origin("data.train[0].weight") == f"{file}:3"
+    assert not any("[" in name for name in load(file, ["data.train=x.jsonl"]).origins)
+
+
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text()),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(), inner, max_size=3)),

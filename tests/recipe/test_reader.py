@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from accorda.errors import Refusal
 from accorda.recipe.reader import names, read
 from accorda.recipe.types import Auto, PositiveFloat, PositiveInt, Probability
+from accorda.recipe.words import meant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +118,12 @@ def test_a_setting_of_another_section_is_found():
     )
 
 
+def test_a_setting_of_the_same_section_is_meant_first():
+    assert meant("b.rnk", ["a.rank", "b.rank"]) == "; did you mean b.rank?"
+    assert meant("a.rnk", ["a.rank", "b.rank"]) == "; did you mean a.rank?"
+    assert meant("zzz", ["a.rank"]) == ""
+
+
 def test_the_classes_own_check_is_a_refusal():
     message = refused({"rank": 101, "deep": True}, {"method": "run.yaml:3"})
     assert message == "method (run.yaml:3): rank above 100 cannot be deep"
@@ -135,6 +142,7 @@ def test_values_that_only_python_has():
         rank=3, path="a/b", anything=len
     )
     assert "must be a whole number" in refused({"rank": np.float64(3.0)})
+    assert "must be text or null" in refused({"rank": 1, "path": b"a"})
 
 
 def test_a_long_value_is_shortened_and_control_characters_stay_on_the_line():

@@ -35,10 +35,10 @@ def test_what_is_in_the_way_is_said_with_the_way_out(tmp_path):
 def test_checkpoints_are_those_that_were_renamed_into_place(tmp_path):
     run = RunFolder(tmp_path)
     assert run.checkpoint_steps() == []
-    for name in ("step-100", "step-20", ".step-200.new", "step-x"):
+    for name in ("step-100", "step-20", "step-3", "step-45", "step-9", ".step-200.new", "step-x"):
         (run.checkpoints / name).mkdir(parents=True)
     (run.checkpoints / "step-7").touch()
-    assert run.checkpoint_steps() == [20, 100]
+    assert run.checkpoint_steps() == [3, 9, 20, 45, 100]
     assert run.checkpoint(20).is_dir()
 
 

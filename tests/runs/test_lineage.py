@@ -23,6 +23,7 @@ def test_runs_stand_below_what_they_came_out_of(tmp_path):
     make(tmp_path / "begun", complete=False)
     (tmp_path / "begun" / "checkpoints" / "step-40").mkdir(parents=True)
     (tmp_path / "notes").mkdir()
+    make(tmp_path / "dpo" / "model" / "copied")
     assert shape(tmp_path) == [(0, "sft"), (1, "dpo"), (2, "ppo"), (0, "begun"), (0, "other")]
     begun = next(entry for entry in runs(tmp_path) if entry.path.name == "begun")
     assert (begun.status, begun.result["steps"]) == ("unfinished", 40)

@@ -97,8 +97,11 @@ class Example:
         return cls(messages=messages, tools=tools, file=file, line=line, **given)
 
     def to_json(self) -> str:
-        """`to_dict` as one canonical line; a lone surrogate, which no tokenizer takes, is a `RowError`."""
-        text = json.dumps(self.to_dict(), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        """`to_dict` as one line, keys in the row's order, which templates show.
+
+        A lone surrogate, which no tokenizer takes, is a `RowError`.
+        """
+        text = json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"))
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as error:

@@ -16,20 +16,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from accorda.data.chat import ChatTemplate
 from accorda.data.example import Example, Kind, Message, RowError
-from accorda.data.reasoning import Reasoning, read_only
+from accorda.data.reasoning import Reasoning
+from accorda.data.supervision import Supervise, asked, targets
 from accorda.data.template_choice import choose_template
 from accorda.data.tokens import Tokens
 from accorda.data.turns import Conversation, Piece, trimmed
 from accorda.errors import Refusal
 
-Supervise = Literal["all", "last"]
 FILE = "renderer.json"
 PROBE = Example(messages=(Message(role="user", content="a"), Message(role="assistant", content="b")))
 
@@ -188,23 +188,10 @@ class Renderer:
         return Conversation(example, self.template, self.tokens, self.reasoning)
 
     def _asked(self, example: Example) -> int:
-        """The message that `prompt_ids` asks for."""
-        if not example.messages or example.messages[-1].role != "assistant":
-            return len(example.messages)
-        try:
-            return self._targets(example)[-1]
-        except RowError:
-            return len(example.messages) - 1
+        return asked(example, self.supervise, self.reasoning)
 
     def _targets(self, example: Example) -> list[int]:
-        """The messages to learn: those that say so, and of the silent ones all assistant turns, or the last."""
-        turns = [number for number, message in enumerate(example.messages) if message.role == "assistant"]
-        silent = turns if self.supervise == "all" else turns[-1:]
-        found = [turn for turn in turns if _says(example.messages[turn], turn in silent)]
-        if not found:
-            raise RowError("no assistant turn to learn from")
-        unlearned = read_only(example.messages[: found[-1] + 1], self.reasoning)
-        return [turn for turn in found if turn not in unlearned]
+        return targets(example, self.supervise, self.reasoning)
 
     def _plan(self, example: Example) -> Plan | RowError:
         try:
@@ -235,7 +222,8 @@ class Renderer:
 
     def _joined(self, pieces: Sequence[Sequence[int]]) -> list[int]:
         ids = [number for piece in pieces for number in piece]
-        return ids if ids[: len(self.tokens.prefix)] == self.tokens.prefix else [*self.tokens.prefix, *ids]
+        prefix = self.tokens.prefix
+        return ids if ids[: len(prefix)] == prefix else [*prefix, *ids]
 
     def _join(self, plan: Plan, pieces: list[list[int]]) -> Rendered | RowError:
         if plan.closed and pieces[-1][-1:] != [self.tokens.eos[1]]:
@@ -252,7 +240,3 @@ class Renderer:
             return RowError("an answer does not end with a stop token")
         prompt_length = max(len(ids) - len(pieces[-1]), len(self.tokens.prefix))
         return Rendered(np.array(ids, np.int32), supervised, prompt_length)
-
-
-def _says(message: Message, otherwise: bool) -> bool:
-    return otherwise if message.train is None else message.train

@@ -39,7 +39,7 @@ class Origin:
             return file_digest(self.path, self.shown)
         content = hashlib.sha256()
         for row in self.rows:
-            content.update(json.dumps(row, sort_keys=True, default=repr).encode())
+            content.update(json.dumps(row, default=repr).encode())
             content.update(b"\n")
         return content.hexdigest()
 

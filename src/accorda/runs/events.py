@@ -80,6 +80,5 @@ def read(path: str | Path) -> list[dict[str, Any]]:
             start = event.get("from") or 0
             kept = {key: old for key, old in kept.items() if key[0] not in PER_STEP or (old.get("step") or 0) <= start}
         key = (kind, step) if kind in PER_STEP else (kind, "line", number)
-        kept.pop(key, None)  # the last line counts, at its own place
         kept[key] = event
     return list(kept.values())

@@ -213,3 +213,22 @@ def test_what_else_belongs_beside_the_adapter_is_written_with_it(tmp_path: Path)
         install(base(), LoRA(rank=2)), tmp_path / "a", beside=lambda new: (new / "renderer.json").write_text("{}")
     )
     assert (tmp_path / "a" / "renderer.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize(("architecture", "overrides"), [("qwen2", {}), ("llama", {"num_hidden_layers": 1})])
+@pytest.mark.parametrize("method", [BitFit(target_modules=("mlp",)), LoRA(rank=2)], ids=["own format", "peft's"])
+def test_another_base_is_refused_also_where_only_type_and_size_are_known(
+    architecture: str, overrides: dict[str, Any], method: Method, tmp_path: Path
+):
+    other = base(architecture, **overrides)
+    save_adapter(install(base(), method), tmp_path / "adapter")
+    with pytest.raises(Refusal, match=r"another base, one without a name \(llama, .*\); this model is"):
+        load_adapter(other, tmp_path / "adapter")
+    assert installed(other) == {}
+
+
+def test_the_size_of_a_base_does_not_depend_on_what_hangs_on_it(tmp_path: Path):
+    model = install(install(base(), LayerNorm(), "norms"), LoRA(rank=2), "lora")
+    save_adapter(model, tmp_path / "adapter", "lora")
+    load_adapter(base(), tmp_path / "adapter")
+    load_adapter(base("llama", "int8"), tmp_path / "adapter")

@@ -23,6 +23,15 @@ from accorda.methods.selective.layernorm import LayerNorm
 from accorda.methods.storage import load_adapter, read_header, save_adapter
 from accorda.methods.storage.files import CONFIG, TENSORS, equal_bytes
 
+PEFT_SAYS = (
+    "`is_gradient_checkpointing`",
+    "Setting `save_embedding_layers`",
+    "fan_in_fan_out is set",
+    "Unsupported layer type",
+    "`lora_bias=True`",
+    "Adapter 'default'",
+)
+pytestmark = [pytest.mark.filterwarnings(f"ignore:{words}") for words in PEFT_SAYS]
 ARCHITECTURES = ("llama", "gpt2", "gpt_neox", "qwen2", "phi3", "falcon_new", "falcon_multi_query", "falcon_alibi")
 QUERY_AND_VALUE = ("attention.query", "attention.value")
 MIXED = ("attention.query", "attention.output", "mlp.up")  # rank and alpha differ by module where query is fused
@@ -66,7 +75,8 @@ def by_peft(config: peft.PeftConfig, architecture: str, folder: Path) -> PeftMod
 def assert_peft_reads(model: PreTrainedModel, architecture: str, folder: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # unknown settings, missing tensors
-        warnings.filterwarnings("ignore", message="Unsupported layer type")  # PEFT says so of every norm
+        for words in PEFT_SAYS:
+            warnings.filterwarnings("ignore", message=words)
         theirs = PeftModel.from_pretrained(make(architecture), folder)
     assert_same(logits(theirs, architecture), logits(model, architecture))
 

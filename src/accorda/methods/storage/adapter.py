@@ -16,6 +16,7 @@ from accorda.methods.install import install, installed, own_tensors, remove
 from accorda.methods.registry import read as read_method
 from accorda.methods.registry import write as write_method
 from accorda.methods.storage import files, peft_layernorm, peft_lora, peft_prompt
+from accorda.methods.storage.base import check_base, fingerprint_of
 from accorda.methods.storage.peft_config import PREFIX, common
 from accorda.methods.storage.strict import check_tensors
 from accorda.methods.targets import base_parameters
@@ -55,7 +56,7 @@ def save_adapter(
     """
     methods = _methods_of(model, name)
     form = next((form for form in PEFT_FORMATS.values() if form.fits(methods, model, name)), None)
-    header = {"version": VERSION, "methods": [write_method(m) for m in methods], "base": _fingerprint(model)}
+    header = {"version": VERSION, "methods": [write_method(m) for m in methods], "base": fingerprint_of(model)}
     base = getattr(model, "name_or_path", None) or None
     if form is None:
         config = {files.HEADER: header, "peft_type": OWN_TYPE, "base_model_name_or_path": base}
@@ -139,7 +140,7 @@ def _described(
             raise Refusal(
                 f"{where}: written by a newer accorda (format {header.get('version')}, known: {VERSION}); upgrade"
             )
-        _check_base(header.get("base"), model, content, where)
+        check_base(header.get("base"), content.config.get("base_model_name_or_path"), model, where)
         return form, tuple(read_method(method, at=f"{where}: method") for method in header["methods"])
     if form is None:
         raise Refusal(f"{where}: peft_type = {kind!r}: accorda loads {', '.join(PEFT_FORMATS)} of other tools")
@@ -181,24 +182,6 @@ def _without_copies_of_base(tensors: Mapping[str, Tensor], model: PreTrainedMode
                 "merge the adapter into its base with PEFT (merge_and_unload) and open the merged model"
             )
     return kept
-
-
-def _check_base(expected: Any, model: PreTrainedModel, content: files.Files, where: str) -> None:
-    found = _fingerprint(model)
-    if expected is not None and found is not None and expected != found:
-        named = content.config.get("base_model_name_or_path")
-        raise Refusal(
-            f"{where}: trained on another base, {named or 'one without a name'} "
-            f"({_short(expected)}); this model is {model.name_or_path or 'without a name'} ({_short(found)})"
-        )
-
-
-def _fingerprint(model: PreTrainedModel) -> dict[str, Any] | None:
-    return getattr(model, "accorda_fingerprint", None)
-
-
-def _short(fingerprint: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {str(value)[:12]}" for key, value in fingerprint.items())
 
 
 def _heads(model: PreTrainedModel, prefix: str) -> dict[str, Tensor]:

@@ -1,7 +1,8 @@
-"""MLflow: a run in the tracking store that `MLFLOW_TRACKING_URI` names, else in `mlflow.db` beside the run folder."""
+"""MLflow: a run in the tracking store that `MLFLOW_TRACKING_URI` names, else in a local one beside the run folder."""
 
 import os
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from time import time
 from typing import Any
@@ -20,8 +21,7 @@ class MLflow(Tracker):
     def __init__(self, run: Path, place: Path, settings: Mapping[str, Any]) -> None:
         from mlflow import MlflowClient
 
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{run.absolute().parent / 'mlflow.db'}"
-        self.client = MlflowClient(uri)
+        self.client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or local_store(run.absolute().parent))
         note = place / "run-id"
         if note.exists():
             self.id = note.read_text()
@@ -45,3 +45,11 @@ class MLflow(Tracker):
     def close(self, complete: bool) -> None:
         """Mark the MLflow run finished, or stopped and resumable."""
         self.client.set_terminated(self.id, "FINISHED" if complete else "KILLED")
+
+
+def local_store(folder: Path) -> str:
+    """A database, or plain files where the small MLflow package is installed, which has no database."""
+    if find_spec("sqlalchemy") is not None:
+        return f"sqlite:///{folder / 'mlflow.db'}"
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # MLflow refuses files unless they were asked for
+    return (folder / "mlruns").as_uri()

@@ -1,0 +1,40 @@
+"""Which base an adapter belongs to."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from accorda.errors import Refusal
+from accorda.methods.targets import is_ours
+from accorda.models.fingerprint import backbone_parameters
+from accorda.quantization import QuantizedLinear
+
+
+def fingerprint_of(model: PreTrainedModel) -> dict[str, Any]:
+    """What `load_model` noted of the base's files; of a model loaded otherwise only its type and size.
+
+    The values of a model are no substitute for those of its files: loading may have rounded them.
+    """
+    noted = getattr(model, "accorda_fingerprint", None)
+    if noted is not None:
+        return dict(noted)
+    found: dict[str, Any] = {"model_type": model.config.model_type}
+    if not any(isinstance(module, QuantizedLinear) for module in model.modules()):
+        own = (parameter for name, parameter in backbone_parameters(model).items() if not is_ours(name))
+        found["num_parameters"] = sum(parameter.numel() for parameter in own)
+    return found
+
+
+def check_base(wanted: Mapping[str, Any] | None, named: str | None, model: PreTrainedModel, where: str) -> None:
+    """Refuse a base whose fingerprint differs from the wanted one in anything that both tell."""
+    found = fingerprint_of(model)
+    if any(found[key] != value for key, value in (wanted or {}).items() if key in found):
+        raise Refusal(
+            f"{where}: trained on another base, {named or 'one without a name'} ({_short(wanted or {})}); "
+            f"this model is {model.name_or_path or 'one without a name'} ({_short(found)})"
+        )
+
+
+def _short(fingerprint: Mapping[str, Any]) -> str:
+    return ", ".join(str(value)[:12] for value in fingerprint.values())
