@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 from tests.zoo import DECODERS, FALCONS, VOCABULARY, batch, make
-from transformers import DynamicCache
+from transformers import DynamicCache, StaticCache
 
 from accorda.models import attention as attention_module
 from accorda.models.attention import Packing, use_attention
@@ -43,7 +43,7 @@ def test_packed_rows_equal_each_alone(name, checkpointing):
     model, reference = ours(name), own(name)
     if checkpointing:
         model.train()
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     ids = tokens()
     weights = torch.randn(1, BORDERS[-1], VOCABULARY, generator=torch.Generator().manual_seed(1))
     positions = torch.cat([torch.arange(length) for length in LENGTHS])[None]
@@ -113,6 +113,14 @@ def test_a_prompt_read_in_two_pieces_equals_the_whole(name):
     torch.testing.assert_close(torch.cat(pieces, dim=1), model(input_ids=ids).logits, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("name", ["llama", "mistral", "gemma2", "gpt2"])
+def test_a_static_cache_equals_none(name):
+    model, ids = ours(name), tokens(11)
+    cache = StaticCache(config=model.config, max_cache_len=16)
+    pieces = [model(input_ids=piece, past_key_values=cache).logits for piece in ids.split([6, 1, 1, 3], dim=1)]
+    torch.testing.assert_close(torch.cat(pieces, dim=1), model(input_ids=ids).logits, atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("name", ["llama", "mistral"])
 def test_positions_that_restart_keep_rows_apart_without_packing_too(name):
     ids = tokens()
@@ -131,6 +139,15 @@ def test_falcon_keeps_its_own_and_says_so(name):
     assert torch.equal(model(**batch(name)).logits, before)
 
 
+def test_an_encoder_decoder_of_unknown_parts_keeps_its_own_and_says_so():
+    model = make("t5")
+    model.encoder.block[0].layer[0].SelfAttention.odd = torch.nn.Linear(2, 2)
+    reason = use_attention(model)
+    assert reason is not None
+    assert "SelfAttention.odd" in reason
+    assert model.config._attn_implementation == "sdpa"
+
+
 @pytest.mark.parametrize("name", ["mistral", "gemma2", "gpt2", "t5", "bert"])
 def test_a_packed_row_builds_no_mask_of_its_whole_length(name, monkeypatch):
     model = ours(name)
@@ -142,10 +159,11 @@ def test_a_packed_row_builds_no_mask_of_its_whole_length(name, monkeypatch):
 
 
 def test_packing_that_does_not_reach_the_attention_function_is_an_error():
-    model = ours("llama")
+    model, packing = ours("llama"), Packing(BORDERS)
+    model(input_ids=tokens(), packing=packing)
     model.set_attn_implementation("sdpa")
     with pytest.raises(RuntimeError, match="LlamaModel did not hand `packing` to its attention"):
-        model(input_ids=tokens(), packing=Packing(BORDERS))
+        model(input_ids=tokens(), packing=packing)
 
 
 def test_packing_refuses_what_does_not_fit():

@@ -81,6 +81,16 @@ def test_flex_attends_across_stacks_by_segment():
     torch.testing.assert_close(got, expected)
 
 
+def test_one_packing_serves_layers_with_and_without_a_window():
+    packing, tensors = Packing((0, 5, 9)), draw()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in ("causal", "window", "full", "causal"):
+            got = attend_flex(*tensors, SETTINGS[name], packing=packing, sides=("decoder", "decoder"))
+            expected = attend_segments(*tensors, SETTINGS[name], borders=(packing.borders, packing.borders))
+            torch.testing.assert_close(got, expected)
+
+
 def test_flex_is_for_cuda():
     assert not runs_here(torch.zeros(1, 2, 3, 64), Scoring(causal=True))
 

@@ -250,6 +250,10 @@ def test_a_missing_cuda_device_is_refused(folder):
 
 
 def test_loading_writes_nothing_to_the_screen_and_leaves_settings(folder, capfd):
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = records.append
+    transformers.logging.add_handler(handler)
     transformers.logging.set_verbosity_warning()
     transformers.logging.enable_progress_bar()
     try:
@@ -258,8 +262,10 @@ def test_loading_writes_nothing_to_the_screen_and_leaves_settings(folder, capfd)
         assert transformers.logging.get_verbosity() == logging.WARNING
         assert transformers.logging.is_progress_bar_enabled()
     finally:
+        transformers.logging.remove_handler(handler)
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
+    assert records == []
     captured = capfd.readouterr()
     assert captured.out == captured.err == ""
 

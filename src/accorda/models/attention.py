@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import sdpa_mask
 
+from accorda.errors import Refusal
 from accorda.models.flex import attend_flex, runs_here
 from accorda.models.kernels import Scoring, attend, attend_segments
 from accorda.models.packing import Packing, Side
@@ -32,15 +33,23 @@ def use_attention(model: PreTrainedModel) -> str | None:
     if not model._can_set_attn_implementation():
         return kept
     if model.config.is_encoder_decoder:
-        for place in attentions(model):
-            keys = "encoder" if place.role == "cross_attention" else place.stack
-            cast(Any, place.module).packing_sides = (place.stack, keys)
+        try:
+            _tell_sides(model)
+        except Refusal as refusal:
+            return str(refusal)
     model.set_attn_implementation(NAME)
     if model.config._attn_implementation != NAME:
         return kept
     for stack, backbone in backbones(model).items():
         _watch(backbone, stack or "decoder")
     return None
+
+
+def _tell_sides(model: PreTrainedModel) -> None:
+    """Each attention module of an encoder-decoder learns whose queries and whose keys it gets."""
+    for place in attentions(model):
+        keys = "encoder" if place.role == "cross_attention" else place.stack
+        cast(Any, place.module).packing_sides = (place.stack, keys)
 
 
 def attention(
@@ -63,7 +72,7 @@ def attention(
         scaling=settings.get("scaling"),
         dropout=settings.get("dropout") or 0.0,
         softcap=settings.get("softcap"),
-        window=settings.get("sliding_window") if packing is not None else None,  # else the mask holds it
+        window=settings.get("sliding_window"),
     )
     if packing is None:
         mask = attention_mask
@@ -119,18 +128,17 @@ def _before_packed(backbone: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
     if packing is None:
         return None
     packing.cache.pop(REACHED, None)
-    device = next(backbone.parameters()).device
-    positions = packing.positions(backbone.packing_side, device)
-    given = dict(kwargs)
-    for mask in {"attention_mask", "encoder_attention_mask"} & _parameters(backbone):
+    device, accepted, given = next(backbone.parameters()).device, _parameters(backbone), dict(kwargs)
+    for mask in {"attention_mask", "encoder_attention_mask"} & accepted:
         if kwargs.get(mask) is not None:
             raise ValueError(f"a packed row has no padding: pass packing without {mask}")
         # transformers takes a mask of four axes as it is: without it, it would build one of T x T that nobody reads.
         given[mask] = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device)
-    if "position_ids" not in _parameters(backbone):
+    if "position_ids" not in accepted:
         if hasattr(backbone, "embed_positions"):
-            backbone.embed_positions.packed_positions = positions
+            backbone.embed_positions.packed_positions = packing.positions(backbone.packing_side, device)
     elif kwargs.get("position_ids") is None:
+        positions = packing.positions(backbone.packing_side, device)
         given["position_ids"] = (positions + _first_position(backbone))[None]
     return args, given
 
