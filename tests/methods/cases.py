@@ -128,11 +128,11 @@ def gradients(model: PreTrainedModel) -> dict[str, Tensor]:
     return {name: p.grad.clone() for name, p in trainable(model).items() if p.grad is not None}
 
 
-def refusal_of(action: Callable[[], object], *kinds: type[Exception]) -> str:
+def refusal_of(action: Callable[[], object], kinds: tuple[type[Exception], ...] = (Refusal,)) -> str:
     """The line with which the action is refused, or ''."""
     try:
         action()
-    except (*kinds, Refusal) as refusal:
+    except kinds as refusal:
         return str(refusal)
     return ""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from tests.methods.cases import (
     DENSE,
     Case,
@@ -34,6 +35,7 @@ from accorda.methods.contract import NotMergeable, SideMethod
 from accorda.methods.install import freeze, install, own_tensors, remove, resting, trainable
 from accorda.methods.merging import merge
 from accorda.methods.routing import routing, use
+from accorda.methods.storage import load_adapter, save_adapter
 from accorda.methods.targets import base_parameters, is_ours
 from accorda.models.attention import use_attention
 from accorda.models.heads import last_hidden, logits
@@ -240,6 +242,36 @@ def test_two_adapters_of_one_method_stay_apart(case):
         assert torch.equal(say(model, case.inputs()), second)
 
 
+# Files
+
+
+@EVERYWHERE
+def test_saved_and_loaded_it_says_the_same(case, tmp_path):
+    model = case.trained()
+    save_adapter(model, tmp_path)
+    torch.manual_seed(99)  # whatever the start values are, the file's replace them
+    loaded = load_adapter(freeze(case.base()), tmp_path, "again")
+    assert torch.equal(say(loaded, case.inputs()), say(model, case.inputs()))
+    assert {name: tensor.shape for name, tensor in own_tensors(loaded, "again").items()} == {
+        name: tensor.shape for name, tensor in own_tensors(model, "default").items()
+    }
+    assert not trainable(loaded)
+    with safe_open(tmp_path / "adapter_model.safetensors", "pt") as file:
+        assert sum(file.get_tensor(key).numel() for key in file.keys()) == sum(  # noqa: SIM118
+            tensor.numel() for tensor in own_tensors(model, "default").values()
+        )
+
+
+@ON_LLAMA
+def test_loaded_to_go_on_it_trains_as_if_never_saved(case, tmp_path):
+    here = copy.deepcopy(case.trained())
+    save_adapter(here, tmp_path)
+    there = load_adapter(freeze(case.base()), tmp_path, trainable=True)
+    for model in (here, there):
+        train(model, case, steps=1)
+    assert torch.equal(say(here, case.inputs()), say(there, case.inputs()))
+
+
 # Merging
 
 
@@ -411,7 +443,7 @@ def test_backward_under_another_route(case):
         torch.manual_seed(5)
         loss = loss_of(model, case.inputs())
         with use(model):
-            refused = refusal_of(loss.backward, Refusal, RuntimeError)
+            refused = refusal_of(loss.backward, (Refusal, RuntimeError))
         if refused:
             assert trains_base(case), refused
             assert "backward" in refused or "modified by an inplace" in refused
