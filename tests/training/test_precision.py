@@ -1,8 +1,12 @@
 import pytest
 import torch
+from tests.zoo import make
 from torch import nn
 
 from accorda.errors import Refusal
+from accorda.methods.install import freeze, install, trainable
+from accorda.methods.registry import methods
+from accorda.methods.routing import use
 from accorda.training import precision
 from accorda.training.precision import LossScale, Precision, choose_precision
 
@@ -34,6 +38,19 @@ def test_what_trains_is_fp32_and_the_frozen_base_keeps_its_dtype_under_autocast(
     assert torch.equal(trained.detach().bfloat16(), before)
     with Precision("bf16").autocast():
         assert model(torch.ones(1, 4)).dtype == torch.bfloat16
+
+
+def test_a_trained_parameter_keeps_its_bits_when_the_base_is_shown_in_between() -> None:
+    model = freeze(make("llama").to(torch.bfloat16))
+    install(model, methods()["layernorm"]())
+    Precision("bf16").prepare(model)
+    named = trainable(model)
+    for parameter in named.values():
+        parameter.data.add_(torch.rand(parameter.shape) * 1e-4)
+    before = {name: parameter.detach().clone() for name, parameter in named.items()}
+    with use(model, None):
+        assert not any(torch.equal(before[name], parameter) for name, parameter in named.items())
+    assert all(torch.equal(before[name], parameter) for name, parameter in named.items())
 
 
 def test_in_fp32_the_whole_model_computes_in_it() -> None:
