@@ -35,8 +35,9 @@ class Precision:
     def prepare(self, model: nn.Module) -> None:
         """Give trainable parameters fp32 master copies, in place; in fp32 the whole model computes in it.
 
-        A frozen base stays as it was loaded where autocast converts what it multiplies. Widening loses no bit. The base's
-        value that waits beside a trained parameter is widened with it: the two change places, each must hold the other.
+        A frozen base stays as it was loaded where autocast converts what it multiplies. Widening loses no bit. The
+        base's value that waits beside a trained parameter is widened too: as the two change places, each must hold the
+        other.
         """
         for name, parameter in model.named_parameters():
             narrow = parameter.dtype in (torch.bfloat16, torch.float16)
