@@ -107,9 +107,10 @@ def test_pruning_keeps_the_last_and_the_best(tmp_path: Path) -> None:
     for step in (2, 4, 6, 8, 10):
         (tmp_path / f"step-{step}").mkdir()
     (tmp_path / ".step-12.new").mkdir()
+    (tmp_path / ".step-10.old").mkdir()
     checkpoint.prune(tmp_path, keep=2, best=4)
     assert [folder.name for folder in checkpoint.folders(tmp_path)] == ["step-4", "step-8", "step-10"]
-    assert not (tmp_path / ".step-12.new").exists()
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_another_identity_is_refused_by_name(tmp_path: Path) -> None:

@@ -94,11 +94,11 @@ def latest(checkpoints: Path, warn: Callable[[str], None] = lambda line: None) -
 
 
 def prune(checkpoints: Path, keep: int, best: int | None) -> None:
-    """Delete all but the last `keep` checkpoints and the best one."""
+    """Delete all but the last `keep` checkpoints and the best one, and what killed processes left half done."""
     for folder in folders(checkpoints)[:-keep]:
         if step_of(folder) != best:
             shutil.rmtree(folder, ignore_errors=True)
-    for left in checkpoints.glob(".step-*.new"):
+    for left in checkpoints.glob(".step-*"):
         shutil.rmtree(left, ignore_errors=True)
 
 
