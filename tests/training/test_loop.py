@@ -1,6 +1,7 @@
 """One optimizer step: its loss, its gradient, its state."""
 
 import math
+import time
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,17 @@ def test_observers_see_every_step_and_draw_nothing_from_it() -> None:
     alone = after(3, make_loop(dropout=0.3))
     assert (seen.began, len(seen.steps)) == (1, 3)
     assert parameters(watched) == parameters(alone)
+
+
+class Slow(Observer):
+    def after_backward(self, loop: Loop, step: int) -> None:
+        time.sleep(0.5)
+
+
+def test_seconds_leave_observers_out() -> None:
+    loop, began = make_loop(observers=[Slow()]), time.perf_counter()
+    seconds = loop.step()["seconds"]
+    assert 0 < seconds <= time.perf_counter() - began - 0.5
 
 
 class Stop(Exception):

@@ -283,23 +283,24 @@ def test_a_display_that_fails_is_let_go(tmp_path: Path, caplog: pytest.LogCaptur
 
 
 class StepsAndRestores(Observer):
-    """As the proof of resume does at the first checkpoint."""
+    """Steps the loop at a checkpoint as a proof does, and is interrupted while the loop is out of its place."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
 
     def after_checkpoint(self, loop: Loop, folder: Path) -> None:
         self.seen.append(folder.name)
-        os.kill(os.getpid(), signal.SIGTERM)  # comes while the loop is out of its place
         state = loop.state()
         first = loop.step()
+        os.kill(os.getpid(), signal.SIGTERM)
+        loop.step()
         loop.load_state(checkpoint.load(folder))
         assert loop.step()["loss"] == first["loss"]
         loop.load_state(state)
 
 
 def test_an_observer_may_step_the_loop_if_it_puts_it_back(tmp_path: Path) -> None:
-    expected, _ = straight_run(tmp_path)
+    expected, log = straight_run(tmp_path)
     watcher, where = StepsAndRestores(), folder(tmp_path)
     for _ in range(6):  # stopped after every checkpoint
         loop = make_loop(dropout=0.3, observers=[watcher])
@@ -310,3 +311,15 @@ def test_an_observer_may_step_the_loop_if_it_puts_it_back(tmp_path: Path) -> Non
         break
     assert watcher.seen == ["step-4", "step-5", "step-8", "step-10", "step-12"]
     assert parameters(loop) == expected
+    assert comparable(events.read(where.events)) == comparable(log)
+
+
+def test_what_an_evaluation_draws_does_not_change_the_run(tmp_path: Path) -> None:
+    loop = make_loop(dropout=0.3)
+    for _ in range(STEPS):
+        loop.step()
+    plain = make_loop(dropout=0.3)
+    run(plain, COURSE, folder(tmp_path, "plain"))
+    assert parameters(plain) == parameters(loop)
+    expected, _ = straight_run(tmp_path)
+    assert expected == parameters(loop)

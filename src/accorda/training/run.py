@@ -231,7 +231,7 @@ class _Run:
 
     def save_after(self, fault: BaseException) -> str:
         """A checkpoint of where the run stopped, if the state is whole; a remark where there is none."""
-        if self.loop.step_number == 0 or self.saved == self.position or self.loop.updating:
+        if self.loop.step_number == 0 or self.saved == self.position:
             return ""
         try:
             self.save()
