@@ -17,9 +17,13 @@ PUBLIC = {  # name: the module that has it
     "freeze": "accorda.methods.install",
     "generate": "accorda.generation.text",
     "install": "accorda.methods.install",
+    "load_adapter": "accorda.methods.storage",
+    "load_model": "accorda.methods.open",
+    "load_tokenizer": "accorda.methods.open",
     "merge": "accorda.methods.merging",
     "prepare": "accorda.methods.prepare",
     "remove": "accorda.methods.install",
+    "save_adapter": "accorda.methods.storage",
     "trainable": "accorda.methods.install",
     "use": "accorda.methods.routing",
 }

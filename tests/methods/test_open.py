@@ -12,12 +12,16 @@ from tests.zoo import edit_json, tiny_model_folder
 from transformers import PreTrainedModel
 
 from accorda.errors import Refusal
-from accorda.methods import open as module
+from accorda.methods import locate as module
 from accorda.methods.install import freeze, install, installed, trainable
+from accorda.methods.locate import adapter_folder, locate
 from accorda.methods.merging import merge
-from accorda.methods.open import Opened, adapter_folder, locate, open_model
+from accorda.methods.open import Opened, open_model
+from accorda.methods.open import load_model as load_any
+from accorda.methods.open import load_tokenizer as load_any_tokenizer
 from accorda.methods.reparametrized.lora import LoRA
 from accorda.methods.storage import companions, save_adapter, save_model
+from accorda.models import load
 from accorda.models.load import load_model, load_tokenizer
 
 
@@ -155,6 +159,17 @@ def test_an_adapter_folder_alone_has_all_it_takes_to_give_the_same_ids(home: Pat
     assert torch.equal(*outputs)
 
 
+def test_model_and_tokenizer_by_any_name(home: Path):
+    expected = logits(run())
+    assert torch.equal(logits(load_any("runs/one", device="cpu")), expected)
+    assert torch.equal(logits(load_any("models/llama", adapter="runs/one", device="cpu")), expected)
+    adapter("bare")
+    for name in ("runs/one", "runs/one/adapter", "bare", "models/llama"):
+        assert load_any_tokenizer(name)("sold")["input_ids"] == load_tokenizer("models/llama")("sold")["input_ids"]
+    with pytest.raises(Refusal, match=r"did you mean models/llama\?"):
+        load_any_tokenizer("models/lama")
+
+
 def test_random_weights(home: Path):
     found = opened(None, config="models/llama/config.json", seed=3)
     assert torch.equal(logits(found.model), logits(load_model(None, config="models/llama", seed=3, device="cpu")))
@@ -163,8 +178,6 @@ def test_random_weights(home: Path):
 
 
 def test_a_hub_id_of_a_model_and_of_an_adapter(home: Path, monkeypatch: pytest.MonkeyPatch):
-    from accorda.models import load
-
     adapter("cache/adapter")
     edit_json(Path("cache/adapter/adapter_config.json"), base_model_name_or_path="someone/llama")
     hub = {"someone/llama": home / "models/llama", "other/tuned": home / "cache/adapter"}

@@ -1,35 +1,21 @@
 """Open whatever a user may name as a model: a hub id, a model folder, an adapter folder, a run."""
 
-import difflib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from accorda.errors import Refusal
 from accorda.methods.install import freeze
-from accorda.methods.storage import is_adapter, load_adapter, read_header
-from accorda.models.folder import model_folder
-from accorda.models.load import Head, load_model
-from accorda.models.tokenizer import FILES as TOKENIZER_FILES
+from accorda.methods.locate import Place, adapter_folder, locate
+from accorda.methods.storage import load_adapter
+from accorda.models import load, tokenizer
 from accorda.runs.layout import RunFolder
-from accorda.runs.replace import recover
 
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 ADAPTER = "default"  # what an opened adapter is called on its model
 RENDERER = "renderer.json"
-
-
-@dataclass(frozen=True)
-class Place:
-    """What a name stands for: a base (model folder or hub id), an adapter on it or None, and the run if it is one."""
-
-    base: str
-    adapter: Path | None = None
-    run: RunFolder | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +36,7 @@ class Loading(TypedDict, total=False):
     quantization: str
     dtype: str
     device: str
-    head: Head
+    head: load.Head
     config: str | Path | Mapping[str, Any] | None
     seed: int
     trust_remote_code: bool
@@ -81,115 +67,76 @@ def open_model(
         if ours is not None:
             raise Refusal(f"model.adapter = {adapter}: {path} brings one of its own; name its base as model.path")
         ours = adapter_folder(adapter)
-    model = load_model(place.base if place is not None else None, **loading)
+    model = load.load_model(place.base if place is not None else None, **loading)
     if ours is not None:
         load_adapter(freeze(model), ours, ADAPTER, trainable)
     return _opened(model, place, ours, config)
 
 
-def locate(path: str | Path) -> Place:
-    """What a name stands for, without loading any weights. A hub id is downloaded to see whether it is an adapter.
+def load_model(
+    path: str | Path,
+    *,
+    adapter: str | Path | None = None,
+    quantization: str = "none",
+    dtype: str = "auto",
+    device: str = "auto",
+    head: load.Head = "language",
+    trust_remote_code: bool = False,
+) -> PreTrainedModel:
+    """The model of a hub id, model folder, adapter folder or run, in eval mode, with its adapter active.
+
+    Args:
+        path: what to load; an adapter or run brings its base along.
+        adapter: an adapter folder, run or hub id to put onto `path`, which must then be its base.
+        quantization: the number format of the base's linear layers.
+        dtype: of the base; "auto" is the checkpoint's.
+        device: "auto" is CUDA where there is one.
+        head: "language", "classification" or "reward".
+        trust_remote_code: lets a checkpoint run its own code.
 
     Raises:
-        Refusal: nothing of that name, or what stands there is no model; an unfinished run; an adapter without its base.
+        Refusal: in one line, what is missing, unfinished, broken or does not fit.
     """
-    folder = Path(path).expanduser()
-    recover(folder)
-    if not folder.exists():
-        downloaded = model_folder(_hub_id(path))
-        return _of_adapter(downloaded) if is_adapter(downloaded) and not _is_model(downloaded) else Place(str(path))
-    run = RunFolder(folder)
-    if run.is_run():
-        if is_adapter(_result_of(run)):
-            return Place(_of_adapter(run.adapter).base, run.adapter, run)
-        return Place(str(run.model), None, run)
-    if is_adapter(folder):
-        return _of_adapter(folder)
-    if _is_model(folder):
-        return Place(str(folder))
-    raise Refusal(_nothing_in(folder))
+    loading = Loading(
+        quantization=quantization, dtype=dtype, device=device, head=head, trust_remote_code=trust_remote_code
+    )
+    return open_model(path, adapter=adapter, **loading).model
 
 
-def adapter_folder(path: str | Path) -> Path:
-    """The folder of the adapter that `path` names: itself, a run's, or a hub id's; its base need not be here."""
-    folder = Path(path).expanduser()
-    recover(folder)
-    if not folder.exists():
-        folder = model_folder(_hub_id(path, "model.adapter"))
-    run = RunFolder(folder)
-    if run.is_run():
-        folder = _result_of(run)
-    if not is_adapter(folder):
-        raise Refusal(f"model.adapter = {path}: no adapter (adapter_config.json) is there")
-    return folder
+def load_tokenizer(path: str | Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer of a hub id, model folder, adapter folder or run: its own, or else its base's.
 
-
-def _of_adapter(folder: Path) -> Place:
-    """An adapter with the base that its files name: from where we stand, or from a folder the adapter lies in."""
-    named = read_header(folder)["base_path"]
-    way_out = f"give it: model.path = its base, model.adapter = {folder}"
-    if not named:
-        raise Refusal(f"{folder}: the adapter does not say which base it was trained on; {way_out}")
-    around = [] if Path(named).is_absolute() else [parent / named for parent in folder.resolve().parents]
-    found = next((place for place in [Path(named).expanduser(), *around] if place.is_dir()), None)
-    if found is None and (Path(named).is_absolute() or named.startswith((".", "~")) or named.count("/") > 1):
-        raise Refusal(f"{folder}: the adapter's base {named} is not here; {way_out}")
-    if found is None:
-        return Place(named, folder)  # a hub id
-    base = locate(found)
-    if base.adapter is not None:
-        raise Refusal(f"{folder}: the adapter's base {named} is itself an adapter, and accorda stacks none; {way_out}")
-    return Place(base.base, folder)
-
-
-def _result_of(run: RunFolder) -> Path:
-    """The adapter or model folder of a complete run."""
-    if run.is_unfinished():
-        raise Refusal(f"{run.path}: this run is not finished; finish it with: accorda resume {run.path}")
-    for folder in (run.adapter, run.model):
-        recover(folder)
-        if is_adapter(folder) or _is_model(folder):
-            return folder
-    raise Refusal(f"{run.path}: this run has neither adapter/ nor model/; train it again")
-
-
-def _is_model(folder: Path) -> bool:
-    return (folder / "config.json").is_file()
-
-
-def _is_something(folder: Path) -> bool:
-    return folder.is_dir() and (is_adapter(folder) or _is_model(folder) or RunFolder(folder).is_run())
-
-
-def _hub_id(path: str | Path, setting: str = "model.path") -> str:
-    """The name of something that is not here, if it can be a hub id: owner/name, and no folder `owner` here."""
-    text, folder = str(path), Path(path).expanduser()
-    if HUB_ID.fullmatch(text) and not folder.parent.is_dir():
-        return text
-    here = folder.parent if folder.parent.is_dir() else Path()
-    near = difflib.get_close_matches(folder.name, [each.name for each in here.iterdir() if each.is_dir()], n=3)
-    shown = ", ".join(str(here / name) for name in near)
-    hint = f"did you mean {shown}?" if shown else "name a model folder, an adapter, a run, or a hub id (owner/name)"
-    raise Refusal(f"{setting} = {text}: no such folder; {hint}")
-
-
-def _nothing_in(folder: Path) -> str:
-    if not folder.is_dir():
-        return f"model.path = {folder}: a file; name the folder that holds the model, adapter or run"
-    inside = [str(each) for each in sorted(folder.iterdir()) if _is_something(each)]
-    kinds = "neither a run (recipe.yaml), an adapter (adapter_config.json) nor a model (config.json)"
-    return f"model.path = {folder}: {kinds}" + (f"; did you mean {', '.join(inside[:3])}?" if inside else "")
+    Raises:
+        Refusal: as `load_model`, or there is no tokenizer.
+    """
+    place = locate(path)
+    return tokenizer.load_tokenizer(_tokenizer_source(place, place.adapter), trust_remote_code)
 
 
 def _opened(
     model: PreTrainedModel, place: Place | None, adapter: Path | None, config: str | Path | Mapping[str, Any] | None
 ) -> Opened:
-    """The tokenizer and renderer stand beside the adapter, or else in the run, or else with the base."""
-    base = place.base if place is not None else None
-    run = place.run if place is not None else None
-    own = Path(base) if base is not None else None
-    homes = [home for home in (adapter or own, run.path if run is not None else None, own) if home is not None]
-    tokenizer = next((str(home) for home in homes if any((home / name).is_file() for name in TOKENIZER_FILES)), None)
-    renderer = next((home / RENDERER for home in homes if (home / RENDERER).is_file()), None)
-    source = tokenizer or base or (str(config) if isinstance(config, str | Path) else "")
-    return Opened(model, source, base, ADAPTER if adapter is not None else None, run, renderer)
+    source = str(config) if isinstance(config, str | Path) else ""
+    renderer = next((home / RENDERER for home in _homes(place, adapter) if (home / RENDERER).is_file()), None)
+    return Opened(
+        model,
+        _tokenizer_source(place, adapter) or source,
+        place.base if place is not None else None,
+        ADAPTER if adapter is not None else None,
+        place.run if place is not None else None,
+        renderer,
+    )
+
+
+def _tokenizer_source(place: Place | None, adapter: Path | None) -> str:
+    """The first home with a tokenizer; the base, which may be a hub id, where there is none."""
+    files = tokenizer.FILES
+    own = (str(home) for home in _homes(place, adapter) if any((home / name).is_file() for name in files))
+    return next(own, place.base if place is not None else "")
+
+
+def _homes(place: Place | None, adapter: Path | None) -> list[Path]:
+    """The folders that may hold tokenizer and renderer: the adapter's, or else the run's, or else the base's."""
+    base = None if place is None else Path(place.base)
+    run = None if place is None or place.run is None else place.run.path
+    return [home for home in (adapter or base, run, base) if home is not None]
