@@ -1,6 +1,7 @@
 """A row's ids are the ids of its parts; exactly the completion and its stop token are learned; BOS stands once."""
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -195,10 +196,11 @@ THINKING = Example(
 
 def test_a_template_that_rewrites_history_is_refused_with_the_difference():
     plain = chat("a", "b", "c", "d")
-    with pytest.raises(
-        Refusal, match=r"otherwise once the conversation goes on: alone \.\.\.'<think></think>b"
-    ) as error:
+    with pytest.raises(Refusal) as error:
         forgetful().render(plain)
+    asked, shown = re.findall(r"\.\.\.('.*?')", str(error.value))
+    assert "<think></think>b</s>" in asked
+    assert "|>b</s>" in shown
     assert "data.supervise=last" in str(error.value)
     assert "\n" not in str(error.value)
     row = forgetful(supervise="last").render(plain)
@@ -207,7 +209,7 @@ def test_a_template_that_rewrites_history_is_refused_with_the_difference():
 
 def test_reasoning_kept_dropped_from_history_or_removed():
     tokenizer = TINY[False, True]
-    with pytest.raises(RowError, match="leaves out text of message 1"):
+    with pytest.raises(RowError, match=r"leaves out the reasoning of message 1 .*drop_history"):
         forgetful("keep").render(THINKING)
     row = forgetful("drop_history").render(THINKING)
     assert learned(row, tokenizer) == ["<think>why d</think>d</s>"]  # turn 1 was asked for in another shape
@@ -280,7 +282,7 @@ def test_messages_a_template_drops_are_not_lost_in_silence():
     no_system = FORGETS.replace("{{- m.content", "{%- if m.role != 'system' %}{{- m.content").replace(
         "eos_token + '\n' }}", "eos_token + '\n' }}{%- endif %}"
     )
-    with pytest.raises(RowError, match=r"leaves out text of message 0 \(system\) \('be kind'\)"):
+    with pytest.raises(RowError, match=r"leaves out the text of message 0 \(system\) \('be kind'\)"):
         forgetful(source=no_system).render(example)
     tools = Example(messages=chat("a", "b").messages, tools=({"type": "function", "function": {"name": "look"}},))
     with pytest.raises(RowError, match="leaves out a tool"):
@@ -459,3 +461,15 @@ def test_padding_and_truncation_that_others_switched_on_change_nothing(real):
     assert before != changed  # a pad token is part of the tokenizer
     assert Renderer(tokenizer).pad_id == tokenizer.eos_token_id
     assert Renderer(tokenizer).render(Example(text="a")).supervised[-1]  # eos is learned although it is also the pad
+
+
+def test_a_last_turn_that_is_closed_twice_is_learned_like_the_others():
+    """Phi-3's template writes the end-of-sequence token behind the whole conversation, too."""
+    source = (
+        "{% for m in messages %}{{ '<|' + m.role + '|>\n' + m.content + '<|end|>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% else %}{{ eos_token }}{% endif %}"
+    )
+    tokenizer = with_tokens("<|end|>")
+    tokenizer.chat_template = source
+    row = Renderer(tokenizer).render(chat("a", "b", "c", "d"))
+    assert learned(row, tokenizer) == ["b<|end|>", "d<|end|>"]

@@ -17,6 +17,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from accorda.data.example import RowError
 from accorda.errors import Refusal
 
+PLAIN = "plain"
+"""The built-in template that needs no token but the end-of-sequence one."""
 OPEN, CLOSE = "\ue0f1", "\ue0f2"
 """Two characters of the private use area that stand around what a template marks as generated."""
 

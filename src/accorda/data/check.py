@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from accorda.data.chat import PLAIN
 from accorda.data.dataset import DataReport, Dataset
 from accorda.data.example import Example
 from accorda.data.overlong import QUARTER
@@ -16,7 +17,6 @@ from accorda.data.renderer import Renderer
 from accorda.data.sample import sample
 from accorda.data.settings import Settings, Stage
 from accorda.data.table import Table
-from accorda.data.template_choice import FALLBACK
 from accorda.recipe.sections import DataSection
 from accorda.recipe.sources import Source
 
@@ -90,8 +90,8 @@ def _warnings(
         yield f"{num_repeats} rows repeat an earlier one"
     if in_both:
         yield f"{in_both} rows of data.eval are also in data.train"
-    if renderer.kind == "messages" and section.template == "auto" and renderer.template_name == FALLBACK:
-        yield f"the tokenizer has no chat template, so the built-in one called {FALLBACK} is used (data.template)"
+    if renderer.kind == "messages" and section.template == "auto" and renderer.template_name == PLAIN:
+        yield f"the tokenizer has no chat template, so the built-in one called {PLAIN} is used (data.template)"
     if not dataset.everything:
         yield from _about_texts(dataset, renderer)
 

@@ -4,12 +4,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from accorda.data.chat import ChatTemplate, built_in
+from accorda.data.chat import PLAIN, ChatTemplate, built_in
 from accorda.data.tokens import Tokens
 from accorda.errors import Refusal
-
-FALLBACK = "plain"
-"""For tokenizers without a template: it needs no token but the end-of-sequence one."""
 
 
 def choose_template(tokens: Tokens, name: str) -> ChatTemplate:
@@ -18,7 +15,7 @@ def choose_template(tokens: Tokens, name: str) -> ChatTemplate:
     if name == "auto" and own:
         return _made(tokens, "tokenizer", *_own(own))
     if name == "auto":
-        name = FALLBACK
+        name = PLAIN
     if name.endswith(".jinja"):
         return _made(tokens, Path(name).name, _file(name), None)
     if name not in built_in():

@@ -1,19 +1,20 @@
 """A conversation cut into what the model reads and what it writes.
 
 For every assistant turn the template is run twice: up to the turn with the generation prompt (what `generate` feeds)
-and through the turn. Where the first is a prefix of the second and both of the row, the text between is what the model
-writes, whatever the template. The row is cut at these borders and each piece is encoded for itself, so that a row's ids
-begin with the ids of each of its prompts.
+and through the turn. Where the first is a prefix of the second and of the row, and the row goes on like the second up
+to the turn's stop token, the text between is what the model writes, whatever the template. The row is cut at these
+borders and each piece is encoded for itself, so that a row's ids begin with the ids of each of its prompts.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from accorda.data.chat import ChatTemplate, marked, plain
+from accorda.data.chat import PLAIN, ChatTemplate, marked, plain
 from accorda.data.example import Example, Message, RowError
-from accorda.data.reasoning import Reasoning, parts, views
+from accorda.data.reasoning import Reasoning, parts, thoughts, views
 from accorda.data.tokens import Tokens
 from accorda.errors import Refusal
 
@@ -61,7 +62,9 @@ class Conversation:
         pieces = self._cut(self.through(last), last + 1)
         lost = [turn for turn in targets if not self._keeps(pieces, turn)]
         if lost:
-            pieces = self._cut_at_marks(last) or self._refuse(self.through(last), lost[0])
+            pieces = self._cut_at_marks(last)
+        if lost and not pieces:
+            raise Refusal(self._difference(self.through(last), lost[0]))
         for piece in pieces:
             if piece.turn in targets and self.tokens.ending(piece.text) is None:
                 raise Refusal(self._no_stop(piece.text))
@@ -92,9 +95,26 @@ class Conversation:
             before, through = self.before(turn), self.through(turn)
         except RowError:  # a turn that opens the conversation, say: most templates cannot show an empty one
             return None
-        if not through.startswith(before) or not text.startswith(through):
+        if not through.startswith(before) or not text.startswith(before):
             return None
-        return len(before), len(before) + len(through[len(before) :].rstrip())
+        ends = [len(before) + stop for stop in self._stops(through[len(before) :])]
+        end = next((end for end in ends if text.startswith(through[:end])), None)
+        return None if end is None else (len(before), end)
+
+    def _stops(self, written: str) -> list[int]:
+        """Where the turn can end, the best first: behind its stop tokens, before what closes the conversation.
+
+        Stop tokens that follow each other are one end (Cohere's "<|END_RESPONSE|><|END_OF_TURN_TOKEN|>"); one behind
+        white space is the conversation's, not the turn's (Phi-3's <|endoftext|>). Without any: the end of the text.
+        """
+        groups, rest = [[len(written.rstrip())]], written.rstrip()
+        while token := self.tokens.ending(rest):
+            rest = rest.removesuffix(token)
+            groups[-1].append(len(rest))
+            if self.tokens.ending(rest.rstrip()) and rest != rest.rstrip():
+                rest = rest.rstrip()
+                groups.append([len(rest)])
+        return groups[-1][:-1] or groups[-1]
 
     def _cut_at_marks(self, last: int) -> list[Piece]:
         """The row cut at the template's own marks; [] where it does not mark each of its assistant turns."""
@@ -112,23 +132,26 @@ class Conversation:
             end += max((len(token) for token in self.tokens.special if text.startswith(token, end)), default=0)
         return start, end
 
-    def _refuse(self, text: str, turn: int) -> list[Piece]:
+    def _difference(self, text: str, turn: int) -> str:
         before, through = self.before(turn), self.through(turn)
-        kept = through if text.startswith(before) and through.startswith(before) else before
-        other = text if kept is through or not text.startswith(before) else through
-        at = next(
-            (at for at, (a, b) in enumerate(zip(kept, other, strict=False)) if a != b), min(len(kept), len(other))
-        )
-        raise Refusal(
-            f"data.template: {self.template.name}: it shows message {turn} otherwise once the conversation goes on: "
-            f"alone ...{kept[at : at + 30]!r}, then ...{other[at : at + 30]!r}; so its answer cannot be learned as it "
-            "would be asked for: say data.supervise=last, or a template that keeps its prefixes, or data.reasoning"
+        asked, shown = (through, text) if through.startswith(before) and text.startswith(before) else (before, text)
+        way = f"use a template that shows a turn always alike, e.g. data.template={PLAIN}"
+        if through.startswith(before):
+            way = f"say data.supervise=last, or {way}"
+        elif self.reasoning != "none" and thoughts(self.messages[turn]):
+            way = f"say data.reasoning=none, or {way}"
+        pairs = enumerate(zip(asked, shown, strict=False))
+        at = next((at for at, (one, other) in pairs if one != other), min(len(asked), len(shown)))
+        asked, shown = (repr(each[max(0, at - 10) : at + 25]) for each in (asked, shown))
+        return (
+            f"data.template: {self.template.name}: message {turn} is asked for and answered as ...{asked}, but in this "
+            f"row it is ...{shown}: {way}"
         )
 
     def _no_stop(self, text: str) -> str:
         return (
             f"data.template: {self.template.name}: no end-of-turn token of this tokenizer ends an answer "
-            f"(...{text[-30:]!r}), so the model would not learn to stop: say data.template=plain"
+            f"(...{text[-30:]!r}), so the model would not learn to stop: use e.g. data.template={PLAIN}"
         )
 
     def _check_shown(self, last: int) -> None:
@@ -137,17 +160,24 @@ class Conversation:
         for what, wanted in self._contents(last):
             forms = (wanted, *(json.dumps(wanted, ensure_ascii=ascii)[1:-1] for ascii in (False, True)))
             if not any(form in text for form in forms):
-                raise RowError(f"the template ({self.template.name}) leaves out {what} ({wanted[:30]!r})")
+                way = "; data.reasoning says what to do with it: drop_history or none" if "reasoning" in what else ""
+                raise RowError(f"the template ({self.template.name}) leaves out {what} ({wanted[:30]!r}){way}")
+
+        named = Counter(
+            call["function"]["name"] for message in self.messages[: last + 1] for call in message.tool_calls
+        ) + Counter(str(tool.get("function", {}).get("name", "")) for tool in self.tools)
+        for name, count in named.items():
+            if text.count(name) < count:
+                raise RowError(f"the template ({self.template.name}) leaves out a tool or a call of it ({name!r})")
 
     def _contents(self, last: int) -> Iterator[tuple[str, str]]:
-        for tool in self.tools:
-            yield "a tool", str(tool.get("function", {}).get("name", ""))
         for number, view in enumerate(self._views(last + 1)):
-            shown = [view[key] for key in ("instruction", "input") if key in view] or parts(view["content"])
-            for text in (*shown, view.get("reasoning_content", "")):
-                yield f"text of message {number} ({view['role']})", text.strip()
-            for call in view.get("tool_calls", ()):
-                yield f"a tool call of message {number}", call["function"]["name"]
+            who = f"message {number} ({view['role']})"
+            *thought, answer = parts(view["content"])
+            for text in (view.get("reasoning_content", ""), *thought):
+                yield f"the reasoning of {who}", text.strip()
+            for text in [view[key] for key in ("instruction", "input") if key in view] or [answer]:
+                yield f"the text of {who}", text.strip()
 
 
 def _pieces(text: str, spans: Sequence[tuple[int, tuple[int, int]]]) -> list[Piece]:
