@@ -32,13 +32,14 @@ from accorda.methods import registry
 from accorda.methods.checkpointing import enable_checkpointing
 from accorda.methods.checks import kind_of
 from accorda.methods.contract import NotMergeable, SideMethod
-from accorda.methods.install import freeze, install, own_tensors, remove, resting, trainable
+from accorda.methods.install import freeze, hosts, install, own_tensors, remove, resting, trainable
 from accorda.methods.merging import merge
 from accorda.methods.routing import routing, use
 from accorda.methods.storage import load_adapter, save_adapter
 from accorda.methods.targets import base_parameters, is_ours
 from accorda.models.attention import use_attention
 from accorda.models.heads import last_hidden, logits
+from accorda.models.roles import features
 from accorda.quantization.contract import QuantizedLinear
 
 EVERYWHERE = pytest.mark.parametrize("case", promised(every_case() + other_cases()), ids=str)
@@ -73,6 +74,7 @@ def assert_same_state(one, other):
 def test_lives_in_its_family_and_cites_its_source(name):
     method = registry.methods()[name]
     module = inspect.getmodule(method)
+    assert method.family in registry.FAMILIES
     assert method.__module__ == f"accorda.methods.{method.family}.{name}"
     assert re.fullmatch(r"arXiv:\d{4}\.\d{4,5}|doi:10\.\S+", method.paper)
     assert re.search(r"\b(19|20)\d\d\b", module.__doc__), "the docstring names the year"
@@ -275,18 +277,17 @@ def test_loaded_to_go_on_it_trains_as_if_never_saved(case, tmp_path):
 # Merging
 
 
-def has_no_place_for(case, model):
-    """Whether the method gave a bias to modules whose files have none."""
-    return case.name == "bitfit" and any(
-        getattr(module, "bias", None) is None for module in model.modules() if "adapters" in module._modules
-    )
+def needs_a_bias_that_files_lack(model):
+    """Whether a module without a bias answers something to nothing."""
+    without = [module for _, module in hosts(model) if getattr(module, "bias", None) is None]
+    return any(bool(module(torch.zeros(1, 1, features(module)[0])).any()) for module in without)
 
 
 @EVERYWHERE
 def test_merged_says_the_same_or_is_refused(case):
     model = copy.deepcopy(case.trained())
     tuned = say(model, case.inputs())
-    if not case.method.traits.mergeable or has_no_place_for(case, model):
+    if not case.method.traits.mergeable or needs_a_bias_that_files_lack(model):
         with pytest.raises(NotMergeable):
             merge(model)
         assert torch.equal(say(model, case.inputs()), tuned)

@@ -16,7 +16,7 @@ NO_MERGE = Traits(mergeable=False, identity_at_init="no")
 class Scaling(ModuleMethod):
     """Multiplies what a module receives: x -> scale * x. Merges into the columns."""
 
-    family, paper, traits = "additive", "arXiv:0000.00000", ANY
+    paper, traits = "arXiv:0000.00000", ANY
     target_modules: str | tuple[str, ...] = "mlp.down"
 
     def build(self, site, shared):
@@ -39,7 +39,7 @@ class ScalingAdapter(Adapter):
 class Parallel(ModuleMethod):
     """A bottleneck beside the whole MLP: reads the input of `mlp.up`, adds to the output of `mlp.down`."""
 
-    family, paper, traits = "additive", "arXiv:0000.00000", NO_MERGE
+    paper, traits = "arXiv:0000.00000", NO_MERGE
     target_modules: str | tuple[str, ...] = "mlp.down"
 
     def entry(self, site, sites):
@@ -62,7 +62,7 @@ class ParallelAdapter(Adapter):
 class Twice(ModuleMethod):
     """Adds a learned share of the module's own answer to twice its input: what `base` is for."""
 
-    family, paper, traits = "additive", "arXiv:0000.00000", NO_MERGE
+    paper, traits = "arXiv:0000.00000", NO_MERGE
     target_modules: str | tuple[str, ...] = "attention.query"
 
     def build(self, site, shared):
@@ -82,7 +82,7 @@ class TwiceAdapter(Adapter):
 class Tied(ModuleMethod):
     """One shared matrix, and a scale for each site."""
 
-    family, paper, traits = "additive", "arXiv:0000.00000", NO_MERGE
+    paper, traits = "arXiv:0000.00000", NO_MERGE
     target_modules: str | tuple[str, ...] = "attention.output"
 
     def shared(self, sites):
@@ -106,7 +106,7 @@ class TiedAdapter(Adapter):
 class Largest(ParameterMethod):
     """Trains the entries of every matrix whose magnitude is above a bound, and nothing else."""
 
-    family, paper, traits = "selective", "arXiv:0000.00000", Traits(mergeable=True, identity_at_init="exact")
+    paper, traits = "arXiv:0000.00000", Traits(mergeable=True, identity_at_init="exact")
     above: float = 0.3
 
     def selects(self, name, parameter, module, site):

@@ -35,11 +35,6 @@ class Base:
         return None if bias is None else self._cut(bias, dim=0)
 
     @property
-    def takes_bias(self) -> bool:
-        """Whether the module's own files have a place for a bias."""
-        return getattr(self.module, "bias", None) is not None
-
-    @property
     def quantized(self) -> bool:
         """Whether the weight is held in a number format."""
         return isinstance(self.module, QuantizedLinear)

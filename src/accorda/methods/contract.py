@@ -115,12 +115,19 @@ class SideNetwork(nn.Module):
 
 
 class Method(ABC):
-    """Settings of a method of fine-tuning. Concrete classes are frozen, keyword-only dataclasses and final."""
+    """Settings of a method of fine-tuning. Concrete classes are frozen, keyword-only dataclasses and final.
+
+    `family` is the folder of the method's file. `paper` is "arXiv:..." or "doi:...".
+    """
 
     kind: ClassVar[Literal["module", "parameter", "prompt", "side"]]
-    family: ClassVar[Literal["additive", "side", "selective", "reparametrized"]]
+    family: ClassVar[str]
     paper: ClassVar[str]
     traits: ClassVar[Traits]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.family = cls.__module__.split(".")[-2]
 
     @abstractmethod
     def num_parameters(self, model: PreTrainedModel) -> Count:
@@ -132,7 +139,7 @@ class ModuleMethod(Method):
     """Acts on inputs and outputs of chosen modules."""
 
     kind = "module"
-    target_modules: str | tuple[str, ...]
+    target_modules: str | tuple[str, ...] = "all-linear"
 
     def sites(self, model: PreTrainedModel) -> list[Site]:
         """Where adapters go. Raises Refusal where a target matches nothing."""

@@ -96,8 +96,15 @@ def merged_weights(module: nn.Module, name: str) -> Dense:
     if any(one.tap is not None for one in mine):
         raise NotMergeable("an adapter between two modules cannot be written into either's weights")
     parts = [(one.base, one.adapter.merged(one.base)) for one in mine]  # refuses where one cannot
-    if len({one.key.partition("_")[0] for one in mine}) > 1:
-        return _probed(module, name)
+    several = len({one.key.partition("_")[0] for one in mine}) > 1
+    weight, bias = _probed(module, name) if several else _summed(module, parts)
+    if bias is not None and Base(module).bias is None:
+        raise NotMergeable(f"{type(module).__name__} would need a bias, for which this model's files have no place")
+    return weight, bias
+
+
+def _summed(module: nn.Module, parts: list[tuple[Base, Dense]]) -> Dense:
+    """The module's weights with each part's own."""
     base = Base(module)
     weight = base.weight.float().clone()
     bias = None if base.bias is None else base.bias.float().clone()

@@ -30,7 +30,6 @@ from accorda.recipe.types import PositiveInt
 class PromptTuning(PromptMethod):
     """Settings of prompt tuning; `init_ids` are the tokens of `init_text`, found by `prepare`."""
 
-    family = "additive"
     paper = "arXiv:2104.08691"
     traits = Traits(mergeable=False, identity_at_init="no")
 

@@ -24,11 +24,9 @@ from accorda.recipe.types import PositiveFloat, PositiveInt, Share
 class LoRA(ModuleMethod):
     """Settings of LoRA; `alpha / rank` scales the change."""
 
-    family = "reparametrized"
     paper = "arXiv:2106.09685"
     traits = Traits(mergeable=True, identity_at_init="exact")
 
-    target_modules: str | tuple[str, ...] = "all-linear"
     rank: PositiveInt = 16
     alpha: PositiveFloat = 32.0
     dropout: Share = 0.0

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from accorda.errors import Refusal
-from accorda.methods.contract import Adapter, Base, ModuleMethod, NotMergeable, Traits
+from accorda.methods.contract import Adapter, Base, ModuleMethod, Traits
 from accorda.methods.rest import shift_of_keys
 from accorda.models.roles import Site, sites
 
@@ -29,7 +29,6 @@ ALL = "all"
 class BitFit(ModuleMethod):
     """Settings of BitFit; `target_modules: all` is every linear layer and every norm."""
 
-    family = "selective"
     paper = "arXiv:2106.10199"
     traits = Traits(mergeable=True, identity_at_init="exact")
 
@@ -70,8 +69,4 @@ class BitFitAdapter(Adapter):
 
     def merged(self, base: Base) -> tuple[Tensor, Tensor | None]:
         """W, b + delta."""
-        if base.bias is None:
-            raise NotMergeable(
-                f"bitfit gave {type(base.module).__name__} modules a bias that this model's files have no place for"
-            )
-        return base.weight, base.bias + self.delta
+        return base.weight, self.delta if base.bias is None else base.bias + self.delta

@@ -20,7 +20,6 @@ from accorda.models.roles import Site
 class Full(ParameterMethod):
     """Settings of full fine-tuning."""
 
-    family = "selective"
     paper = "arXiv:1801.06146"
     traits = Traits(mergeable=True, identity_at_init="exact", quantized_base=False)
 

@@ -21,7 +21,6 @@ from accorda.models.roles import Site
 class LayerNorm(ParameterMethod):
     """LN tuning has no settings."""
 
-    family = "selective"
     paper = "arXiv:2211.08682"
     traits = Traits(mergeable=True, identity_at_init="exact")
 

@@ -38,7 +38,6 @@ START_SHARE = 0.99  # of the last layer, at init "last_layer"
 class AttentionFusion(SideMethod):
     """Settings of AttentionFusion."""
 
-    family = "side"
     paper = "doi:10.18653/v1/2022.findings-naacl.64"
     traits = Traits(mergeable=False, identity_at_init="no")
 
