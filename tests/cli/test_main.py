@@ -134,6 +134,7 @@ def test_an_outcome_that_failed_says_why_after_its_result(monkeypatch, capsys):
         (["rnus"], "rnus: no such verb; did you mean runs?"),
         (["xyzzy"], "xyzzy: no such verb; accorda --help lists them"),
         (["runs", "--jsn"], "--jsn: no such flag of accorda runs; did you mean --json?"),
+        (["runs", "--js"], "--js: no such flag of accorda runs; did you mean --json?"),
         (["runs", "a", "b"], "b: one argument too many for accorda runs"),
         (["runs", "nowhere"], "FOLDER = nowhere: no such folder; runs land in runs/ unless --output says otherwise"),
         (["-v"], "-v: no such verb; accorda --help lists them"),

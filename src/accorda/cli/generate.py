@@ -1,0 +1,140 @@
+"""Answer prompts with a run, an adapter or a model: from flags, a file or standard input.
+
+A run renders prompts as it was trained; for a model that was not trained here a prompt is fed as it is, or with --chat
+as what a user says. FILE may hold rows of any format that training reads; their own answers are not shown to the model.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from accorda.cli.terminal.columns import add_column, columns
+from accorda.cli.terminal.opening import Ready, ready
+from accorda.cli.terminal.outcome import Outcome
+from accorda.cli.terminal.parser import filled, number, whole_number
+from accorda.errors import Refusal
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The model, the prompts, the sampling."""
+    parser.add_argument("run", metavar="RUN", help="a run, an adapter folder, a model folder or a hub id")
+    parser.add_argument("--prompt", metavar="TEXT", type=filled, action="append", help="as often as needed")
+    parser.add_argument(
+        "--file", metavar="F", type=filled, help="a file of rows; without it and --prompt: standard input"
+    )
+    add_column(parser)
+    parser.add_argument("--chat", action="store_true", help="prompts are what a user says, through the chat template")
+    parser.add_argument("--max-new-tokens", metavar="N", type=whole_number(1), default=128, help="default: 128")
+    parser.add_argument(
+        "--temperature", metavar="X", type=number(0), default=0.0, help="default: 0, the likeliest token"
+    )
+    parser.add_argument(
+        "--top-k", metavar="K", type=whole_number(0), default=0, help="draw from the K likeliest; 0: all"
+    )
+    parser.add_argument(
+        "--top-p", metavar="P", type=number(0, 1), default=1.0, help="draw from the likeliest with mass P"
+    )
+    parser.add_argument("--seed", metavar="N", type=whole_number(0), default=0, help="what is drawn follows from it")
+    parser.add_argument("--stop", metavar="TEXT", type=filled, action="append", default=[], help="ends an answer")
+    parser.add_argument(
+        "--batch-size", metavar="N", type=whole_number(1), default=8, help="prompts at a time; default: 8"
+    )
+    parser.add_argument("--quantization", metavar="Q", type=filled, default="none", help="of the base: none or int8")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
+
+
+def run(arguments: argparse.Namespace) -> Outcome:
+    """One completion per prompt."""
+    from accorda.generation.sample import generate
+    from accorda.generation.stopping import stop_ids
+
+    named = columns(arguments.column)
+    if named and arguments.file is None:
+        raise Refusal("--column: names columns of --file, which is not given")
+    asked = None if arguments.file is None and arguments.prompt is None else []
+    texts = [standard_input()] if asked is None else arguments.prompt or []
+    opened = ready(
+        arguments.run,
+        chat=arguments.chat,
+        quantization=arguments.quantization,
+        trust_remote_code=arguments.trust_remote_code,
+    )
+    examples = [opened.renderer.ask(text) for text in texts]
+    if arguments.file is not None:
+        examples += rows(arguments.file, named, opened)
+    prompts = [opened.renderer.prompt_ids(example) for example in examples]
+    completions = generate(
+        opened.model,
+        prompts,
+        tokenizer=opened.tokenizer,
+        stop_ids=stop_ids(opened.model, opened.tokenizer, opened.renderer.stop_ids),
+        batch_size=arguments.batch_size,
+        max_new_tokens=arguments.max_new_tokens,
+        temperature=arguments.temperature,
+        top_k=arguments.top_k,
+        top_p=arguments.top_p,
+        seed=arguments.seed,
+        stop_texts=arguments.stop,
+    )
+    shown = [opened.tokenizer.decode(prompt) for prompt in prompts]
+    found = [{"prompt": prompt, **vars(done)} for prompt, done in zip(shown, completions, strict=True)]
+    return Outcome(result={"model": arguments.run, "completions": found}, text=told(found))
+
+
+def standard_input() -> str:
+    """All of standard input as one prompt."""
+    if sys.stdin is None or sys.stdin.isatty():
+        raise Refusal("no prompt: give --prompt TEXT, --file F, or text on standard input")
+    try:
+        text = sys.stdin.read().removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise Refusal(f"standard input: byte {error.start} is not UTF-8 text") from error
+    if not text.strip():
+        raise Refusal("standard input: is empty; give --prompt TEXT, --file F, or text there")
+    return text
+
+
+def rows(name: str, named: dict[str, str], opened: Ready) -> list[Any]:
+    """The prompts of a file, in its order; a row that cannot be read is refused."""
+    from accorda.data.read import read_file
+
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise Refusal(f"--file {name}: no such file")
+    read = Rows(name, named)
+    found = [read.example(line, row, opened.renderer) for _, line, row in read_file(path, name)]
+    if not found:
+        raise Refusal(f"--file {name}: no rows")
+    return found
+
+
+class Rows:
+    """Reads prompts out of rows; the format is told by the first row that is more than a prompt."""
+
+    def __init__(self, name: str, named: dict[str, str]):
+        self.name, self.named, self.mapped = name, named, None
+
+    def example(self, line: int, row: Any, renderer: Any) -> Any:
+        """One row's question; a row that cannot be read is refused."""
+        from accorda.data.example import BadRow, RowError
+        from accorda.data.formats.registry import choose
+
+        if isinstance(row, BadRow):
+            raise Refusal(str(row))
+        prompt = row.get(self.named.get("prompt", "prompt"))
+        if isinstance(prompt, str):
+            return renderer.ask(prompt)
+        self.mapped = self.mapped or choose(row, f"{self.name}:{line}", columns=self.named)
+        try:
+            example = self.mapped.parse(row)
+        except RowError as error:
+            raise Refusal(f"{self.name}:{line}: {error}") from error
+        return renderer.ask(example.text) if example.kind == "text" else example
+
+
+def told(found: list[dict[str, Any]]) -> str:
+    """One answer alone as it is; several each below its prompt."""
+    if len(found) == 1:
+        return found[0]["text"]
+    return "\n\n".join(f"> {item['prompt']}\n{item['text']}" for item in found)

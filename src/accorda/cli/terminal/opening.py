@@ -1,0 +1,29 @@
+"""Anything a user can name as a model, opened for a verb: model, tokenizer, and the renderer it was made with."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """A model to generate with or to measure."""
+
+    model: Any
+    tokenizer: Any
+    renderer: Any
+    adapter: str | None
+
+
+def ready(name: str, *, chat: bool = False, quantization: str = "none", trust_remote_code: bool = False) -> Ready:
+    """Open a run, an adapter folder, a model folder or a hub id; `chat`: bare text is what a user says."""
+    from accorda.data.renderer import Renderer
+    from accorda.methods.open import open_model
+    from accorda.models.load import load_tokenizer
+
+    opened = open_model(name, quantization=quantization, trust_remote_code=trust_remote_code)
+    tokenizer = load_tokenizer(opened.tokenizer_source, trust_remote_code)
+    stored = opened.renderer_path
+    renderer = Renderer(tokenizer) if stored is None else Renderer.load(stored.parent, tokenizer)
+    if chat:
+        renderer.kind = "messages"
+    return Ready(model=opened.model, tokenizer=tokenizer, renderer=renderer, adapter=opened.adapter_name)
