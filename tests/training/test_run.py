@@ -100,10 +100,10 @@ def test_the_metric_decides_which_way_is_better(tmp_path: Path, metric: str, bes
 def test_patience_ends_the_run_and_the_best_is_the_result(tmp_path: Path) -> None:
     loop, where = make_loop(), folder(tmp_path)
     course = Course(num_steps=STEPS, evaluate_every=2, checkpoint_every=100, patience=2)
-    totals = run(loop, course, where, evaluate=losses({0: 9, 2: 3, 4: 1, 6: 2, 8: 1.5}, loop))
-    assert totals["steps"] == 8
+    totals = run(loop, course, where, evaluate=losses({0: 9, 2: 3, 4: 4, 6: 1, 8: 2, 10: 1.5}, loop))
+    assert totals["steps"] == 10  # the one worse evaluation before the best no longer counts
     assert totals["eval_loss"] == 1
-    assert of_kind(where, "stopped_early") == [{"event": "stopped_early", "step": 8, "best": 4}]
+    assert of_kind(where, "stopped_early") == [{"event": "stopped_early", "step": 10, "best": 6}]
     again = make_loop()
     assert run(again, course, where, evaluate=losses({}, again), resume=True) == totals
     assert parameters(again) == parameters(loop)
