@@ -53,5 +53,13 @@ def test_on_a_terminal_a_bar_with_loss_speed_and_time() -> None:
     assert "step 3: eval_loss 1.0000" in text
 
 
+def test_loss_and_speed_are_smoothed() -> None:
+    out = io.StringIO()
+    display = Display(2, out)
+    display(step(1, loss=2.0, seconds=0.5))
+    display(step(2, loss=1.0, seconds=1.0))
+    assert out.getvalue().splitlines()[1] == "step 2/2  loss 1.9000  190 tokens/s  0:00 left"
+
+
 def test_durations() -> None:
     assert [duration(s) for s in (0, 59.6, 3725)] == ["0:00", "1:00", "1:02:05"]
