@@ -77,6 +77,14 @@ def test_every_method(name: str, architecture: str, tmp_path: Path):
     assert_round_trip(methods()[name](), architecture, "none", tmp_path / "adapter")
 
 
+@pytest.mark.parametrize(
+    "architecture", ["gpt2", "gpt_neox", "phi3", "falcon_new", "falcon_multi_query", "falcon_alibi"]
+)
+def test_parts_of_fused_projections(architecture: str, tmp_path: Path):
+    method = LoRA(rank=2, target_modules=("attention.query", "attention.value", "mlp"))
+    assert_round_trip(method, architecture, "none", tmp_path / "adapter")
+
+
 @pytest.mark.parametrize("name", [name for name, method in methods().items() if method.traits.quantized_base])
 def test_every_method_on_a_quantised_base(name: str, tmp_path: Path):
     assert_round_trip(methods()[name](), "gpt2", "int8", tmp_path / "adapter")

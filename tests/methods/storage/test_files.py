@@ -132,3 +132,11 @@ def test_broken_files_are_refused_in_one_line(folder: Path, harm, says: str):
         read(folder)
     assert "\n" not in str(refusal.value)
     assert str(folder) in str(refusal.value)
+
+
+def test_equal_means_every_bit():
+    zero, nan = torch.zeros(2), torch.tensor([float("nan")])
+    assert equal_bytes(nan, nan.clone())
+    assert not equal_bytes(zero, -zero)
+    assert not equal_bytes(zero, torch.zeros(2, dtype=torch.int32))
+    assert not equal_bytes(zero, torch.zeros(2, 1))

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tests.methods.storage.test_adapter import logits, stirred
 from tests.zoo import batch, make, tiny_model_folder, tiny_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
+from accorda.data.renderer import Renderer
 from accorda.errors import Refusal
 from accorda.methods.install import freeze, install, own_tensors
 from accorda.methods.merging import merge
@@ -27,6 +29,8 @@ class TurnEnder:
     """A renderer whose turns end with id 7."""
 
     stop_ids = (2, 7)
+    kind = "completion"
+    template = None
 
     def save(self, folder: Path | str) -> None:
         Path(folder, "renderer.json").write_text("{}")
@@ -59,6 +63,7 @@ def test_a_fully_trained_model_is_saved_without_merging(keep_base: bool, tied: b
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     save_model(model, tiny_tokenizer(), tmp_path / "model")
     assert torch.equal(logits(plain(tmp_path / "model")), logits(model))
+    assert load_file(tmp_path / "model" / "model.safetensors").keys() <= make("llama").state_dict().keys()
     assert all(torch.equal(model.state_dict()[key], tensor) for key, tensor in before.items())
 
 
@@ -84,6 +89,25 @@ def test_the_tokenizer_and_its_template_are_in_the_folder(tmp_path: Path):
     assert (tmp_path / "model" / "renderer.json").read_text() == "{}"
 
 
+@pytest.mark.parametrize("own", [True, False], ids=["own template", "none"])
+def test_a_model_of_conversations_gets_the_template_they_were_rendered_by(own: bool, tmp_path: Path):
+    tokenizer = tiny_tokenizer(chat_template=own)
+    turns = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Sold in May."}]
+    renderer = Renderer(tokenizer, template="alpaca", kind="messages")
+    save_model(make("llama"), tokenizer, tmp_path / "model", renderer=renderer)
+    again = AutoTokenizer.from_pretrained(tmp_path / "model")
+    ids = again.apply_chat_template(turns[:1], add_generation_prompt=True)["input_ids"]
+    assert ids == renderer.prompt_ids(renderer.ask("Hello"))
+    assert Renderer.load(tmp_path / "model", again).template == renderer.template
+    save_model(
+        make("llama"),
+        tokenizer,
+        tmp_path / "prompts",
+        renderer=Renderer(tokenizer, template="alpaca", kind="completion"),
+    )
+    assert AutoTokenizer.from_pretrained(tmp_path / "prompts").chat_template == tokenizer.chat_template
+
+
 @pytest.mark.parametrize(
     ("settings", "renderer", "expected"),
     [
@@ -107,6 +131,7 @@ def test_generation_stops_where_training_ended_a_turn(
     save_model(model, tiny_tokenizer(), tmp_path / "model", renderer=renderer)
     written = json.loads((tmp_path / "model" / "generation_config.json").read_text())
     assert {key: written.get(key) for key in expected} == expected
+    assert not written.get("_from_model_config")
     assert model.generation_config.to_dict() == before
     assert plain(tmp_path / "model").generation_config.eos_token_id == written["eos_token_id"]
 

@@ -75,8 +75,7 @@ def by_peft(config: peft.PeftConfig, architecture: str, folder: Path) -> PeftMod
 def assert_peft_reads(model: PreTrainedModel, architecture: str, folder: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # unknown settings, missing tensors
-        for words in PEFT_SAYS:
-            warnings.filterwarnings("ignore", message=words)
+        warnings.filterwarnings("ignore", message="Unsupported layer type")  # PEFT says so of every norm
         theirs = PeftModel.from_pretrained(make(architecture), folder)
     assert_same(logits(theirs, architecture), logits(model, architecture))
 
@@ -102,6 +101,20 @@ def test_peft_reads_two_of_our_loras_in_one_file(tmp_path: Path):
     assert_peft_reads(model, "gpt2", tmp_path)
     config = json.loads((tmp_path / CONFIG).read_text())
     assert config["rank_pattern"] == {} != config["alpha_pattern"]  # 2 + 2 rows on c_attn
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        (LoRA(target_modules="q_proj", rank=2, alpha=1.0), LoRA(target_modules="q_proj", rank=2, alpha=2.0)),
+        (LoRA(target_modules="q_proj"), LayerNorm()),
+        PromptTuning(num_virtual_tokens=2, placement="placeholder"),
+    ],
+    ids=["two scalings on one module", "two methods", "placeholders"],
+)
+def test_what_peft_cannot_compute_is_not_written_for_it(method: Method | tuple[Method, ...], tmp_path: Path):
+    saved(method, "llama", tmp_path)
+    assert read_header(tmp_path)["peft_type"] == "ACCORDA"
 
 
 def test_our_config_is_short_and_says_what_other_tools_look_for(tmp_path: Path):
@@ -180,6 +193,26 @@ def test_we_say_which_norms_would_train_beyond_the_files(tmp_path: Path, caplog:
     by_peft(LNTuningConfig(target_modules=["input_layernorm"]), "llama", tmp_path)
     load_adapter(make("llama"), tmp_path, trainable=True)
     assert "leaves 3 norms as they are, from model.layers.0.post_attention_layernorm on" in caplog.text
+
+
+NORM = "base_model.model.model.layers.1.input_layernorm.ln_tuning_layers.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({NORM: None}, f"missing {NORM}"),
+        ({NORM: torch.ones(3)}, f"{NORM} has shape 3, this model needs 32"),
+        ({NORM.replace("input", "post_attention"): torch.ones(32)}, "unexpected .*post_attention_layernorm"),
+    ],
+    ids=["missing", "shape", "unexpected"],
+)
+def test_norms_that_do_not_fit_are_refused(change: dict[str, Any], says: str, tmp_path: Path):
+    by_peft(LNTuningConfig(target_modules=["input_layernorm"]), "llama", tmp_path)
+    tensors = load_file(tmp_path / TENSORS) | change
+    save_file({key: tensor for key, tensor in tensors.items() if tensor is not None}, tmp_path / TENSORS)
+    with pytest.raises(Refusal, match=says):
+        load_adapter(make("llama"), tmp_path)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "gemma"])

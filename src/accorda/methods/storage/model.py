@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.hub import CHAT_TEMPLATE_FILE
 
 from accorda.errors import Refusal
 from accorda.methods.install import installed, own_tensors
@@ -18,8 +19,23 @@ from accorda.quantization import QuantizedLinear
 from accorda.runs.replace import recover, replaced
 
 
+class Template(Protocol):
+    """A chat template."""
+
+    @property
+    def source(self) -> str:
+        """In Jinja."""
+        ...
+
+
 class Renderer(Protocol):
-    """What turned rows into ids in training."""
+    """What turned rows into ids in training. `kind`: "messages" where the rows were conversations."""
+
+    @property
+    def kind(self) -> str | None: ...
+
+    @property
+    def template(self) -> Template: ...
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
@@ -32,12 +48,17 @@ class Renderer(Protocol):
 
 
 def companions(tokenizer: PreTrainedTokenizerBase, renderer: Renderer | None = None) -> Callable[[Path], None]:
-    """What makes a folder complete: the tokenizer with its template, and the renderer. For `beside` of save_adapter."""
+    """What makes a folder complete: the tokenizer with its template, and the renderer. For `beside` of save_adapter.
+
+    A model tuned on conversations gets the template they were rendered by, for other programs too.
+    """
 
     def write(folder: Path) -> None:
         tokenizer.save_pretrained(str(folder))
         if renderer is not None:
             renderer.save(folder)
+            if renderer.kind == "messages" and not isinstance(tokenizer.chat_template, dict):
+                (folder / CHAT_TEMPLATE_FILE).write_text(renderer.template.source, encoding="utf-8")
 
     return write
 
@@ -102,7 +123,7 @@ def _generation_settings(
     settings.eos_token_id = ends[0] if len(ends) == 1 else ends or None
     if settings.pad_token_id is None:
         settings.pad_token_id = pad_token_id(tokenizer, model)
-    settings._from_model_config = False  # else transformers derives them from config.json again
+    settings._from_model_config = False  # else transformers 4 takes them from config.json instead
     try:
         settings.validate(strict=True)
     except ValueError:  # some published checkpoints sample by their numbers and say they do not; none may be saved so
