@@ -97,6 +97,15 @@ def lose_the_step(monkeypatch):
     monkeypatch.setattr(Loop, "load_state", ahead)
 
 
+def test_a_sampler_that_does_not_go_back(tmp_path):
+    made = session(tmp_path, LoRA())
+    at, calls = made.batches.at, iter(range(100))
+    made.batches.at = lambda step: at(next(calls))
+    proof = proof_of(train(made, 2, checkpoint_at=2))
+    assert proof.verdict == "fails"
+    assert "rows" in proof.evidence["differ"]
+
+
 @pytest.mark.parametrize(
     "fault",
     [

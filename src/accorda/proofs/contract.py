@@ -94,6 +94,11 @@ class Prover(ABC):
         return self.prove(session, folder)
 
 
+def within(difference: float) -> str:
+    """How closely two things agree, in words: "exactly", or "to 2e-07 nats"."""
+    return "exactly" if difference == 0 else f"to {difference:.0e} nats"
+
+
 def names(items: Sequence[str], most: int = 5) -> str:
     """The first names of a list and how many more there are: "a, b and 3 more"."""
     shown = ", ".join(items[:most])

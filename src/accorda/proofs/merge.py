@@ -18,7 +18,7 @@ from accorda.data.batch import Segment
 from accorda.methods.contract import NotMergeable
 from accorda.methods.install import installed
 from accorda.methods.merging import check_mergeable, merged_module, merged_paths
-from accorda.proofs.contract import Proof, Prover
+from accorda.proofs.contract import Proof, Prover, within
 from accorda.proofs.numerics import TOLERANCE, alone, few_rows, in_fp32, largest
 from accorda.quantization.contract import QuantizedLinear
 from accorda.training.session import Session
@@ -75,7 +75,7 @@ def _compared(model: PreTrainedModel, name: str, paths: list[str], segments: lis
         reason = f"merged into {base}, log-probabilities differ by up to {difference:.1e} nats from the adapter's"
         return Proof("merge", "fails", reason, evidence)
     cost = f"; rounded to {evidence['difference_rounded']['dtype']}: {rounded:.0e}" if dtype != torch.float32 else ""
-    reason = f"{len(paths)} modules merged into {base} give the same log-probabilities to {difference:.0e} nats{cost}"
+    reason = f"{len(paths)} modules merged into {base} give the same log-probabilities {within(difference)}{cost}"
     return Proof("merge", "holds", reason, evidence)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from accorda.data.batch import Batch, Segment, pack_batch, pad_batch
-from accorda.proofs.contract import Proof, Prover
+from accorda.proofs.contract import Proof, Prover, within
 from accorda.proofs.numerics import TOLERANCE, alone, few_rows, in_fp32, largest, together
 from accorda.training.session import Session
 
@@ -32,7 +32,7 @@ class Packing(Prover):
         if difference > TOLERANCE:
             reason = f"rows {how} differ from the same rows alone by up to {difference:.1e} nats: they see each other"
             return Proof(self.name, "fails", reason, evidence)
-        reason = f"{len(segments)} rows {how} give the log-probabilities of each alone to {difference:.0e} nats"
+        reason = f"{len(segments)} rows {how} give the log-probabilities of each alone {within(difference)}"
         return Proof(self.name, "holds", reason, evidence)
 
 

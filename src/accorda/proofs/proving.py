@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -86,8 +87,10 @@ def _verify_run(session: Session) -> list[Proof]:
 
 
 def _guarded(prover: Prover, work: Callable[[], Proof]) -> Proof:
+    began = perf_counter()
     try:
-        return work()
+        proof = work()
+        return replace(proof, evidence=proof.evidence | {"seconds": round(perf_counter() - began, 3)})
     except Stopped:
         raise
     except Exception as error:

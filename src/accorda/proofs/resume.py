@@ -2,21 +2,24 @@
 
 import hashlib
 import random
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from accorda.data.batch import Batch
 from accorda.errors import Refusal
 from accorda.proofs.contract import Proof, Prover, names
 from accorda.proofs.tensors import checksum
 from accorda.training import checkpoint
 from accorda.training.checkpoint import State
-from accorda.training.loop import Loop, Observer
+from accorda.training.loop import Batches, Loop, Observer
 from accorda.training.session import Session
 
-TOLD = ("step", "loss", "learning_rate", "grad_norm", "tokens", "supervised_tokens")
+TOLD = ("rows", "step", "loss", "learning_rate", "grad_norm", "tokens", "supervised_tokens")
 
 
 class Resume(Prover):
@@ -62,8 +65,6 @@ class Trial(Observer):
 
 def try_here(loop: Loop, folder: Path) -> Proof:
     """The trial with a checkpoint of the loop as it stands, written for it and deleted."""
-    import tempfile
-
     with tempfile.TemporaryDirectory(dir=folder, prefix=".resume-") as place:
         checkpoint.save(Path(place) / "step-0", loop.state(copy=False))
         return try_at(loop, Path(place) / "step-0")
@@ -71,15 +72,15 @@ def try_here(loop: Loop, folder: Path) -> Proof:
 
 def try_at(loop: Loop, folder: Path) -> Proof:
     """The trial: `folder` holds the checkpoint that was just written of this loop."""
-    before, observers = loop.state(), loop.observers
-    loop.observers = ()
+    before, observers, batches = loop.state(), loop.observers, loop.batches
+    loop.observers, loop.batches = (), (short := _Short(batches))
     try:
-        first, after_first = loop.step(), summary(loop)
+        first, after_first = _step(loop, short)
         fault = _restore(loop, folder)
         restored = _difference(_summary_of(before), summary(loop))
-        second, after_second = (loop.step(), summary(loop)) if not fault else ({}, {})
+        second, after_second = _step(loop, short) if not fault else ({}, {})
     finally:
-        loop.observers = observers
+        loop.observers, loop.batches = observers, batches
         loop.load_state(before)
     evidence = {"step": before.values["step"], "tensors": len(before.tensors)}
     if fault:
@@ -94,6 +95,25 @@ def try_at(loop: Loop, folder: Path) -> Proof:
         return Proof("resume", "fails", reason, evidence | {"differ": differ})
     reason = f"step {first['step']} made, undone from the files of step {evidence['step']} and made again: bit for bit"
     return Proof("resume", "holds", reason, evidence | {"loss": first["loss"]})
+
+
+class _Short:
+    """The shortest micro-batch of every step, so that two steps cost little; and which rows the whole step has."""
+
+    def __init__(self, batches: Batches):
+        self.batches = batches
+        self.dataset = batches.dataset
+        self.rows: list[tuple[int, ...]] = []
+
+    def at(self, step: int) -> Sequence[Batch]:
+        found = self.batches.at(step)
+        self.rows = [batch.rows for batch in found]
+        return [min(found, key=lambda batch: batch.num_tokens)]
+
+
+def _step(loop: Loop, batches: _Short) -> tuple[dict[str, Any], dict[str, str]]:
+    event = loop.step()
+    return event | {"rows": batches.rows}, summary(loop)
 
 
 def _restore(loop: Loop, folder: Path) -> str | None:
