@@ -66,7 +66,7 @@ def test_wrong_scale(tmp_path, monkeypatch):
     [
         (PromptTuning(), "PromptTuning cannot be written"),
         (AttentionFusion(), "AttentionFusion cannot be written"),
-        (BitFit(), "no place for"),
+        (BitFit(), "have no place"),
         (Full(), "stands in the base's own tensors"),
         (LayerNorm(), "stands in the base's own tensors"),
     ],
