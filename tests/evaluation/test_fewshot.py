@@ -96,6 +96,14 @@ def test_a_short_context_gets_fewer_examples_and_is_told(renderer):
             assert len(longer.input_ids) > 60
 
 
+def test_the_shortest_examples_come_first_so_that_more_questions_get_one(renderer):
+    rows = [{"prompt": "What? ", "completion": "word " * (1 + n % 7)} for n in range(20)]
+    shots = draw(dataset(rows, renderer), 5, "completion")
+    lengths = [len(example.completion) for example in shots.examples]
+    assert lengths == sorted(lengths)
+    assert len(set(lengths)) > 1
+
+
 def test_room_for_the_answer_is_kept_free(renderer):
     _, _, put = shown(PLAIN, renderer, 3, longest=100, reserve=70)
     assert all(len(question.prompt_ids) <= 30 for question in put.questions)

@@ -104,3 +104,14 @@ def test_as_many_adapters_as_prompts():
         told = list(stream(model, PROMPTS[0], max_new_tokens=5, stop_ids=()))
     with use(model, "lora"):
         assert told == generate(model, PROMPTS[:1], max_new_tokens=5, stop_ids=())[0].token_ids
+
+
+@pytest.mark.parametrize(("window", "lengths"), [(16, (9, 3)), (6, (7, 7))])
+def test_a_window_that_a_soft_prompt_fills_is_not_shared_with_padding(window, lengths):
+    """16 positions hold 9 + 4 tokens, but not the prompt's 5 too; equally long rows differ in their prompts' length."""
+    model = tuned("mistral", sliding_window=window)
+    prompts = [list(range(20, 20 + length)) for length in lengths]
+    with use(model, rows=["long", "short"]):
+        found = generate(model, prompts, max_new_tokens=4, stop_ids=())
+    for name, prompt, completion in zip(["long", "short"], prompts, found, strict=True):
+        check_alone(model, name, [completion], [prompt])

@@ -144,3 +144,12 @@ def test_a_seed_is_a_sample_and_rows_with_equal_prompts_differ():
         == (rows[0].token_ids[:5])
     )
     assert all(math.isfinite(value) and value <= 0 for value in rows[0].log_probs)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_ragged_batch_equals_its_rows_alone(model):
+    model = model.cuda()
+    together = generate(model, PROMPTS, max_new_tokens=9, temperature=1.0, stop_ids=[2])
+    alone = generate(model, PROMPTS[:1], max_new_tokens=9, temperature=1.0, stop_ids=[2])[0]
+    assert alone.token_ids == together[0].token_ids
+    assert alone.log_probs == pytest.approx(together[0].log_probs, abs=1e-3)

@@ -47,6 +47,17 @@ def test_a_stop_text_ends_the_row_and_is_cut_off_with_what_its_last_token_brough
     assert told == found[0].token_ids
 
 
+def test_a_stop_token_that_is_a_word_is_no_part_of_the_text(model, tokenizer):
+    prompt = tokenizer("Once upon a time").input_ids
+    free = generate(model, [prompt], tokenizer=tokenizer, max_new_tokens=20, stop_ids=())[0]
+    stop = free.token_ids[9]
+    told = generate(model, [prompt], tokenizer=tokenizer, max_new_tokens=20, stop_ids=[stop])[0]
+    assert told.token_ids[-1] == stop
+    assert told.text == words_behind(tokenizer, prompt, told.token_ids[:-1])
+    assert free.text.startswith(told.text)
+    assert len(told.text) < len(words_behind(tokenizer, prompt, told.token_ids))
+
+
 def test_stop_texts_need_a_tokenizer(model):
     with pytest.raises(Refusal, match=r"stop_texts: .*tokenizer"):
         generate(model, [[1]], stop_texts=["."])

@@ -3,7 +3,7 @@
 Brown et al., "Language Models are Few-Shot Learners", 2020, arXiv:2005.14165. The examples are drawn once, by a seed,
 and are the same for every question. In a conversation they are earlier turns; before a plain prompt they stand as text,
 each prompt and completion joined as in training, with a separator behind that none of them contains. Where the context
-is too short for all of them, a question gets fewer.
+is too short for all of them, a question gets the shortest.
 """
 
 from collections import Counter
@@ -56,6 +56,7 @@ def draw(train: Dataset, number: int, kind: str, seed: int = 0) -> Shots | None:
         example = train.example(int(index))
         if example.kind == kind:
             found.append(example)
+    found.sort(key=lambda example: len(example.to_json()))
     texts = [text for example in found for text in (example.prompt or "", example.completion or "")]
     free = [separator for separator in SEPARATORS if not any(separator in text for text in texts)]
     return Shots(number, tuple(found), free[0] if free else SEPARATORS[-1]) if found else None
