@@ -106,9 +106,9 @@ def test_as_many_adapters_as_prompts():
         assert told == generate(model, PROMPTS[:1], max_new_tokens=5, stop_ids=())[0].token_ids
 
 
-@pytest.mark.parametrize(("window", "lengths"), [(16, (9, 3)), (6, (7, 7))])
+@pytest.mark.parametrize(("window", "lengths"), [(13, (9, 3)), (6, (7, 7))])
 def test_a_window_that_a_soft_prompt_fills_is_not_shared_with_padding(window, lengths):
-    """16 positions hold 9 + 4 tokens, but not the prompt's 5 too; equally long rows differ in their prompts' length."""
+    """13 positions hold 9 + 4 tokens, but not the prompt's 5 too; equally long rows differ in their prompts' length."""
     model = tuned("mistral", sliding_window=window)
     prompts = [list(range(20, 20 + length)) for length in lengths]
     with use(model, rows=["long", "short"]):

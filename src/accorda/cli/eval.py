@@ -1,0 +1,110 @@
+"""Measure a run, an adapter or a model on rows: the base, the base shown examples, and the tuned one.
+
+Without --data the rows are those the run was evaluated with. Every number has a 95% interval (bootstrap over rows).
+Metrics of a model alone (a model folder, a hub id) are those of the base.
+"""
+
+import argparse
+from typing import Any
+
+from accorda.cli.terminal.columns import add_column, columns
+from accorda.cli.terminal.outcome import Outcome
+from accorda.cli.terminal.parser import filled, number, whole_number
+from accorda.cli.terminal.table import cell, table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The model, the rows, the metrics, the examples, the sampling."""
+    parser.add_argument("run", metavar="RUN", help="a run, an adapter folder, a model folder or a hub id")
+    parser.add_argument("--data", metavar="F", type=filled, help="rows to measure with; default: the run's own")
+    add_column(parser)
+    says = "names with commas: perplexity (default), eval_loss, exact_match, gsm8k_exact_match, f1, rouge, bleu"
+    parser.add_argument("--metrics", metavar="M", type=filled, default="perplexity", help=says)
+    parser.add_argument(
+        "--shots", metavar="K", type=whole_number(0), default=3, help="examples to show the base; default: 3"
+    )
+    parser.add_argument(
+        "--train", metavar="F", type=filled, help="where examples come from; default: the run's training rows"
+    )
+    parser.add_argument("--limit", metavar="N", type=whole_number(1), help="at most the first N rows")
+    parser.add_argument("--max-new-tokens", metavar="N", type=whole_number(1), default=128, help="default: 128")
+    parser.add_argument(
+        "--temperature", metavar="X", type=number(0), default=0.0, help="default: 0, the likeliest token"
+    )
+    parser.add_argument("--seed", metavar="N", type=whole_number(0), default=0, help="draws examples and answers")
+    parser.add_argument("--batch-size", metavar="N", type=whole_number(1), default=8, help="rows at a time; default: 8")
+    parser.add_argument("--quantization", metavar="Q", type=filled, default="none", help="of the base: none or int8")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
+
+
+def run(arguments: argparse.Namespace) -> Outcome:
+    """The report of three rows."""
+    from accorda.evaluation.registry import read_metrics
+    from accorda.evaluation.report import report
+    from accorda.methods.open import open_model
+
+    metrics = read_metrics(arguments.metrics)
+    opened = open_model(
+        arguments.run, quantization=arguments.quantization, trust_remote_code=arguments.trust_remote_code
+    )
+    found = report(
+        opened,
+        arguments.data,
+        metrics.values(),
+        shots=arguments.shots,
+        train=arguments.train,
+        columns=columns(arguments.column),
+        limit=arguments.limit,
+        batch_size=arguments.batch_size,
+        max_new_tokens=arguments.max_new_tokens,
+        temperature=arguments.temperature,
+        seed=arguments.seed,
+    )
+    return Outcome(result={"model": arguments.run, **found}, text=told(found))
+
+
+def told(found: dict[str, Any]) -> str:
+    """The table, what is to be known about it, and a few answers side by side."""
+    parts = [numbers(found), *notes(found), *(side_by_side(sample) for sample in found["samples"][:3])]
+    return "\n\n".join(part for part in parts if part)
+
+
+def numbers(found: dict[str, Any]) -> str:
+    """One line per row of the report; a value with its interval."""
+    names = [metric["name"] for metric in found["metrics"]]
+    heads = [
+        f"{metric['name']} ({'higher' if metric['direction'] == 'higher' else 'lower'} is better)"
+        for metric in found["metrics"]
+    ]
+    stops = any(row["stop_rate"] is not None for row in found["rows"])
+    lines = [
+        (row["name"], *(interval(row["metrics"].get(name)) for name in names), *([row["stop_rate"]] if stops else []))
+        for row in found["rows"]
+    ]
+    return table(("", *heads, *(["stops"] if stops else [])), lines)
+
+
+def interval(value: dict[str, float] | None) -> str | None:
+    """`3.141 [3.01, 3.27]`."""
+    return None if value is None else f"{value['value']:.4g} [{value['low']:.4g}, {value['high']:.4g}]"
+
+
+def notes(found: dict[str, Any]) -> list[str]:
+    """How many rows, what was left out, why a line is short or empty, and what makes the numbers comparable."""
+    data = found["data"]
+    left = [
+        f"{data[name]} {says}" for name, says in (("skipped", "unreadable"), ("overlong", "too long")) if data[name]
+    ]
+    told = [f"{found['num_rows']} rows" + (f" ({', '.join(left)} left out)" if left else "")]
+    told += [f"{row['name']}: {row['note']}" for row in found["rows"] if row["note"]]
+    for metric in found["metrics"]:
+        known = ", ".join(f"{key} {value}" for key, value in metric.items() if key not in ("name", "direction"))
+        told += [f"{metric['name']}: {known}"] if known else []
+    return ["\n".join(told)]
+
+
+def side_by_side(sample: dict[str, Any]) -> str:
+    """One question with everybody's answer."""
+    width = max(map(len, [*sample["answers"], "reference"]))
+    lines = [("reference", sample["reference"]), *sample["answers"].items()]
+    return "\n".join([f"> {cell(sample['prompt'])}", *(f"  {name:<{width}}  {cell(text)}" for name, text in lines)])
