@@ -1,10 +1,12 @@
 import pytest
 import torch
-from tests.zoo import ARCHITECTURES, make
+from tests.zoo import ARCHITECTURES, make, tiny_model_folder
 from torch import nn
+from transformers import BertForMaskedLM
 
 from accorda.models.fingerprint import fingerprint
 from accorda.models.folder import weight_files
+from accorda.models.load import load_model
 from accorda.quantization import quantize_model
 
 
@@ -56,3 +58,11 @@ def test_the_same_values_in_half_precision_are_the_same_base(tmp_path):
     model.save_pretrained(tmp_path)
     assert fingerprint(model.float(), weight_files(tmp_path)) == fingerprint(model)
     assert torch.equal(model.model.norm.weight, model.model.norm.weight.bfloat16().float())
+
+
+def test_a_pooler_that_is_drawn_does_not_count(tmp_path):
+    folder = tiny_model_folder(tmp_path, "bert")
+    models = [load_model(folder, head="classification", device="cpu", seed=seed) for seed in (0, 1)]
+    assert not torch.equal(*(model.bert.pooler.dense.weight for model in models))
+    checkpoint = BertForMaskedLM.from_pretrained(folder)
+    assert models[0].accorda_fingerprint == models[1].accorda_fingerprint == fingerprint(checkpoint)

@@ -15,6 +15,7 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from accorda.models.complete import POOLER
 from accorda.quantization import QuantizedLinear
 
 RUNS, RUN_LENGTH = 8, 64
@@ -40,11 +41,15 @@ def fingerprint(model: PreTrainedModel, files: Iterable[Path] = ()) -> dict[str,
 
 
 def backbone_parameters(model: PreTrainedModel) -> dict[str, Tensor]:
-    """The parameters of the backbone by their full names, without what methods hung on it."""
+    """The parameters of the backbone by their full names, without what methods hung on it, and without a pooler.
+
+    A pooler belongs to the classification head: which class is loaded decides whether there is one, or a fresh one.
+    """
     backbone = model.base_model
     prefix = "" if backbone is model else f"{model.base_model_prefix}."
     named = {f"{prefix}{name}": parameter for name, parameter in backbone.named_parameters()}
-    return {name: parameter for name, parameter in named.items() if not f".{name}".count(".adapters")}
+    others = (".adapters", f".{POOLER}.")
+    return {name: parameter for name, parameter in named.items() if not any(other in f".{name}" for other in others)}
 
 
 def _from_files(files: Iterable[Path], model: PreTrainedModel, parameters: dict[str, Tensor]) -> dict[str, bytes]:

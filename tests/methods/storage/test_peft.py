@@ -12,7 +12,7 @@ from peft import LNTuningConfig, LoraConfig, PeftModel, PromptTuningConfig, get_
 from safetensors.torch import load_file, save_file
 from tests.zoo import batch, make
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from accorda.errors import Refusal
 from accorda.methods.additive.prompt_tuning import PromptTuning
@@ -22,6 +22,7 @@ from accorda.methods.reparametrized.lora import LoRA
 from accorda.methods.selective.layernorm import LayerNorm
 from accorda.methods.storage import load_adapter, read_header, save_adapter
 from accorda.methods.storage.files import CONFIG, TENSORS, equal_bytes
+from accorda.models.load import load_model, load_tokenizer
 
 PEFT_SAYS = (
     "`is_gradient_checkpointing`",
@@ -311,3 +312,17 @@ def test_a_fused_lora_without_our_header_is_one_lora_on_the_whole_module(tmp_pat
     again = load_adapter(make("gpt2"), tmp_path)
     assert installed(again)["default"] == (LoRA(target_modules=("c_attn",), rank=4, alpha=64.0),)
     assert_same(logits(again, "gpt2"), logits(model, "gpt2"))
+
+
+@pytest.mark.parametrize("method", [LoRA(rank=4), LayerNorm(), PromptTuning(num_virtual_tokens=4)], ids=repr)
+def test_a_real_checkpoint(stories: Path, method: Method, tmp_path: Path):
+    model = install(freeze(load_model(stories, device="cpu")), method)
+    stir(own_tensors(model, "default").values())
+    save_adapter(model, tmp_path)
+    with torch.no_grad():
+        ids = torch.tensor([load_tokenizer(stories)("Once upon a time there was a little girl")["input_ids"]])
+        theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(stories), tmp_path)
+        given, wanted = theirs.eval()(input_ids=ids).logits[:, -ids.shape[1] :], model(input_ids=ids).logits
+    assert_same(given, wanted)
+    again = load_adapter(load_model(stories, device="cpu"), tmp_path)
+    assert torch.equal(again(input_ids=ids).logits, wanted)

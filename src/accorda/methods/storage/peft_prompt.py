@@ -12,6 +12,7 @@ from accorda.methods.contract import Method
 from accorda.methods.install import own_tensors
 from accorda.methods.storage.peft_config import refuse_fields
 from accorda.methods.storage.strict import check_tensors
+from accorda.models.load import is_decoder
 
 PEFT_TYPE = "PROMPT_TUNING"
 KEY = "prompt_embeddings"
@@ -21,8 +22,12 @@ UNUSED |= {"tokenizer_name_or_path", "tokenizer_kwargs"}
 
 
 def fits(methods: Sequence[Method], model: PreTrainedModel, name: str) -> bool:
-    """Prompt tuning alone, its vectors in front."""
-    return len(methods) == 1 and isinstance(methods[0], PromptTuning) and methods[0].placement == "front"
+    """Prompt tuning of a decoder alone, its vectors in front.
+
+    In front of an encoder, PEFT's prompt takes the place of the first token, which the encoder's head reads.
+    """
+    (first, *others) = methods
+    return not others and isinstance(first, PromptTuning) and first.placement == "front" and is_decoder(model.config)
 
 
 def config(methods: Sequence[Method], model: PreTrainedModel, name: str) -> dict[str, Any]:
@@ -57,6 +62,10 @@ def decode(
 def methods(config: Mapping[str, Any], model: PreTrainedModel, where: str) -> tuple[Method, ...]:
     """The prompt tuning that a file by PEFT describes."""
     refuse_fields(config, READ | UNUSED, where)
+    if not is_decoder(model.config):
+        raise Refusal(
+            f"{where}: PEFT's prompts take the place of the token that the head of this model reads: not loaded"
+        )
     if (stacks := config.get("num_transformer_submodules")) not in (None, 1):
         raise Refusal(f"{where}: num_transformer_submodules = {stacks}: accorda has prompts for one stack")
     if not isinstance(number := config.get("num_virtual_tokens"), int) or number < 1:
