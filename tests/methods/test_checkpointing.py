@@ -32,6 +32,7 @@ def run(model, elsewhere, route, inputs):
             loss.backward()
     if elsewhere:
         with use(model, "b"):
+            model(**batch("llama"))  # another batch, with other rows and borders
             loss.backward()
     return gradients(model)
 

@@ -4,6 +4,7 @@ A new method's file is found by itself. Where a trait says no, the refusal is as
 """
 
 import copy
+import dataclasses
 import inspect
 import re
 from pathlib import Path
@@ -39,7 +40,7 @@ from accorda.methods.storage import load_adapter, save_adapter
 from accorda.methods.targets import base_parameters, is_ours
 from accorda.models.attention import use_attention
 from accorda.models.heads import last_hidden, logits
-from accorda.models.roles import features
+from accorda.models.roles import features, find
 from accorda.quantization.contract import QuantizedLinear
 
 EVERYWHERE = pytest.mark.parametrize("case", promised(every_case() + other_cases()), ids=str)
@@ -169,6 +170,31 @@ def test_counts_without_building(case):
     count = case.method.num_parameters(make(case.architecture, meta=True))
     assert count.trained == sum(tensor.numel() for tensor in trainable(case.built()).values())
     assert count.heads == 0
+
+
+FUSED = ("gpt2", "gpt_neox", "falcon_new", "phi3")
+
+
+@pytest.mark.parametrize("number_format", ["dense", "int8"])
+@pytest.mark.parametrize("architecture", FUSED)
+@pytest.mark.parametrize("name", [name for name, method in registry.methods().items() if method.kind == "module"])
+def test_a_role_is_its_own_rows_of_a_fused_projection(name, architecture, number_format):
+    case = Case(name, architecture, number_format)
+    base, model = case.base(), freeze(case.base())
+    install(model, dataclasses.replace(case.method, target_modules=("attention.query",)))
+    with torch.no_grad():
+        for tensor in own_tensors(model, "default").values():
+            tensor.add_(0.1 * torch.randn_like(tensor))
+    parts = {role: find(base, f"attention.{role}")[0] for role in ("query", "key", "value")}
+    x = torch.randn(2, 3, parts["query"].in_features)
+    before, after = parts["query"].module(x), model.get_submodule(parts["query"].name)(x)
+    for role, site in parts.items():
+        assert torch.equal(after[..., site.rows], before[..., site.rows]) == (role != "query")
+    tuned = say(model, case.inputs())
+    if not refusal_of(lambda: merge(model)):
+        torch.testing.assert_close(say(model, case.inputs()), tuned, atol=NEAR, rtol=NEAR)
+    else:
+        assert not case.method.traits.mergeable or parts["query"].module.bias is None
 
 
 # On and off

@@ -35,6 +35,15 @@ class Placed:
     adapter: Adapter
     base: Base
     tap: Tap | None = None  # where its x comes from, if not from this module's input
+    first: nn.Parameter | None = field(init=False)  # whose dtype the adapter computes in
+
+    def __post_init__(self) -> None:
+        self.first = next(self.adapter.parameters(), None)
+
+    @property
+    def on_input(self) -> bool:
+        """Whether it changes what the module receives."""
+        return type(self.adapter).input is not Adapter.input
 
 
 @dataclass(eq=False)
@@ -45,6 +54,7 @@ class Hosting:
     stack: str
     placed: dict[str, list[Placed]] = field(default_factory=dict)  # by the adapter's name
     taps: list[Tap] = field(default_factory=list)
+    on_input: bool = False  # whether any adapter changes what the module receives
     hooks: tuple[RemovableHandle, ...] = ()
 
 
@@ -73,6 +83,7 @@ def hang(site: Site, name: str, key: str, adapter: Adapter, routing: Routing, en
         tap = Tap(name)
         _host(entry, routing).taps.append(tap)
     hosting.placed.setdefault(name, []).append(Placed(key, adapter, Base(module, site.rows), tap))
+    hosting.on_input = hosting.on_input or hosting.placed[name][-1].on_input
 
 
 def unhang(module: nn.Module, name: str) -> None:
@@ -96,8 +107,8 @@ def act_on_input(module: nn.Module, x: Tensor, names: tuple[str, ...] | None = N
     hosting: Hosting = module.__dict__[HOSTING]
     for group in hosting.routing.groups(x, hosting.stack) if names is None else [Group(names)]:
         for one in _acting(hosting, group):
-            if type(one.adapter).input is not Adapter.input:
-                (part,) = _cast(one.adapter, group.take(x))
+            if one.on_input:
+                (part,) = _cast(one, group.take(x))
                 x = group.put(x, one.adapter.input(part, one.base).to(x.dtype))
     return x
 
@@ -107,8 +118,7 @@ def act_on_output(module: nn.Module, x: Tensor, y: Tensor, names: tuple[str, ...
     hosting: Hosting = module.__dict__[HOSTING]
     for group in hosting.routing.groups(y, hosting.stack) if names is None else [Group(names)]:
         for one in _acting(hosting, group):
-            if type(one.adapter).output is not Adapter.output:
-                y = _act(group, one, x if one.tap is None else _taken(one.tap, module), y)
+            y = _act(group, one, x if one.tap is None else _taken(one.tap, module), y)
     return y
 
 
@@ -127,7 +137,7 @@ def _before(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] |
     hosting: Hosting = module.__dict__[HOSTING]
     for tap in hosting.taps:
         tap.value = args[0] if hosting.routing.acts(tap.name) else None
-    return (act_on_input(module, args[0]), *args[1:]) if hosting.placed else None
+    return (act_on_input(module, args[0]), *args[1:]) if hosting.on_input else None
 
 
 def _after(module: nn.Module, args: tuple[Tensor, ...], y: Tensor) -> Tensor | None:
@@ -144,7 +154,7 @@ def _act(group: Group, one: Placed, x: Tensor, y: Tensor) -> Tensor:
     mine = group.take(y)
     columns = None if one.base.rows is None else one.base.rows.to(y.device)
     part = mine if columns is None else mine.index_select(-1, columns)
-    x_cast, y_cast = _cast(one.adapter, group.take(x), part)
+    x_cast, y_cast = _cast(one, group.take(x), part)
     part = one.adapter.output(x_cast, y_cast, one.base).to(y.dtype)
     return group.put(y, part if columns is None else mine.index_copy(-1, columns, part))
 
@@ -156,9 +166,9 @@ def _taken(tap: Tap, module: nn.Module) -> Tensor:
     return value
 
 
-def _cast(adapter: Adapter, *tensors: Tensor) -> tuple[Tensor, ...]:
+def _cast(one: Placed, *tensors: Tensor) -> tuple[Tensor, ...]:
     """The tensors in the adapter's dtype; under autocast torch decides, and ids stay ids."""
-    parameter = next(adapter.parameters(), None)
-    if parameter is None or torch.is_autocast_enabled(tensors[0].device.type):
+    if one.first is None or torch.is_autocast_enabled(tensors[0].device.type):
         return tensors
-    return tuple(tensor.to(parameter.dtype) if tensor.is_floating_point() else tensor for tensor in tensors)
+    dtype = one.first.dtype
+    return tuple(tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in tensors)

@@ -53,6 +53,7 @@ class Routing:
     originals: list[Original] = field(default_factory=list)
     borders: dict[str, tuple[int, ...]] = field(default_factory=dict)
     grouped: dict[object, list[Group]] = field(default_factory=dict)  # what `groups` found for this route
+    whole: list[Group] = field(default_factory=list)  # the one group of a route without rows
 
     def go(self, route: Route) -> None:
         """Take a route, and bring the values of parameters along that it names."""
@@ -63,7 +64,10 @@ class Routing:
             original.value_of(owner)  # refuses before anything is exchanged
         for original, owner in zip(self.originals, shown, strict=True):
             original.show(owner)
-        self.route = route
+        self._take(route)
+
+    def _take(self, route: Route) -> None:
+        self.route, self.whole = route, [Group(route.active)] if route.active else []
         self.grouped.clear()
 
     def require(self, name: str) -> None:
@@ -84,8 +88,8 @@ class Routing:
                     f"a block is recomputed while {original.name} has another adapter's value: "
                     "call backward() inside the `use` of its forward pass"
                 )
-        self.route, self.borders = route, borders
-        self.grouped.clear()
+        self.borders = borders
+        self._take(route)
 
     def acts(self, name: str) -> bool:
         """Whether the named adapter acts anywhere."""
@@ -95,7 +99,7 @@ class Routing:
         """Which adapters act on which rows (B, ...) or, in a packed batch, on which tokens (1, T, ...) of x."""
         rows = self.route.rows
         if rows is None:
-            return [Group(self.route.active)]
+            return self.whole
         borders = self.borders.get(stack)
         key = (borders, x.shape[: 1 if borders is None else 2], x.device)
         if key not in self.grouped:
