@@ -98,7 +98,10 @@ def test_bos_and_eos_that_the_text_already_holds_are_not_doubled():
     row = renderer.render(Example(prompt="<s>ab", completion="N</s>"))
     assert row.input_ids.tolist().count(BOS) == 1
     assert row.input_ids.tolist().count(EOS) == 1
-    assert not renderer.render(Example(text="<s>ab")).supervised[0]
+    for example in (Example(text="<s>ab"), Example(prompt="", completion="<s>ab")):
+        row = renderer.render(example)
+        assert row.supervised.tolist() == [False] + [True] * (len(row.input_ids) - 1)
+        assert row.input_ids[: row.prompt_length].tolist() == renderer.prompt_ids(Example(prompt="")) == [BOS]
 
 
 @settings(max_examples=60)
