@@ -136,6 +136,16 @@ def test_overlong_rows_by_policy(write, policy: str, expected: list[int] | None)
         assert dataset.report.supervised_tokens == sum(dataset[row].supervised.sum() for row in range(len(dataset)))
 
 
+@pytest.mark.parametrize(("prompt", "kept"), [(7, 1), (8, 0), (20, 0)])
+def test_truncating_the_end_leaves_out_rows_without_a_label(write, prompt: int, kept: int):
+    """Nine tokens fit: BOS, `prompt` tokens, and of the completion what is left."""
+    file = write({"prompt": "?" * prompt, "completion": "000"}, {"prompt": "a", "completion": "b"})
+    dataset, _ = made(file, max_length=9, overlong="truncate")
+    assert dataset.lengths.tolist() == [9] * kept + [4]
+    assert dataset.report.rows["overlong"] == 1 - kept
+    assert all(dataset[row].supervised[1:].any() for row in range(len(dataset)))
+
+
 def test_a_quarter_of_long_rows_is_still_fine(write):
     dataset, _ = made(write(*rows(6, 6, 6, 20)), max_length=10)
     assert len(dataset) == 3

@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 from accorda.data.chat import ChatTemplate, built_in
 from accorda.data.example import Example, Message, RowError
 from accorda.data.renderer import Rendered, Renderer
+from accorda.data.tokens import Tokens
 from accorda.errors import Refusal
 
 BOS, EOS = 1, 2
@@ -459,7 +460,7 @@ def test_padding_and_truncation_that_others_switched_on_change_nothing(real):
     alone = Renderer(tokenizer).render(Example(prompt="a", completion="b" * 50)).input_ids.tolist()
     changed = Renderer(tokenizer).tokens.digest
     tokenizer(["a", "a b c"], padding=True, truncation=True, max_length=2)
-    assert Renderer(tokenizer).tokens.digest == changed
+    assert Tokens(tokenizer).digest == changed
     assert Renderer(tokenizer).render(Example(prompt="a", completion="b" * 50)).input_ids.tolist() == alone
     assert before != changed  # a pad token is part of the tokenizer
     assert Renderer(tokenizer).pad_id == tokenizer.eos_token_id

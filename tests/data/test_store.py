@@ -47,6 +47,10 @@ def made(file: Path, renderer: Renderer | None = None, max_length: int = 64, **s
     return prepare(filled, renderer or Renderer(TOKENIZER), max_length=max_length, store_folder=file.parent / "cache")
 
 
+def key_of(origin: Origin, renderer: Renderer) -> str:
+    return identity.store_key(origin, origin.digest(), renderer, None)
+
+
 def stores(file: Path) -> list[Path]:
     return sorted((file.parent / "cache" / "tokens").iterdir())
 
@@ -96,10 +100,10 @@ def test_a_change_of_the_renderer_is_another_key(file: Path, encoded: list[int],
 @pytest.mark.parametrize("at", [0, len(ROWS) // 2, len(ROWS) - 1])
 def test_a_change_of_one_byte_is_another_key(file: Path, encoded: list[int], at: int):
     origin, renderer = Origin("f", file), Renderer(TOKENIZER)
-    before = identity.store_key(origin, renderer, None)
+    before = key_of(origin, renderer)
     file.write_bytes(ROWS[:at] + bytes([ROWS[at] ^ 1]) + ROWS[at + 1 :])
     os.utime(file, (0, 0))  # times and sizes play no part
-    assert identity.store_key(origin, renderer, None) != before
+    assert key_of(origin, renderer) != before
 
 
 @pytest.mark.parametrize(
@@ -113,14 +117,14 @@ def test_a_change_of_how_rows_are_read_is_another_key(file: Path, encoded: list[
 
 def test_the_ending_of_the_file_and_the_code_are_part_of_the_key(file: Path, monkeypatch):
     renderer = Renderer(TOKENIZER)
-    keys = {identity.store_key(Origin("f", file), renderer, None)}
+    keys = {key_of(Origin("f", file), renderer)}
     other = file.rename(file.with_suffix(".txt"))
-    keys.add(identity.store_key(Origin("f", other), renderer, None))
+    keys.add(key_of(Origin("f", other), renderer))
     monkeypatch.setattr(identity, "code_digest", lambda: "another version")
-    keys.add(identity.store_key(Origin("f", other), renderer, None))
+    keys.add(key_of(Origin("f", other), renderer))
     assert len(keys) == 3
     zipped = other.rename(other.with_suffix(".txt.gz"))
-    assert identity.store_key(Origin("f", zipped), renderer, None) in keys
+    assert key_of(Origin("f", zipped), renderer) in keys
 
 
 def test_the_code_digest_reads_the_code(monkeypatch):
@@ -191,6 +195,21 @@ def test_what_killed_processes_left_is_swept_after_a_day(file: Path):
     file.write_bytes(ROWS + b"\n")
     made(file)
     assert [path.name for path in root.glob(".*")] == [".new-x"]
+
+
+def test_a_file_that_changes_between_its_digest_and_its_rows_is_refused(file: Path, monkeypatch):
+    """Else the new rows would stand under the old file's key for good."""
+    original = Origin.digest
+
+    def late(self: Origin) -> str:
+        digest = original(self)
+        file.write_bytes(ROWS + b" ")
+        return digest
+
+    monkeypatch.setattr(Origin, "digest", late)
+    with pytest.raises(Refusal, match="changed while it was read"):
+        made(file)
+    assert stores(file) == []
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(file: Path, monkeypatch):

@@ -14,10 +14,10 @@ from accorda.data.sources import Origin
 LIBRARIES = ("transformers", "tokenizers", "jinja2")
 
 
-def store_key(origin: Origin, renderer: Renderer, limit: int | None) -> str:
-    """SHA-256 over the rows, how they are read, the renderer with its tokenizer, and the code that does it."""
+def store_key(origin: Origin, content: str, renderer: Renderer, limit: int | None) -> str:
+    """SHA-256 over the rows (by their digest, `content`), how they are read, the renderer, its tokenizer, the code."""
     parts = {
-        "rows": origin.digest(),
+        "rows": content,
         "reader": origin.path.name.lower().removesuffix(".gz").rpartition(".")[2] if origin.path else "rows",
         "format": origin.format,
         "columns": dict(origin.columns),

@@ -22,10 +22,11 @@ LISTED = 1000
 
 def tokenised(origin: Origin, renderer: Renderer, root: Path, *, limit: int | None, strict: bool) -> Store:
     """The store of a source. `strict`: a bad row is a `Refusal`, and nothing is kept."""
-    key = store_key(origin, renderer, limit)
+    content = origin.digest()
+    key = store_key(origin, content, renderer, limit)
     store = opened(key, root)
     if store is None:
-        store = made(key, root, Filling(origin, renderer, limit, strict, origin.digest()))
+        store = made(key, root, Filling(origin, renderer, limit, strict, content))
     if strict and store.num_bad:
         raise refusal(origin.shown, store.bad, store.num_bad)
     return store

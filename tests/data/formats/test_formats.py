@@ -77,6 +77,21 @@ def test_columns_map_any_other_names():
     )
 
 
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"prompt": None, "completion": "b"}, "'prompt' is null, not text"),
+        ({"messages": []}, "'messages' is empty"),
+        ({"conversations": "x"}, "'conversations' is text that is no JSON"),
+        ({"text": 3}, "'text' is a number, not text"),
+        ({"instruction": "a", "output": None}, "'output' is null, not text"),
+    ],
+)
+def test_the_first_row_may_be_a_bad_one_of_a_known_format(row: dict[str, Any], reason: str):
+    with pytest.raises(RowError, match=reason):
+        parse(row)
+
+
 def test_a_row_without_a_mapped_column_is_bad():
     mapped = choose({"q": "a", "a": "b"}, "f:1", columns={"prompt": "q", "completion": "a"})
     with pytest.raises(RowError, match=r"no column 'a' \(it has q, x\)"):

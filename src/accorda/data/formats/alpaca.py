@@ -3,7 +3,7 @@
 from accorda.data.example import Example, Message, RowError
 from accorda.data.formats.fields import Row, kind_of, optional_text, text
 
-FIELDS = ("instruction", "output")
+FIELDS = KEYS = ("instruction", "output")
 OPTIONAL = ("input", "system", "history")
 
 

@@ -7,7 +7,7 @@ from accorda.data.formats import messages
 from accorda.data.formats.fields import Row, text
 from accorda.data.formats.tools import schemas
 
-FIELDS = ("prompt", "completion")
+FIELDS = KEYS = ("prompt", "completion")
 OPTIONAL = ("tools",)
 
 

@@ -8,6 +8,7 @@ from accorda.data.formats.fields import Row, as_text, kind_of, objects
 from accorda.data.formats.tools import calls, schemas
 
 FIELDS = COLUMNS = ("messages", "conversations")
+KEYS = ("messages",)
 OPTIONAL = ("tools", "system")
 NAMES = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant", "prompter": "user"} | {
     "developer": "system",

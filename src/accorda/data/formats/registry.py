@@ -15,8 +15,13 @@ Row = Mapping[str, Any]
 
 
 class Format(Protocol):
-    """A module of this folder. `FIELDS` are the columns that tell it, `OPTIONAL` what it also reads."""
+    """A module of this folder.
 
+    `FIELDS` are the columns that tell it, `OPTIONAL` what it also reads. A row that has all `KEYS` and fits no format
+    is one of this format with something wrong.
+    """
+
+    KEYS: tuple[str, ...]
     FIELDS: tuple[str, ...]
     OPTIONAL: tuple[str, ...]
 
@@ -76,7 +81,9 @@ def choose(row: Row, place: str, *, name: str = "auto", columns: Mapping[str, st
     if not columns and (why := feedback(row)):
         raise Refusal(f"{place}: {why}")
     able = [known for known in formats() if set(columns) <= set(_fields(known))]
-    found = [known for known in able if formats()[known].detect(seen(row, known, columns))]
+    views = {known: seen(row, known, columns) for known in able}
+    found = [known for known in able if formats()[known].detect(views[known])]
+    found = found or [known for known in able if set(formats()[known].KEYS) <= set(views[known])]
     if len(found) != 1:
         raise Refusal(f"{place}: {_why_not_one(row, found, columns)}")
     return Mapped(found[0], columns)

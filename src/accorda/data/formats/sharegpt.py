@@ -7,6 +7,7 @@ from accorda.data.formats.messages import COLUMNS, column, has_turns, switch
 from accorda.data.formats.tools import calls, schemas
 
 FIELDS = COLUMNS
+KEYS = ("conversations",)
 OPTIONAL = ("tools", "system")
 ROLES = {
     "human": "user",

@@ -4,7 +4,7 @@ from accorda.data.example import Example, RowError
 from accorda.data.formats.fields import Row
 from accorda.data.formats.fields import text as text_of
 
-FIELDS = ("text",)
+FIELDS = KEYS = ("text",)
 OPTIONAL = ()
 
 
