@@ -24,8 +24,10 @@ PUBLIC = {  # name: the module that has it
     "prepare": "accorda.methods.prepare",
     "remove": "accorda.methods.install",
     "save_adapter": "accorda.methods.storage",
+    "train": "accorda.stages",
     "trainable": "accorda.methods.install",
     "use": "accorda.methods.routing",
+    "verify": "accorda.stages",
 }
 
 

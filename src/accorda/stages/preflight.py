@@ -13,7 +13,7 @@ from accorda.methods.install import trainable
 from accorda.planning.rehearsal import Bill, rehearse
 from accorda.proofs.contract import Proof
 from accorda.proofs.registry import provers
-from accorda.recipe.layers import mapping
+from accorda.recipe.layers import leaves, mapping
 from accorda.stages.build import ATTENTION_NOTE, OPTIMIZER_NOTE, STEPS_NOTE
 from accorda.training.rng import undisturbed
 from accorda.training.session import Session
@@ -50,6 +50,11 @@ class Report:
             "mask": next((proof.evidence for proof in self.proofs if proof.name == "mask"), {}),
             "bill": self.bill.to_dict(),
             "recipe": mapping(session.recipe),
+            "decided": {
+                name: {"value": value, "origin": session.recipe.origin(name)}
+                for name, value in leaves(mapping(session.recipe))
+                if session.recipe.origin(name).startswith("auto")
+            },
         }
 
 

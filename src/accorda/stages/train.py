@@ -1,6 +1,6 @@
 """One run from recipe to result: preflight, then a folder, then steps, files, proofs, and last of all result.json."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from accorda.proofs.contract import Proof
 from accorda.recipe.layers import leaves, mapping
 from accorda.recipe.load import from_keywords, load
 from accorda.recipe.sections import Recipe
+from accorda.runs.crash import inside
 from accorda.runs.layout import RunFolder
 from accorda.stages import outcome, preflight
 from accorda.stages.build import BILL_NOTE, STEPS_NOTE, build
@@ -18,6 +19,9 @@ from accorda.stages.settle import settle_threads
 from accorda.training.run import Course, Show, run
 from accorda.training.session import Session
 from accorda.training.trackers.follow import following
+
+Watch = Callable[[int], Show]
+"""Called with the number of steps when they begin; what it gives is handed every event of the run."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Run:
         return all(proof.verdict != "fails" for proof in self.proofs)
 
 
-def train(recipe: Any = None, *, dry_run: bool = False, show: Show | None = None, **keywords: Any) -> Run:
+def train(recipe: Any = None, *, dry_run: bool = False, watch: Watch | None = None, **keywords: Any) -> Run:
     """Train by a recipe: a path, a mapping, a `Recipe`, or keyword arguments (`model=`, `data=`, `method=`, `rank=`).
 
     With `dry_run` everything up to the first step is done and told, and nothing is written.
@@ -49,10 +53,11 @@ def train(recipe: Any = None, *, dry_run: bool = False, show: Show | None = None
     session.recipe = settle_threads(session.recipe, lambda: preflight.trial(session))
     session.notes[BILL_NOTE] = report.bill.total
     outcome.begin(session)
-    return go(session, resume=False, show=show)
+    with inside(session.folder):
+        return go(session, resume=False, watch=watch)
 
 
-def resume(folder: str | Path | RunFolder, *, show: Show | None = None) -> Run:
+def resume(folder: str | Path | RunFolder, *, watch: Watch | None = None) -> Run:
     """Go on with an unfinished run from its last whole checkpoint; the result is the uninterrupted run's, bit for bit.
 
     Raises:
@@ -64,10 +69,11 @@ def resume(folder: str | Path | RunFolder, *, show: Show | None = None) -> Run:
     session = build(load(place.recipe), place)
     session.notes[BILL_NOTE] = preflight.bill(session).total
     settle_threads(session.recipe, lambda: None)
-    return go(session, resume=True, show=show)
+    with inside(session.folder):
+        return go(session, resume=True, watch=watch)
 
 
-def go(session: Session, *, resume: bool, show: Show | None) -> Run:
+def go(session: Session, *, resume: bool, watch: Watch | None) -> Run:
     """The steps, and everything behind them."""
     from accorda.proofs.proving import observers, prove
 
@@ -89,7 +95,7 @@ def go(session: Session, *, resume: bool, show: Show | None) -> Run:
             evaluate=evaluator(session),
             identity=outcome.identity(session),
             resume=resume,
-            show=show or (lambda event: None),
+            show=watch(course.num_steps) if watch else lambda event: None,
         )
     outcome.save(session)
     proofs = prove(session)

@@ -1,0 +1,98 @@
+"""Look at data before training: format, columns, lengths, what is cut, what is learned, what repeats.
+
+`accorda data check FILE --model M` reads the rows as a run would, with the tokenizer and template of M. Settings of
+the recipe's data section may be given as KEY.PATH=VALUE, for example data.max_length=512.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from accorda.cli.terminal.columns import add_column, columns
+from accorda.cli.terminal.facts import blocks, facts, lengths, places, sources
+from accorda.cli.terminal.outcome import DONE, UNPROVEN, Outcome
+from accorda.cli.terminal.parser import filled
+from accorda.errors import Refusal
+from accorda.recipe.words import meant, shown
+
+ACTIONS = ("check",)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What to do, with which files, for which model."""
+    parser.add_argument("action", metavar="check", help="the one thing to do with data so far")
+    parser.add_argument("files", nargs="*", metavar="FILE|KEY.PATH=VALUE", help="files, folders or hf:owner/name:split")
+    parser.add_argument("--model", metavar="M", type=filled, help="whose tokenizer and template (required)")
+    parser.add_argument("--stage", metavar="S", type=filled, help="sft (default) or pretrain")
+    add_column(parser)
+
+
+def run(arguments: argparse.Namespace) -> Outcome:
+    """Read the rows, count, and show a few as the model would see them."""
+    from accorda.data.check import check
+    from accorda.methods.open import locate
+    from accorda.models.load import load_model, load_tokenizer
+    from accorda.recipe.load import load
+    from accorda.stages.settle import settle_length
+
+    if arguments.action not in ACTIONS:
+        raise Refusal(f"data {shown(arguments.action)}: no such verb{meant(arguments.action, ACTIONS)}")
+    files = [item for item in arguments.files if "=" not in item]
+    if not files:
+        raise Refusal("FILE: missing; name the rows to check")
+    if arguments.model is None:
+        raise Refusal("--model: missing; name the model whose tokenizer will read the rows")
+    recipe = load(None, [item for item in arguments.files if "=" in item], settings(arguments))
+    if recipe.stage not in ("sft", "pretrain"):
+        raise Refusal(f"stage = {recipe.stage}: data is checked for sft or pretrain")
+    base = locate(arguments.model).base
+    recipe = settle_length(recipe, load_model(base, device="meta", trust_remote_code=recipe.model.trust_remote_code))
+    length = recipe.data.max_length
+    assert isinstance(length, int)  # settled above
+    found = check(
+        files,
+        load_tokenizer(base, recipe.model.trust_remote_code),
+        recipe.data,
+        max_length=length,
+        stage="pretrain" if recipe.stage == "pretrain" else "sft",
+        color=coloured(),
+    )
+    refused = refusal(found, recipe.data)
+    return Outcome(code=UNPROVEN if refused else DONE, result=found, text=told(found), error=refused)
+
+
+def settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The flags by the dotted names of their settings."""
+    flags = {f"data.columns.{ours}": theirs for ours, theirs in columns(arguments.column).items()}
+    return flags | {"model.path": arguments.model, **({"stage": arguments.stage} if arguments.stage else {})}
+
+
+def refusal(found: Mapping[str, Any], section: Any) -> str:
+    """Why a run would refuse these rows, empty where it would take them."""
+    from accorda.data.overlong import QUARTER
+
+    rows = found["rows"]
+    fitting = rows["kept"] + rows["overlong"]
+    if rows["skipped"] and section.on_bad_row == "error":
+        return f"{rows['skipped']} rows cannot be read; mend them or say data.on_bad_row=skip"
+    if rows["overlong"] and (
+        section.overlong == "error" or (section.overlong == "auto" and rows["overlong"] > QUARTER * fitting)
+    ):
+        return f"{rows['overlong']} of {fitting} rows do not fit; say data.overlong=skip, truncate_prompt or truncate"
+    return "" if rows["kept"] else "no row is left to train on"
+
+
+def told(found: Mapping[str, Any]) -> str:
+    """All of it for people."""
+    about = [("rows are", found["kind"]), ("template", found["template"]), *lengths(found)]
+    about.append(("repeated rows", found["duplicates"]["rows"]))
+    warnings = "\n".join(f"! {warning}" for warning in found["warnings"])
+    return blocks([sources(found), facts(about), places(found), warnings, found["sample"]])
+
+
+def coloured() -> bool:
+    """Whether a person looks at a terminal that shows colours."""
+    terminal = sys.__stdout__
+    return terminal is not None and terminal.isatty() and "NO_COLOR" not in os.environ

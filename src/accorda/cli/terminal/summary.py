@@ -1,0 +1,104 @@
+"""What `train`, `resume` and `verify` print: the numbers of a run, its proofs, where its files are."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from accorda.cli.terminal.facts import blocks, bytes_shown, counted, facts, lengths, places, sources
+from accorda.cli.terminal.outcome import DONE, UNPROVEN, Outcome
+from accorda.cli.terminal.table import table
+from accorda.runs.story import settings
+
+
+def finished(run: Any) -> Outcome:
+    """The outcome of a run that came to its end."""
+    failed = failures(run.proofs)
+    text = blocks([told(run.result), decided(auto(run.folder.recipe)), proofs_table(run.proofs)])
+    return Outcome(code=UNPROVEN if failed else DONE, result=run.result, text=text, error=failed)
+
+
+def verified(path: str, proofs: Sequence[Any]) -> Outcome:
+    """The outcome of proofs that were computed again."""
+    failed = failures(proofs)
+    result = {
+        "status": "unproven" if failed else "proven",
+        "path": path,
+        "proofs": {proof.name: proof.verdict for proof in proofs},
+        "details": [proof.to_dict() for proof in proofs],
+    }
+    return Outcome(code=UNPROVEN if failed else DONE, result=result, text=proofs_table(proofs), error=failed)
+
+
+def dry_run(run: Any) -> Outcome:
+    """The outcome of everything up to the first step: data, mask, coverage, batches, bill."""
+    found = run.result
+    report, bill = found["rows"], found["bill"]
+    checks = [(item["name"], item["verdict"], item["reason"]) for item in found["mask"].get("checks", ())]
+    batches = [
+        ("stage", f"{found['stage']}, {found['method']}"),
+        ("steps", f"{found['steps']:,}, {found['steps_per_epoch']:,} per epoch"),
+        ("rows per step", found["recipe"]["training"]["batch_size"]),
+        ("passes in the first step", found["micro_batches_first_step"]),
+        ("evaluation rows", found["eval_rows"]),
+        ("attention", found["attention"]),
+        ("trained parameters", found["trainable_parameters"]),
+    ]
+    text = blocks(
+        [
+            sources(report),
+            facts(lengths(report)),
+            places(report),
+            table(("mask", "verdict", "reason"), checks),
+            facts(batches),
+            table(("memory", "size"), [(name, bytes_shown(size)) for name, size in bill.items()]),
+            decided({name: (item["value"], item["origin"]) for name, item in found["decided"].items()}),
+            proofs_table(run.proofs),
+            "nothing was trained and nothing was written",
+        ]
+    )
+    return Outcome(result=found, text=text)
+
+
+def failures(proofs: Sequence[Any]) -> str:
+    """The error line where a proof fails: the first with its reason."""
+    failed = [proof for proof in proofs if proof.verdict == "fails"]
+    if not failed:
+        return ""
+    more = f" (and {', '.join(proof.name for proof in failed[1:])})" if failed[1:] else ""
+    return f"the proof of {failed[0].name} fails{more}: {failed[0].reason}"
+
+
+def proofs_table(proofs: Sequence[Any]) -> str:
+    """Name, verdict and reason of every proof."""
+    return table(("proof", "verdict", "reason"), [(proof.name, proof.verdict, proof.reason) for proof in proofs])
+
+
+def auto(recipe: Any) -> dict[str, tuple[Any, str]]:
+    """The settings of a written recipe that were decided for the user."""
+    return {item.name: (item.value, item.origin) for item in settings(recipe) if item.origin.startswith("auto")}
+
+
+def decided(found: Mapping[str, tuple[Any, str]]) -> str:
+    """Those settings with what they became and why."""
+    rows = [(name, value, origin.removeprefix("auto: ")) for name, (value, origin) in found.items()]
+    return table(("decided", "value", "because"), rows) if rows else ""
+
+
+def told(result: Mapping[str, Any]) -> str:
+    """A run's numbers, one line each; what a result does not have is left out."""
+    peak, bill = result.get("peak_memory_bytes"), result.get("bill_bytes")
+    return facts(
+        [
+            ("run", result.get("output")),
+            ("stage", f"{result.get('stage')}, {result.get('method')}"),
+            ("rows", counted(result.get("rows") or {})),
+            ("steps", result.get("steps")),
+            ("tokens", result.get("tokens")),
+            ("loss", result.get("loss")),
+            ("evaluation loss", result.get("eval_loss")),
+            ("trained parameters", result.get("trainable_parameters")),
+            ("seconds", result.get("train_seconds")),
+            ("tokens per second", result.get("tokens_per_second")),
+            ("peak memory", None if peak is None else bytes_shown(peak)),
+            ("memory bill", None if bill is None else bytes_shown(bill)),
+        ]
+    )

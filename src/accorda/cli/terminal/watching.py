@@ -1,0 +1,31 @@
+"""Progress on standard error while a run goes."""
+
+import sys
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+Show = Callable[[dict[str, Any]], None]
+
+
+class Watching:
+    """Called with the number of steps when they begin, it opens the display; leaving it closes the display."""
+
+    def __init__(self) -> None:
+        self.display: Any = None
+
+    def __call__(self, num_steps: int) -> Show:
+        """The display of a run of that many steps."""
+        from accorda.training.progress import Display
+
+        self.display = Display(num_steps, sys.stderr)
+        return self.display
+
+    def __enter__(self) -> "Watching":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.display is not None:
+            self.display.close()

@@ -1,0 +1,27 @@
+"""Prove again from its files what a run did, or look through anybody's adapter or model folder.
+
+A run is opened again and every proof but movement is computed anew; movement is held against the stored checksums.
+Folders that other tools wrote are checked for factors left at zero, a wrong base, missing tensors, end and padding
+tokens, template, and what merging changes.
+"""
+
+import argparse
+
+from accorda.cli.terminal.outcome import Outcome
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What to look at, and what it cannot name itself."""
+    parser.add_argument("run", metavar="RUN", help="a run, an adapter folder or a model folder")
+    parser.add_argument(
+        "--base", metavar="B", help="the base of an adapter whose header does not name one that is here"
+    )
+    parser.add_argument("--data", metavar="F", help="rows to compare log-probabilities on; a run has its own")
+
+
+def run(arguments: argparse.Namespace) -> Outcome:
+    """Every proof, computed anew; exit 1 where one fails."""
+    from accorda.cli.terminal.summary import verified
+    from accorda.stages import verify
+
+    return verified(arguments.run, verify(arguments.run, base=arguments.base, data=arguments.data))

@@ -1,0 +1,64 @@
+import json
+
+import pytest
+import torch
+
+from accorda.cli.main import main
+from accorda.methods.open import open_model
+from accorda.models.load import load_tokenizer
+
+ROWS = [{"prompt": f"{number} and {number} is", "completion": f" {2 * number}."} for number in range(9)]
+
+
+@pytest.fixture
+def rows(tmp_path):
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
+    return tmp_path / "rows.jsonl"
+
+
+@torch.no_grad()
+def same_as_adapter(adapter, merged) -> float:
+    from transformers import AutoModelForCausalLM
+
+    ids = torch.tensor([load_tokenizer(adapter)("Natalia sold clips")["input_ids"]])
+    plain = AutoModelForCausalLM.from_pretrained(merged)
+    tuned = open_model(adapter).model
+    base = open_model(adapter).base_path
+    assert (tuned(ids).logits - open_model(base or "").model(ids).logits).abs().max() > 0.1
+    return float((plain(ids).logits - tuned(ids).logits).abs().max())
+
+
+def test_the_merged_model_says_what_the_adapter_said_in_plain_transformers(adapter, tmp_path, capsys, rows):
+    assert main(["merge", str(adapter), "--output", str(tmp_path / "out"), "--data", str(rows), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["status"] == "merged"
+    assert found["proof"]["verdict"] == "holds"
+    assert json.loads((tmp_path / "out" / "merge.json").read_text())["proof"] == found["proof"]
+    assert same_as_adapter(adapter, tmp_path / "out") < 1e-4
+
+
+def test_without_rows_a_few_texts_are_compared(adapter, tmp_path, capsys):
+    assert main(["merge", str(adapter), "--output", str(tmp_path / "out")]) == 0
+    assert "merge holds" in capsys.readouterr().out
+
+
+def test_a_merge_that_changes_the_model_is_told(adapter, tmp_path, capsys, rows, monkeypatch):
+    from accorda.methods.reparametrized.lora import LoRAAdapter
+
+    def wrong(self, base):
+        return base.weight.float() + 0.9 * self.scaling * (self.lora_B @ self.lora_A), base.bias
+
+    monkeypatch.setattr(LoRAAdapter, "merged", wrong)
+    assert main(["merge", str(adapter), "--output", str(tmp_path / "out"), "--data", str(rows)]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: the proof of merge fails: ")
+
+
+def test_what_cannot_be_merged(tiny, adapter, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["merge", str(tiny), "--output", "x"]) == 2
+    assert capsys.readouterr().err == f"error: RUN = {tiny}: has no adapter, so there is nothing to merge\n"
+    (tmp_path / "there").mkdir()
+    assert main(["merge", str(adapter), "--output", "there"]) == 2
+    assert capsys.readouterr().err == "error: --output there: exists already; choose a new folder\n"
+    assert main(["merge", "nope"]) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
