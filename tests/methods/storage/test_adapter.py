@@ -240,3 +240,13 @@ def test_the_size_of_a_base_does_not_depend_on_what_hangs_on_it(tmp_path: Path):
     save_adapter(model, tmp_path / "adapter", "lora")
     load_adapter(base(), tmp_path / "adapter")
     load_adapter(base("llama", "int8"), tmp_path / "adapter")
+
+
+@pytest.mark.parametrize(("trained", "here", "told"), [("int8", "none", 1), ("none", "int8", 1), ("int8", "int8", 0)])
+def test_another_number_format_than_in_training_is_told(
+    trained: str, here: str, told: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    save_adapter(install(base("llama", trained), LoRA(rank=2)), tmp_path / "adapter")
+    assert read_header(tmp_path / "adapter")["quantization"] == trained
+    load_adapter(base("llama", here), tmp_path / "adapter")
+    assert caplog.text.count(f"in quantization {trained}, loaded on quantization {here}") == told

@@ -23,6 +23,7 @@ from accorda.methods.selective.layernorm import LayerNorm
 from accorda.methods.storage import load_adapter, read_header, save_adapter
 from accorda.methods.storage.files import CONFIG, TENSORS, equal_bytes
 from accorda.models.load import load_model, load_tokenizer
+from accorda.quantization import quantize_model
 
 PEFT_SAYS = (
     "`is_gradient_checkpointing`",
@@ -94,6 +95,18 @@ def test_peft_reads_our_lora(architecture: str, targets: str | tuple[str, ...], 
 def test_peft_reads_our_norms_and_prompts(architecture: str, method: Method, tmp_path: Path):
     model = saved(method, architecture, tmp_path)
     assert_peft_reads(model, architecture, tmp_path)
+
+
+def test_peft_reads_a_lora_that_was_trained_on_an_int8_base(tmp_path: Path):
+    model = install(freeze(make("gpt2")), LoRA(rank=2))
+    stir(own_tensors(model, "default").values())
+    trained_on = quantize_model(make("gpt2"), "int8")
+    install(trained_on, LoRA(rank=2))
+    with torch.no_grad():
+        for key, tensor in own_tensors(trained_on, "default").items():
+            tensor.copy_(own_tensors(model, "default")[key])
+    save_adapter(trained_on, tmp_path)
+    assert_peft_reads(model, "gpt2", tmp_path)
 
 
 def test_peft_reads_two_of_our_loras_in_one_file(tmp_path: Path):

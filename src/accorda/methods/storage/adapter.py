@@ -16,7 +16,7 @@ from accorda.methods.install import install, installed, own_tensors, remove
 from accorda.methods.registry import read as read_method
 from accorda.methods.registry import write as write_method
 from accorda.methods.storage import files, peft_layernorm, peft_lora, peft_prompt
-from accorda.methods.storage.base import check_base, fingerprint_of
+from accorda.methods.storage.base import check_base, fingerprint_of, note_format, number_format
 from accorda.methods.storage.peft_config import PREFIX, common
 from accorda.methods.storage.strict import check_tensors
 from accorda.methods.targets import base_parameters
@@ -56,7 +56,12 @@ def save_adapter(
     """
     methods = _methods_of(model, name)
     form = next((form for form in PEFT_FORMATS.values() if form.fits(methods, model, name)), None)
-    header = {"version": VERSION, "methods": [write_method(m) for m in methods], "base": fingerprint_of(model)}
+    header = {
+        "version": VERSION,
+        "methods": [write_method(method) for method in methods],
+        "base": fingerprint_of(model),
+        "quantization": number_format(model),
+    }
     base = getattr(model, "name_or_path", None) or None
     if form is None:
         config = {files.HEADER: header, "peft_type": OWN_TYPE, "base_model_name_or_path": base}
@@ -106,8 +111,8 @@ def load_adapter(
 def read_header(folder: str | Path) -> dict[str, Any]:
     """What a folder's files say about its adapter, without reading a tensor or knowing the base.
 
-    Keys: "methods" (their recipe entries; None in a file by another tool), "base" (the fingerprint of the base or
-    None), "base_path" (its hub id or folder as it was named in training, or None), "peft_type", "version".
+    Keys: "methods" (their recipe entries), "base" (its fingerprint), "quantization" (of the base in training) and
+    "version", each None in a file by another tool; "base_path" (the base as it was named in training) and "peft_type".
 
     Raises:
         Refusal: no adapter, or broken files.
@@ -141,6 +146,7 @@ def _described(
                 f"{where}: written by a newer accorda (format {header.get('version')}, known: {VERSION}); upgrade"
             )
         check_base(header.get("base"), content.config.get("base_model_name_or_path"), model, where)
+        note_format(header.get("quantization"), model, where)
         return form, tuple(read_method(method, at=f"{where}: method") for method in header["methods"])
     if form is None:
         raise Refusal(f"{where}: peft_type = {kind!r}: accorda loads {', '.join(PEFT_FORMATS)} of other tools")

@@ -1,5 +1,6 @@
 """Which base an adapter belongs to."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,8 @@ from accorda.errors import Refusal
 from accorda.methods.targets import is_ours
 from accorda.models.fingerprint import backbone_parameters
 from accorda.quantization import QuantizedLinear
+
+logger = logging.getLogger(__name__)
 
 
 def fingerprint_of(model: PreTrainedModel) -> dict[str, Any]:
@@ -24,6 +27,25 @@ def fingerprint_of(model: PreTrainedModel) -> dict[str, Any]:
         own = (parameter for name, parameter in backbone_parameters(model).items() if not is_ours(name))
         found["num_parameters"] = sum(parameter.numel() for parameter in own)
     return found
+
+
+def number_format(model: PreTrainedModel) -> str:
+    """The number format of the model's linear layers, "none" for dense ones: the file that defines their class."""
+    held = (module for module in model.modules() if isinstance(module, QuantizedLinear))
+    first = next(held, None)
+    return "none" if first is None else type(first).__module__.rpartition(".")[2]
+
+
+def note_format(trained_on: str | None, model: PreTrainedModel, where: str) -> None:
+    """Say so where an adapter meets its base in another number format than the one it was trained on."""
+    here = number_format(model)
+    if trained_on is not None and trained_on != here:
+        logger.warning(
+            "%s: trained on the base in quantization %s, loaded on quantization %s: answers differ by its rounding",
+            where,
+            trained_on,
+            here,
+        )
 
 
 def check_base(wanted: Mapping[str, Any] | None, named: str | None, model: PreTrainedModel, where: str) -> None:

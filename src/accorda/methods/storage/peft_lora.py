@@ -24,6 +24,7 @@ from accorda.methods.storage.peft_config import PREFIX, refuse_fields
 from accorda.methods.storage.peft_targets import pattern_value, targeted, targets_for
 from accorda.methods.storage.strict import check_tensors
 from accorda.models.roles import features, find
+from accorda.quantization import QuantizedLinear
 
 PEFT_TYPE = "LORA"
 READ = {"r", "lora_alpha", "lora_dropout", "use_rslora", "target_modules", "exclude_modules", "layers_to_transform"}
@@ -53,7 +54,7 @@ def config(methods: Sequence[Method], model: PreTrainedModel, name: str) -> dict
         "target_modules": targets_for(model, set(sizes)),
         "rank_pattern": {key: size[0] for key, size in named if size[0] != rank},
         "alpha_pattern": {key: _short(size[1]) for key, size in named if size[1] != alpha},
-        "fan_in_fan_out": any(isinstance(module, Conv1D) for _, module, _ in _modules(model, name)),
+        "fan_in_fan_out": any(_is_conv1d(module) for _, module, _ in _modules(model, name)),
         "init_lora_weights": True,
         "bias": "none",
         "use_rslora": False,
@@ -127,6 +128,11 @@ def _modules(model: PreTrainedModel, name: str) -> Iterator[tuple[str, nn.Module
         ]
         if parts:
             yield path, module, parts
+
+
+def _is_conv1d(module: nn.Module) -> bool:
+    """Whether the base's own module, dense, holds its weight as (in, out)."""
+    return isinstance(module, Conv1D) or (isinstance(module, QuantizedLinear) and module.was_conv1d)
 
 
 def _size(parts: Sequence[Part]) -> tuple[int, float]:
