@@ -29,3 +29,18 @@ def test_one_method_with_its_settings(capsys):
 def test_a_method_that_is_none(capsys):
     assert main(["methods", "lroa"]) == 2
     assert capsys.readouterr().err == "error: NAME = lroa: no such method; did you mean lora?\n"
+
+
+def test_counts_on_a_model_are_those_of_the_built_adapter(tiny, capsys):
+    from accorda.methods.install import freeze, install, trainable
+    from accorda.models.load import load_model
+
+    model = load_model(tiny)
+    install(freeze(model), accorda.LoRA())
+    built = sum(parameter.numel() for parameter in trainable(model).values())
+    assert main(["methods", "lora", "--model", str(tiny), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["methods"][0]["parameters"]["trained"] == built
+    assert main(["methods", "lora", "--model", str(tiny)]) == 0
+    assert f"{built:,} trained" in capsys.readouterr().out
+    assert main(["methods", "--model", str(tiny)]) == 2
+    assert "counting needs the NAME" in capsys.readouterr().err

@@ -5,15 +5,18 @@ import dataclasses
 import inspect
 from typing import Any
 
+from accorda.cli.terminal.facts import counted
 from accorda.cli.terminal.outcome import Outcome
+from accorda.cli.terminal.parser import filled
 from accorda.cli.terminal.table import table
 from accorda.errors import Refusal
 from accorda.recipe.words import described, meant, shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """One name."""
+    """One name, and a model to count on."""
     parser.add_argument("name", nargs="?", metavar="NAME", help="one method: its formula and its settings")
+    parser.add_argument("--model", metavar="M", type=filled, help="count NAME's parameters on this model")
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
@@ -22,17 +25,25 @@ def run(arguments: argparse.Namespace) -> Outcome:
 
     known = methods()
     if arguments.name is None:
-        entries = [entry(name, method) for name, method in known.items()]
-        rows = [
-            (item["name"], item["family"], item["kind"], promises(item["traits"]), item["paper"]) for item in entries
-        ]
-        return Outcome(result={"methods": entries}, text=table(("name", "family", "kind", "promises", "paper"), rows))
+        if arguments.model is not None:
+            raise Refusal(f"--model {shown(arguments.model)}: counting needs the NAME of a method")
+        return listing(known)
     if arguments.name not in known:
         raise Refusal(f"NAME = {shown(arguments.name)}: no such method{meant(arguments.name, known)}")
     method = known[arguments.name]
     found = entry(arguments.name, method)
     text = f"{about(method)}\n\n{settings_table(method)}\n\n{promises(found['traits'])}"
+    if arguments.model is not None:
+        found["parameters"] = count(method, arguments.model)
+        text += f"\n\non {arguments.model}: {counted(found['parameters'])}"
     return Outcome(result={"methods": [found]}, text=text)
+
+
+def listing(known: Any) -> Outcome:
+    """Every method on a line."""
+    entries = [entry(name, method) for name, method in known.items()]
+    rows = [(item["name"], item["family"], item["kind"], promises(item["traits"]), item["paper"]) for item in entries]
+    return Outcome(result={"methods": entries}, text=table(("name", "family", "kind", "promises", "paper"), rows))
 
 
 def entry(name: str, method: Any) -> dict[str, Any]:
@@ -79,3 +90,11 @@ def settings_table(method: Any) -> str:
     types = hints(method)
     rows = [(item.name, shown(default(item)), described(types[item.name])) for item in dataclasses.fields(method)]
     return table(("setting", "default", "accepts"), rows) if rows else "no settings"
+
+
+def count(method: Any, name: str) -> dict[str, int]:
+    """Numbers of trained, kept and head parameters on a model, with the method's defaults; no weight is read."""
+    from accorda.methods.open import locate
+    from accorda.models.load import load_model
+
+    return dataclasses.asdict(method().num_parameters(load_model(locate(name).base, device="meta")))
