@@ -108,7 +108,7 @@ def test_as_many_adapters_as_prompts():
 
 @pytest.mark.parametrize(("window", "lengths"), [(13, (9, 3)), (6, (7, 7))])
 def test_a_window_that_a_soft_prompt_fills_is_not_shared_with_padding(window, lengths):
-    """13 positions hold 9 + 4 tokens, but not the prompt's 5 too; equally long rows differ in their prompts' length."""
+    """13 positions hold 9 + 4 tokens, but not the prompt's 5 too; rows of one length may have prompts of several."""
     model = tuned("mistral", sliding_window=window)
     prompts = [list(range(20, 20 + length)) for length in lengths]
     with use(model, rows=["long", "short"]):

@@ -55,15 +55,23 @@ def test_a_bare_text_is_what_a_user_says_to_a_renderer_of_conversations(model, t
     assert fed(model, tokenizer, ["Who?"], renderer=renderer)[0] == fed(model, tokenizer, [CHAT])[0]
 
 
+class Closing(Renderer):
+    """A renderer whose template ends turns with these ids."""
+
+    stop_ids: tuple[int, ...] = ()
+
+
 def test_end_of_turn_and_end_of_text_stop_it(model, tokenizer):
-    free = generate(model, tokenizer, "Once", max_new_tokens=8, stop_ids=())[0].token_ids
-    renderer = Renderer(tokenizer)
-    first = next(token for token in free[1:] if token != free[0])
-    tokenizer_of_first = tiny_tokenizer()
-    tokenizer_of_first.eos_token = tokenizer.convert_ids_to_tokens(first)
-    told = generate(model, tokenizer_of_first, "Once", max_new_tokens=8, renderer=renderer)[0]
-    assert told.token_ids == free[: free.index(first) + 1]
-    assert told.stopped
+    free = generate(model, tokenizer, "Once", max_new_tokens=12, stop_ids=())[0].token_ids
+    first, second = sorted((free.index(token), token) for token in set(free))[1:3]
+    other = tiny_tokenizer()
+    other.eos_token = tokenizer.convert_ids_to_tokens(second[1])
+    told = generate(model, other, "Once", max_new_tokens=12, renderer=Renderer(tokenizer))[0]
+    assert (told.token_ids, told.stopped) == (free[: second[0] + 1], True)
+    renderer = Closing(tokenizer)
+    renderer.stop_ids = (first[1],)
+    told = generate(model, other, "Once", max_new_tokens=12, renderer=renderer)[0]
+    assert (told.token_ids, told.stopped) == (free[: first[0] + 1], True)
 
 
 def test_what_is_no_prompt_is_refused_with_its_place(model, tokenizer):

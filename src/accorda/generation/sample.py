@@ -141,15 +141,12 @@ def _check(model: Any, prompts: Sequence[Sequence[int]], adapters: Sequence[str 
 
 
 def _batches(model: Any, lengths: Sequence[int], batch_size: int, max_new_tokens: int) -> Iterator[list[int]]:
-    """Rows of one forward, longest first; only alike ones where padding would shift a sliding window."""
-    adapters = routing(model).route.rows or (None,) * len(lengths)
-    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], adapters[row] or "", row))
-    longest = positions_in_front(model) + max(lengths, default=0) + max_new_tokens
-    mixed = fits_window(model, longest)
+    """Rows of one forward, longest first; only equally long ones where padding would shift a sliding window."""
+    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    mixed = fits_window(model, positions_in_front(model) + max(lengths, default=0) + max_new_tokens)
     batch: list[int] = []
     for row in order:
-        alike = mixed or not batch or (lengths[row], adapters[row]) == (lengths[batch[0]], adapters[batch[0]])
-        if len(batch) == batch_size or not alike:
+        if len(batch) == batch_size or (batch and not mixed and lengths[row] != lengths[batch[0]]):
             yield batch
             batch = []
         batch.append(row)
