@@ -9,7 +9,9 @@ from tests.zoo import tiny_model_folder
 from accorda.data.prepare import prepare
 from accorda.data.renderer import Renderer
 from accorda.errors import Refusal
+from accorda.evaluation import bench
 from accorda.evaluation.evaluate import evaluate
+from accorda.evaluation.measure import measure
 from accorda.evaluation.report import report
 from accorda.methods.install import install, installed
 from accorda.methods.open import Opened, open_model
@@ -110,13 +112,33 @@ def test_the_base_gets_training_examples_and_none_of_the_questions(found, opened
     assert other["metrics"]["perplexity"] != shown["metrics"]["perplexity"]
 
 
+def test_the_examples_are_shown_to_the_base_and_not_to_the_adapter(base, opened):
+    rows = [{"prompt": row["question"], "completion": row["answer"]} for row in ROWS[:6]]
+    columns = {"prompt": "prompt", "completion": "completion"}
+    told = report(opened, rows, ["eval_loss"], columns=columns, train=rows, shots=1)["rows"]
+    alone = report(open_model(base), rows, ["eval_loss"], train=rows, shots=1)["rows"]
+    assert told[1]["metrics"]["eval_loss"]["value"] == pytest.approx(alone[1]["metrics"]["eval_loss"]["value"])
+    assert told[1]["metrics"] != told[0]["metrics"]
+
+
+def test_the_base_is_cut_where_it_would_make_up_one_more_example(opened, monkeypatch):
+    seen = []
+
+    def watched(*args, sampling, **more):
+        seen.append(sampling.get("stop_texts"))
+        return measure(*args, sampling=sampling, **more)
+
+    monkeypatch.setattr(bench, "measure", watched)
+    report(opened, metrics=["f1"], shots=1, limit=3, max_new_tokens=2, stop_texts=["?"])
+    assert seen == [["?"], ("?", "\n\n"), ["?"]]
+
+
 def test_everybodys_answers_side_by_side(found):
     assert len(found["samples"]) == 5
     for sample in found["samples"]:
         assert set(sample) == {"prompt", "reference", "answers"}
         assert sample["prompt"].startswith("What is")
         assert list(sample["answers"]) == NAMES
-        assert "\n\n" not in sample["answers"][NAMES[1]], "the base is cut before it makes up the next example"
 
 
 def test_answers_are_shown_even_where_only_likelihoods_are_measured(opened):

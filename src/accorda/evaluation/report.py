@@ -145,8 +145,8 @@ def _lines(origin: Origin, bench: Bench, drawn: Shots | str, shots: int) -> list
 
 
 def _base_lines(bench: Bench, model: Any, drawn: Shots | str, shots: int) -> list[Line]:
-    shown = Line(name_of(shots), note=drawn) if isinstance(drawn, str) else bench.shown(model, drawn)
-    return [bench.line("base", model, None), shown]
+    base = bench.line("base", model, None)
+    return [base, Line(name_of(shots), note=drawn) if isinstance(drawn, str) else bench.shown(model, drawn)]
 
 
 def _base_of(recipe: Recipe) -> Any:
