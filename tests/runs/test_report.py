@@ -70,6 +70,7 @@ def finish(folder: RunFolder) -> None:
     proofs = [
         {"name": "mask", "verdict": "holds", "reason": EVIL, "evidence": {"x": EVIL}},
         {"name": "save", "verdict": "fails", "reason": "lm_head differs"},
+        {"name": "long", "verdict": "holds", "evidence": {f"t{n}": list(range(1000)) for n in range(900)}},
     ]
     folder.proof.write_text(json.dumps({"proofs": proofs, "seconds": 1}))
     folder.result.write_text(
@@ -92,6 +93,8 @@ def test_everything_is_on_the_page_and_nothing_is_markup(run):
         assert part in page.text
     assert "the bill was off by +50.0 %" in page.text
     assert "lm_head differs" in page.text
+    assert "888 more in proof.json" in page.text
+    assert len(text) < 100_000
     assert "before" in page.text
     assert page.text.count("alert(") == 8
     assert "method.rank" in page.text

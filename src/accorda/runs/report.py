@@ -99,11 +99,23 @@ def proofs(story: Story) -> str:
     for proof in story.proofs:
         verdict = str(proof.get("verdict"))
         kind = verdict if verdict in ("holds", "fails") else "other"
-        evidence = json.dumps(proof.get("evidence") or {}, indent=1, ensure_ascii=False)
+        evidence = json.dumps(shortened(proof.get("evidence") or {}), indent=1, ensure_ascii=False)
         folded = f"<details><summary>evidence</summary><pre>{escape(evidence)}</pre></details>"
         reason = escape(str(proof.get("reason") or "")) + folded
         rows.append((escape(str(proof.get("name"))), f'<span class="{kind}">{escape(verdict)}</span>', reason))
     return table(("proof", "verdict", "reason"), rows)
+
+
+def shortened(value: Any, most: int = 12) -> Any:
+    """Evidence without the rest of long lists and mappings: a big model has thousands of tensors."""
+    if isinstance(value, dict):
+        kept = {key: shortened(item, most) for key, item in list(value.items())[:most]}
+        return kept | ({"...": f"{len(value) - most} more in proof.json"} if len(value) > most else {})
+    if isinstance(value, list):
+        return [shortened(item, most) for item in value[:most]] + (
+            [f"... {len(value) - most} more in proof.json"] if len(value) > most else []
+        )
+    return value
 
 
 def samples(story: Story) -> str:
