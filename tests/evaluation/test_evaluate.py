@@ -134,3 +134,21 @@ def test_real_weights_on_real_questions(shared, stories):
     found = evaluate(model, tokenizer, section, ["eval_loss", "gsm8k_exact_match"], limit=12, max_new_tokens=8)
     assert found["gsm8k_exact_match"] <= 0.2
     assert 3 < found["eval_loss"] < 8
+
+
+def test_answers_end_where_the_template_ends_a_turn(model, tokenizer):
+    class Closing(Renderer):
+        stop_ids: tuple[int, ...] = ()
+
+    renderer = Closing(tokenizer)
+    (free,) = generate(model, tokenizer, ROWS[0]["prompt"], max_new_tokens=6, stop_ids=())
+    renderer.stop_ids = (free.token_ids[0],)
+    found = evaluate(model, tokenizer, ROWS[:1], ["f1"], renderer=renderer, max_new_tokens=6)
+    assert found["stop_rate"] == 1
+    assert found["samples"][0]["completion"] == ""
+
+
+def test_a_limit_never_widens_the_sections_own(model, tokenizer):
+    section = DataSection(eval=ROWS, limit=1)
+    assert evaluate(model, tokenizer, section, "eval_loss", limit=2)["num_rows"] == 1
+    assert evaluate(model, tokenizer, DataSection(eval=ROWS, limit=3), "eval_loss", limit=2)["num_rows"] == 2
