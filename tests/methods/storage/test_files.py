@@ -36,7 +36,6 @@ def test_what_was_written_is_read(folder: Path):
     back = read(folder)
     assert back.config == FILES.config
     assert back.metadata == {**FILES.metadata, "format": "pt"}
-    assert back.header == {"a": 1}
     assert all(equal_bytes(back.tensors[name], tensor) for name, tensor in FILES.tensors.items())
     assert set(os.listdir(folder)) == {CONFIG, TENSORS}
     assert torch.equal(load_file(folder / TENSORS)["b"], torch.eye(2)), "the library reads it too"

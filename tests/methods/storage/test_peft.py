@@ -247,9 +247,9 @@ def test_a_half_precision_file_is_read_exactly(tmp_path: Path):
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "dora": ({"use_dora": True}, "use_dora = True"),
-    "bias": ({"bias": "lora_only"}, "bias = 'lora_only'"),
+    "bias": ({"bias": "lora_only"}, "bias = lora_only"),
     "lora_bias": ({"lora_bias": True}, "lora_bias = True"),
-    "pissa": ({"init_lora_weights": "pissa"}, "init_lora_weights = 'pissa' changes the base"),
+    "pissa": ({"init_lora_weights": "pissa"}, "init_lora_weights = pissa changes the base"),
     "whole modules": ({"modules_to_save": ["lm_head"]}, "lm_head.weight is not the lm_head.weight of this model"),
     "embedding": ({"target_modules": ["embed_tokens"]}, "embed_tokens .*is none"),
     "tokens": ({"trainable_token_indices": [3]}, "trainable_token_indices"),
@@ -269,12 +269,12 @@ def test_what_we_cannot_compute_is_refused_in_one_line(settings: dict[str, Any],
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"r": 0}, r"r = 0 for .*q_proj: expected a positive"),
-        ({"lora_alpha": "16"}, "lora_alpha = '16'"),
-        ({"r": 4}, r"lora_A.weight has shape 8x32, this model needs 4x32"),
+        ({"r": 0}, "r = 0: must be a whole number above 0"),
+        ({"lora_alpha": "16"}, "lora_alpha = 16: must be a number above 0"),
+        ({"r": 4}, "q_proj.lora_A has shape 8x32, the config's rank for it is 4"),
         ({"target_modules": ["q_proj", "k_proj"]}, r"missing .*k_proj.lora_A.weight"),
         ({"target_modules": r".*layers\.0.*q_proj"}, r"unexpected .*layers.1.self_attn.q_proj.lora_A.weight"),
-        ({"target_modules": ["qq_proj"]}, r"\['qq_proj'\] matches nothing"),
+        ({"target_modules": ["qq_proj"]}, r"\('qq_proj',\) matches nothing"),
         ({"peft_type": "IA3"}, "peft_type = 'IA3': accorda loads LORA, LN_TUNING, PROMPT_TUNING"),
         ({"peft_type": None}, "peft_type = None"),
         ({"of_tomorrow": {"x": 1}}, "of_tomorrow"),
@@ -296,8 +296,8 @@ def test_other_files_by_peft_are_refused(tmp_path: Path):
     by_peft(PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=5), "llama", tmp_path / "prompt")
     config = json.loads((tmp_path / "prompt" / CONFIG).read_text())
     for change, says in (
-        ({"num_virtual_tokens": 4}, "shape 5x32, this model needs 4x32"),
-        ({"num_virtual_tokens": None}, "num_virtual_tokens = None"),
+        ({"num_virtual_tokens": 4}, "shape 5x32, but num_virtual_tokens = 4"),
+        ({"num_virtual_tokens": None}, "num_virtual_tokens: missing"),
         ({"num_transformer_submodules": 2}, "num_transformer_submodules = 2"),
     ):
         (tmp_path / "prompt" / CONFIG).write_text(json.dumps(config | change))

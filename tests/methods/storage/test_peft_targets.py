@@ -9,7 +9,8 @@ from peft.utils.other import get_pattern_key
 from tests.zoo import make
 from torch import nn
 
-from accorda.methods.storage.peft_targets import pattern_value, targeted, targets_for
+from accorda.methods.storage.peft_targets import Targets, pattern_value, targeted, targets_for
+from accorda.recipe.reader import read
 
 CONFIGS = [
     {"target_modules": ["q_proj", "v_proj"]},
@@ -40,12 +41,12 @@ def by_peft(config: dict, model: nn.Module) -> set[str]:
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
 def test_the_same_modules_as_peft(architecture: str, config: dict):
     model = make(architecture, meta=True)
-    assert targeted(config, model) == by_peft(config, model)
+    assert targeted(read(Targets, config), model) == by_peft(config, model)
 
 
 def test_every_config_means_something_somewhere():
     models = [make(name, meta=True) for name in ("llama", "gpt2")]
-    nothing = [config for config in CONFIGS if not any(targeted(config, model) for model in models)]
+    nothing = [config for config in CONFIGS if not any(targeted(read(Targets, config), model) for model in models)]
     assert nothing == [
         {"target_modules": r"q_proj"},
         {"target_modules": ["q_proj"], "layers_to_transform": [1], "layers_pattern": ["h"]},
@@ -63,14 +64,14 @@ def test_every_config_means_something_somewhere():
 def test_a_set_of_modules_is_written_shortly_and_exactly(names: set[str], expected: list[str]):
     model = make("llama", meta=True)
     assert targets_for(model, names) == expected
-    assert targeted({"target_modules": expected}, model) == names
+    assert targeted(Targets(target_modules=tuple(expected)), model) == names
 
 
 def test_adapters_on_the_model_are_no_modules_of_the_base():
     model = make("llama", meta=True)
     model.model.layers[0].mlp.up_proj.adapters = nn.ModuleDict({"up_proj": nn.Linear(2, 2)})
     assert targets_for(model, {f"model.layers.{i}.mlp.up_proj" for i in range(2)}) == ["up_proj"]
-    assert "model.layers.0.mlp.up_proj.adapters.up_proj" not in targeted({"target_modules": "all-linear"}, model)
+    assert "model.layers.0.mlp.up_proj.adapters.up_proj" not in targeted(Targets(target_modules="all-linear"), model)
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,13 @@ from accorda.methods.registry import read as read_method
 from accorda.methods.registry import write as write_method
 from accorda.methods.storage import files, peft_layernorm, peft_lora, peft_prompt
 from accorda.methods.storage.base import check_base, fingerprint_of, note_format, number_format
+from accorda.methods.storage.header import KEY as HEADER
+from accorda.methods.storage.header import Header, header_of
 from accorda.methods.storage.peft_config import PREFIX, common
-from accorda.methods.storage.strict import check_tensors
+from accorda.methods.storage.strict import about, check_tensors
 from accorda.methods.targets import base_parameters
 from accorda.models.heads import new_heads
 
-VERSION = 1
 OWN_TYPE = "ACCORDA"  # a peft_type PEFT does not know, so that it refuses by name
 PEFT_FORMATS: dict[str, ModuleType] = {module.PEFT_TYPE: module for module in (peft_lora, peft_layernorm, peft_prompt)}
 TASKS = {
@@ -56,22 +57,18 @@ def save_adapter(
     """
     methods = _methods_of(model, name)
     form = next((form for form in PEFT_FORMATS.values() if form.fits(methods, model, name)), None)
-    header = {
-        "version": VERSION,
-        "methods": [write_method(method) for method in methods],
-        "base": fingerprint_of(model),
-        "quantization": number_format(model),
-    }
+    written = tuple(write_method(method) for method in methods)
+    header = Header(methods=written, base=fingerprint_of(model), quantization=number_format(model)).to_dict()
     base = getattr(model, "name_or_path", None) or None
     if form is None:
-        config = {files.HEADER: header, "peft_type": OWN_TYPE, "base_model_name_or_path": base}
+        config = {HEADER: header, "peft_type": OWN_TYPE, "base_model_name_or_path": base}
         tensors, metadata = own_tensors(model, name) | _heads(model, ""), {}
     else:
         heads = _heads(model, _head_prefix(form))
         config = common(form.PEFT_TYPE, _task(model), base) | form.config(methods, model, name)
         config["modules_to_save"] = sorted(new_heads(model)) or None
         tensors = form.encode(model, name) | heads
-        metadata = {files.HEADER: json.dumps(header, sort_keys=True)}
+        metadata = {HEADER: json.dumps(header, sort_keys=True)}
     files.write(
         folder, files.Files(config, metadata, {key: _stored(tensor) for key, tensor in tensors.items()}), beside
     )
@@ -95,7 +92,8 @@ def load_adapter(
     content, where = files.read(folder), str(folder)
     form, methods = _described(content, model, where)
     state = torch.random.get_rng_state()
-    install(model, methods, name)
+    with about(where):
+        install(model, methods, name)
     torch.random.set_rng_state(state)  # the start values drawn are of no use, so nothing was drawn
     try:
         _fill(model, name, form, content, where)
@@ -118,13 +116,10 @@ def read_header(folder: str | Path) -> dict[str, Any]:
         Refusal: no adapter, or broken files.
     """
     config = files.read_config(folder)
-    header = files.header(config, files.read_metadata(folder)) or {}
-    path = config.get("base_model_name_or_path")
-    return (
-        {"version": None, "methods": None, "base": None}
-        | header
-        | {"base_path": path, "peft_type": config.get("peft_type")}
-    )
+    header = header_of(config, files.read_metadata(folder), str(folder))
+    ours: dict[str, Any] = {"version": None, "methods": None, "base": None, "quantization": None}
+    named = {"base_path": config.get("base_model_name_or_path"), "peft_type": config.get("peft_type")}
+    return (ours if header is None else header.to_dict()) | named
 
 
 def _methods_of(model: PreTrainedModel, name: str) -> tuple[Method, ...]:
@@ -138,19 +133,16 @@ def _described(
     content: files.Files, model: PreTrainedModel, where: str
 ) -> tuple[ModuleType | None, tuple[Method, ...]]:
     """The format of the files, None for our own, and the methods they describe."""
-    header, kind = content.header, content.config.get("peft_type")
+    header, kind = header_of(content.config, content.metadata, where), content.config.get("peft_type")
     form = PEFT_FORMATS.get(str(kind))
     if header is not None:
-        if header.get("version") != VERSION:
-            raise Refusal(
-                f"{where}: written by a newer accorda (format {header.get('version')}, known: {VERSION}); upgrade"
-            )
-        check_base(header.get("base"), content.config.get("base_model_name_or_path"), model, where)
-        note_format(header.get("quantization"), model, where)
-        return form, tuple(read_method(method, at=f"{where}: method") for method in header["methods"])
+        check_base(header.base, content.config.get("base_model_name_or_path"), model, where)
+        note_format(header.quantization, model, where)
+        with about(where):
+            return form, tuple(read_method(mapping) for mapping in header.methods)
     if form is None:
         raise Refusal(f"{where}: peft_type = {kind!r}: accorda loads {', '.join(PEFT_FORMATS)} of other tools")
-    return form, form.methods(content.config, model, where)
+    return form, form.methods(content.config, content.tensors, model, where)
 
 
 def _fill(model: PreTrainedModel, name: str, form: ModuleType | None, content: files.Files, where: str) -> None:

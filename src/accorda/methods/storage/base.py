@@ -36,10 +36,10 @@ def number_format(model: PreTrainedModel) -> str:
     return "none" if first is None else type(first).__module__.rpartition(".")[2]
 
 
-def note_format(trained_on: str | None, model: PreTrainedModel, where: str) -> None:
+def note_format(trained_on: str, model: PreTrainedModel, where: str) -> None:
     """Say so where an adapter meets its base in another number format than the one it was trained on."""
     here = number_format(model)
-    if trained_on is not None and trained_on != here:
+    if trained_on != here:
         logger.warning(
             "%s: trained on the base in quantization %s, loaded on quantization %s: answers differ by its rounding",
             where,
@@ -48,12 +48,12 @@ def note_format(trained_on: str | None, model: PreTrainedModel, where: str) -> N
         )
 
 
-def check_base(wanted: Mapping[str, Any] | None, named: str | None, model: PreTrainedModel, where: str) -> None:
+def check_base(wanted: Mapping[str, Any], named: str | None, model: PreTrainedModel, where: str) -> None:
     """Refuse a base whose fingerprint differs from the wanted one in anything that both tell."""
     found = fingerprint_of(model)
-    if any(found[key] != value for key, value in (wanted or {}).items() if key in found):
+    if any(found[key] != value for key, value in wanted.items() if key in found):
         raise Refusal(
-            f"{where}: trained on another base, {named or 'one without a name'} ({_short(wanted or {})}); "
+            f"{where}: trained on another base, {named or 'one without a name'} ({_short(wanted)}); "
             f"this model is {model.name_or_path or 'one without a name'} ({_short(found)})"
         )
 

@@ -18,7 +18,6 @@ from accorda.runs.replace import recover, replaced
 CONFIG = "adapter_config.json"
 TENSORS = "adapter_model.safetensors"
 PICKLE = "adapter_model.bin"
-HEADER = "accorda"  # a key of the config in our own format, of the tensor file's metadata in PEFT's
 _OURS = {CONFIG, TENSORS, PICKLE}
 
 
@@ -29,20 +28,6 @@ class Files:
     config: dict[str, Any]
     metadata: dict[str, str]
     tensors: dict[str, Tensor]
-
-    @property
-    def header(self) -> dict[str, Any] | None:
-        """What accorda wrote about the adapter; None where another tool wrote it."""
-        return header(self.config, self.metadata)
-
-
-def header(config: Mapping[str, Any], metadata: Mapping[str, str]) -> dict[str, Any] | None:
-    """Our header, from the place its format keeps it in.
-
-    PEFT takes an unknown key of adapter_config.json for a sign of a newer PEFT and warns the user to upgrade, so beside
-    PEFT's own keys the header stands in the metadata of the tensor file.
-    """
-    return config[HEADER] if HEADER in config else json.loads(metadata[HEADER]) if HEADER in metadata else None
 
 
 def is_adapter(folder: str | Path) -> bool:

@@ -11,13 +11,12 @@ from accorda.errors import Refusal
 from accorda.methods.contract import Method
 from accorda.methods.install import own_tensors
 from accorda.methods.selective.layernorm import LayerNorm
-from accorda.methods.storage.peft_config import PREFIX, refuse_fields
-from accorda.methods.storage.peft_targets import targeted, targets_for
+from accorda.methods.storage.peft_config import PREFIX, read_fields
+from accorda.methods.storage.peft_targets import Targets, targeted, targets_for
 from accorda.methods.storage.strict import check_tensors
 from accorda.models.roles import sites
 
 PEFT_TYPE = "LN_TUNING"
-READ = {"target_modules", "exclude_modules"}
 logger = logging.getLogger(__name__)
 
 
@@ -40,18 +39,20 @@ def decode(
     model: PreTrainedModel, name: str, config: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str
 ) -> dict[str, Tensor]:
     """The values of the trained norms; a norm that the file's config leaves out keeps the base's."""
-    own, mine = own_tensors(model, name), targeted(config, model)
+    own, mine = own_tensors(model, name), targeted(read_fields(Targets, config, (), where), model)
     named = {path: tensor for path, tensor in own.items() if path.rpartition(".")[0] in mine}
     check_tensors({_key(path): tensor for path, tensor in named.items()}, tensors, where)
     return {path: tensors[_key(path)] if path in named else tensor.detach() for path, tensor in own.items()}
 
 
-def methods(config: Mapping[str, Any], model: PreTrainedModel, where: str) -> tuple[Method, ...]:
+def methods(
+    config: Mapping[str, Any], tensors: Mapping[str, Tensor], model: PreTrainedModel, where: str
+) -> tuple[Method, ...]:
     """LayerNorm, where the file's targets are norms."""
-    refuse_fields(config, READ, where)
-    norms, mine = {site.name for site in sites(model) if site.role.startswith("norm")}, targeted(config, model)
+    targets = read_fields(Targets, config, (), where)
+    norms, mine = {site.name for site in sites(model) if site.role.startswith("norm")}, targeted(targets, model)
     if not mine:
-        raise Refusal(f"{where}: target_modules = {config.get('target_modules')!r} matches nothing in this model")
+        raise Refusal(f"{where}: target_modules = {targets.target_modules!r} matches nothing in this model")
     if others := sorted(mine - norms):
         raise Refusal(f"{where}: target_modules names {others[0]}, which is no norm of this model")
     if left_out := sorted(norms - mine):

@@ -8,6 +8,7 @@ the scaling stays.
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,18 +21,41 @@ from accorda.methods import host
 from accorda.methods.contract import Method
 from accorda.methods.install import hosts
 from accorda.methods.reparametrized.lora import LoRA, LoRAAdapter
-from accorda.methods.storage.peft_config import PREFIX, refuse_fields
-from accorda.methods.storage.peft_targets import pattern_value, targeted, targets_for
-from accorda.methods.storage.strict import check_tensors
+from accorda.methods.storage.peft_config import PREFIX, read_fields
+from accorda.methods.storage.peft_targets import Targets, check_patterns, pattern_value, targeted, targets_for
+from accorda.methods.storage.strict import check_tensors, shape
 from accorda.models.roles import features, find
 from accorda.quantization import QuantizedLinear
+from accorda.recipe.types import PositiveFloat, PositiveInt, Share
 
 PEFT_TYPE = "LORA"
-READ = {"r", "lora_alpha", "lora_dropout", "use_rslora", "target_modules", "exclude_modules", "layers_to_transform"}
-READ |= {"layers_pattern", "rank_pattern", "alpha_pattern", "bias", "init_lora_weights"}
 UNUSED = {"fan_in_fan_out", "megatron_core", "loftq_config", "eva_config", "corda_config", "lora_ga_config"}
 UNUSED |= {"qalora_group_size", "ensure_weight_tying"}
 KEEPS_BASE = (True, False, "true", "gaussian", "orthogonal", "eva")  # starts that leave the base's weights alone
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fields(Targets):
+    """The fields of a LoraConfig that decide what is computed."""
+
+    r: PositiveInt = 8
+    lora_alpha: PositiveFloat = 8.0
+    lora_dropout: Share = 0.0
+    use_rslora: bool = False
+    rank_pattern: dict[str, PositiveInt] = field(default_factory=dict)
+    alpha_pattern: dict[str, PositiveFloat] = field(default_factory=dict)
+    bias: str = "none"
+    init_lora_weights: bool | str = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_patterns((*self.rank_pattern, *self.alpha_pattern))
+
+    def size(self, path: str) -> tuple[int, float]:
+        """Rank of a module and the alpha that gives PEFT's scaling: alpha / rank, or alpha / sqrt(rank) for rsLoRA."""
+        rank = pattern_value(self.rank_pattern, path, self.r)
+        alpha = pattern_value(self.alpha_pattern, path, self.lora_alpha)
+        return rank, alpha * (math.sqrt(rank) if self.use_rslora else 1.0)
 
 
 def fits(methods: Sequence[Method], model: PreTrainedModel, name: str) -> bool:
@@ -92,25 +116,26 @@ def decode(
     return own
 
 
-def methods(config: Mapping[str, Any], model: PreTrainedModel, where: str) -> tuple[Method, ...]:
+def methods(
+    config: Mapping[str, Any], tensors: Mapping[str, Tensor], model: PreTrainedModel, where: str
+) -> tuple[Method, ...]:
     """The LoRA, or one for every rank and alpha, that computes what a file by PEFT describes."""
-    refuse_fields(config, READ | UNUSED, where)
-    if config.get("bias", "none") != "none":
-        raise Refusal(
-            f"{where}: bias = {config['bias']!r}: accorda's LoRA trains no biases; merge the adapter with PEFT"
-        )
-    if (start := config.get("init_lora_weights", True)) not in KEEPS_BASE:
-        raise Refusal(
-            f"{where}: init_lora_weights = {start!r} changes the base's weights; convert the adapter with PEFT"
-        )
-    paths = targeted(config, model)
+    fields = read_fields(Fields, config, UNUSED, where)
+    if fields.bias != "none":
+        raise Refusal(f"{where}: bias = {fields.bias}: accorda's LoRA trains no biases; merge the adapter with PEFT")
+    if (start := fields.init_lora_weights) not in KEEPS_BASE:
+        raise Refusal(f"{where}: init_lora_weights = {start} changes the base's weights; convert the adapter with PEFT")
+    paths = targeted(fields, model)
     if not paths:
-        raise Refusal(f"{where}: target_modules = {config.get('target_modules')!r} matches nothing in this model")
-    sizes = {path: _size_of(config, path, where) for path in sorted(paths)}
-    dropout = config.get("lora_dropout") or 0.0
+        raise Refusal(f"{where}: target_modules = {fields.target_modules!r} matches nothing in this model")
+    sizes = {path: fields.size(path) for path in sorted(paths)}
+    for path, (rank, _) in sizes.items():
+        A = tensors.get(f"{PREFIX}{path}.lora_A.weight")
+        if A is not None and A.shape[:1] != (rank,):
+            raise Refusal(f"{where}: {path}.lora_A has shape {shape(A)}, the config's rank for it is {rank}")
     by_size = {size: {path for path in paths if sizes[path] == size} for size in sizes.values()}
     return tuple(
-        LoRA(target_modules=_targets(model, names), rank=rank, alpha=alpha, dropout=dropout)
+        LoRA(target_modules=_targets(model, names), rank=rank, alpha=alpha, dropout=fields.lora_dropout)
         for (rank, alpha), names in by_size.items()
     )
 
@@ -139,16 +164,6 @@ def _size(parts: Sequence[Part]) -> tuple[int, float]:
     """Rank and alpha of all parts of a module together."""
     rank = sum(adapter.lora_A.shape[0] for _, adapter, _ in parts)
     return rank, parts[0][1].scaling * rank
-
-
-def _size_of(config: Mapping[str, Any], path: str, where: str) -> tuple[int, float]:
-    """Rank of a module and the alpha that gives PEFT's scaling: alpha / rank, or alpha / sqrt(rank) for rsLoRA."""
-    rank = pattern_value(config.get("rank_pattern") or {}, path, config.get("r", 8))
-    alpha = pattern_value(config.get("alpha_pattern") or {}, path, config.get("lora_alpha", 8))
-    for field, value in (("r", rank), ("lora_alpha", alpha)):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            raise Refusal(f"{where}: {field} = {value!r} for {path}: expected a positive number")
-    return int(rank), float(alpha) * (math.sqrt(rank) if config.get("use_rslora") else 1.0)
 
 
 def _spread(B: Tensor, rows: Tensor, out_features: int) -> Tensor:

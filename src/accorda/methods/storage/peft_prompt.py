@@ -1,7 +1,8 @@
 """Prompt tuning in PEFT's format: one matrix of vectors."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -10,15 +11,23 @@ from accorda.errors import Refusal
 from accorda.methods.additive.prompt_tuning import PromptTuning
 from accorda.methods.contract import Method
 from accorda.methods.install import own_tensors
-from accorda.methods.storage.peft_config import refuse_fields
-from accorda.methods.storage.strict import check_tensors
+from accorda.methods.storage.peft_config import read_fields
+from accorda.methods.storage.strict import check_tensors, shape
 from accorda.models.load import is_decoder
+from accorda.recipe.types import PositiveInt
 
 PEFT_TYPE = "PROMPT_TUNING"
 KEY = "prompt_embeddings"
-READ = {"num_virtual_tokens", "num_transformer_submodules", "token_dim"}
-UNUSED = {"num_attention_heads", "num_layers", "prompt_tuning_init", "prompt_tuning_init_text"}
+UNUSED = {"token_dim", "num_attention_heads", "num_layers", "prompt_tuning_init", "prompt_tuning_init_text"}
 UNUSED |= {"tokenizer_name_or_path", "tokenizer_kwargs"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fields:
+    """The fields of a PromptTuningConfig that decide what is computed. Submodules: the stacks that get a prompt."""
+
+    num_virtual_tokens: PositiveInt
+    num_transformer_submodules: Literal[1] = 1
 
 
 def fits(methods: Sequence[Method], model: PreTrainedModel, name: str) -> bool:
@@ -59,15 +68,16 @@ def decode(
     return {own: tensors[KEY]}
 
 
-def methods(config: Mapping[str, Any], model: PreTrainedModel, where: str) -> tuple[Method, ...]:
+def methods(
+    config: Mapping[str, Any], tensors: Mapping[str, Tensor], model: PreTrainedModel, where: str
+) -> tuple[Method, ...]:
     """The prompt tuning that a file by PEFT describes."""
-    refuse_fields(config, READ | UNUSED, where)
+    fields = read_fields(Fields, config, UNUSED, where)
     if not is_decoder(model.config):
         raise Refusal(
             f"{where}: PEFT's prompts take the place of the token that the head of this model reads: not loaded"
         )
-    if (stacks := config.get("num_transformer_submodules")) not in (None, 1):
-        raise Refusal(f"{where}: num_transformer_submodules = {stacks}: accorda has prompts for one stack")
-    if not isinstance(number := config.get("num_virtual_tokens"), int) or number < 1:
-        raise Refusal(f"{where}: num_virtual_tokens = {number!r}: expected a positive whole number")
+    number = fields.num_virtual_tokens
+    if KEY in tensors and tensors[KEY].shape[:1] != (number,):
+        raise Refusal(f"{where}: {KEY} has shape {shape(tensors[KEY])}, but num_virtual_tokens = {number}")
     return (PromptTuning(num_virtual_tokens=number, init="random"),)

@@ -1,10 +1,20 @@
 """What a file must hold, to the tensor."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from torch import Tensor
 
 from accorda.errors import Refusal
+
+
+@contextmanager
+def about(where: str) -> Iterator[None]:
+    """Refusals raised inside begin with what they are about."""
+    try:
+        yield
+    except Refusal as refusal:
+        raise Refusal(f"{where}: {refusal}") from refusal
 
 
 def check_tensors(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], where: str) -> None:
@@ -17,7 +27,7 @@ def check_tensors(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], w
         )
     for name, tensor in expected.items():
         if found[name].shape != tensor.shape:
-            raise Refusal(f"{where}: {name} has shape {_shape(found[name])}, this model needs {_shape(tensor)}")
+            raise Refusal(f"{where}: {name} has shape {shape(found[name])}, this model needs {shape(tensor)}")
         if found[name].is_floating_point() != tensor.is_floating_point():
             raise Refusal(f"{where}: {name} holds {found[name].dtype}, expected {tensor.dtype}")
 
@@ -29,5 +39,6 @@ def _list(what: str, names: Sequence[str]) -> str:
     return f"{what} {', '.join(names[:3])}{more}"
 
 
-def _shape(tensor: Tensor) -> str:
+def shape(tensor: Tensor) -> str:
+    """8x32."""
     return "x".join(map(str, tensor.shape)) or "scalar"
