@@ -108,9 +108,11 @@ def test_what_happens_inside_a_run_is_the_runs(monkeypatch, capsys, here):
 
 
 def test_only_the_result_is_on_standard_output(monkeypatch, capsys):
+    import numpy as np
+
     def behave() -> Outcome:
         sys.stdout.write("a library says hello\n")
-        return Outcome(result={"loss": float("nan"), "path": Path("a")}, text="done\n")
+        return Outcome(result={"loss": float("nan"), "path": Path("a"), "steps": np.int64(3)}, text="done\n")
 
     verb_that(monkeypatch, behave)
     assert main(["act"]) == 0
@@ -119,7 +121,7 @@ def test_only_the_result_is_on_standard_output(monkeypatch, capsys):
     assert main(["--json", "act"]) == 0
     out, _ = endings(capsys)
     assert out.count("\n") == 1
-    assert json.loads(out) == {"loss": None, "path": "a"}
+    assert json.loads(out) == {"loss": None, "path": "a", "steps": 3}
 
 
 def test_an_outcome_that_failed_says_why_after_its_result(monkeypatch, capsys):
@@ -204,3 +206,10 @@ def test_a_reader_that_goes_away_is_no_error():
     assert "Traceback" not in done.stderr
     assert "Broken" not in done.stderr
     assert done.returncode in (0, 141)
+
+
+def test_a_terminal_that_cannot_show_a_character_gets_its_number(tmp_path):
+    code = "import sys; from accorda.cli.main import emit, Outcome; emit(Outcome(text='a\u27e6b'), as_json=False)"
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout == "a\\u27e6b\n"

@@ -2,12 +2,14 @@
 
 import contextlib
 import importlib
+import io
 import json
 import os
 import pkgutil
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 from accorda import __version__, cli
 from accorda.cli.terminal.ending import ended
@@ -87,7 +89,9 @@ def usage() -> str:
 
 def emit(outcome: Outcome, *, as_json: bool) -> None:
     """Print what came out. A reader that has gone away (`| head`) is no error."""
-    text = json.dumps(finite(outcome.result), default=str) if as_json else outcome.text.rstrip("\n")
+    text = json.dumps(finite(outcome.result), default=plain) if as_json else outcome.text.rstrip("\n")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that cannot show a character gets its number
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         if text:
             sys.stdout.write(text + "\n")
@@ -97,3 +101,8 @@ def emit(outcome: Outcome, *, as_json: bool) -> None:
     if outcome.error:
         sys.stderr.write(f"error: {outcome.error}\n")
         sys.stderr.flush()
+
+
+def plain(value: Any) -> Any:
+    """A value that JSON does not know: numbers of numpy and torch as numbers, anything else as text."""
+    return value.item() if hasattr(value, "item") else str(value)

@@ -11,7 +11,7 @@ from accorda.methods.open import Opened
 from accorda.methods.storage import companions, save_adapter, save_model
 from accorda.proofs.contract import Proof
 from accorda.recipe.layers import mapping
-from accorda.recipe.write import dump
+from accorda.recipe.write import dump, rows_in_files
 from accorda.runs.card import card
 from accorda.runs.environment import environment
 from accorda.runs.files import write_json, write_text
@@ -27,7 +27,10 @@ ELSEWHERE = ("output", "training.trackers")  # settings that change nothing of w
 def begin(session: Session) -> None:
     """The run's folder appears, with its recipe, renderer and environment."""
     with replaced(session.folder.path) as new:
-        write_text(new / session.folder.recipe.name, dump(session.recipe))
+        recipe, rows = rows_in_files(session.recipe, str(session.folder.path))
+        for name, text in rows.items():
+            write_text(new / name, text)
+        write_text(new / session.folder.recipe.name, dump(recipe))
         write_json(new / session.folder.environment.name, environment(surroundings(session)))
         session.renderer.save(new)
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from accorda.errors import Refusal
 from accorda.evaluation.during_training import evaluator
+from accorda.methods import registry
+from accorda.methods.contract import Method
 from accorda.proofs.contract import Proof
 from accorda.recipe.layers import leaves, mapping
 from accorda.recipe.load import from_keywords, load
@@ -129,11 +131,17 @@ def run_folder(folder: str | Path | RunFolder) -> RunFolder:
 
 
 def as_recipe(recipe: Any, keywords: Mapping[str, Any]) -> Recipe:
-    """A recipe from whatever Python or the command line handed over."""
+    """A recipe from whatever Python or the command line handed over; a method may be given as an object."""
     if isinstance(recipe, Recipe):
         return recipe
     if recipe is None:
-        return from_keywords(**keywords)
+        return from_keywords(**plain_method(keywords))
     if keywords:
         raise Refusal(f"{next(iter(keywords))}: give a recipe or keyword arguments, not both")
-    return load(recipe)
+    return load(plain_method(recipe) if isinstance(recipe, Mapping) else recipe)
+
+
+def plain_method(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`method=LoRA(rank=8)` as the section of a recipe."""
+    method = given.get("method")
+    return {**given, "method": registry.write(method)} if isinstance(method, Method) else given
