@@ -190,6 +190,7 @@ def test_the_split_is_a_function_of_content_and_seed(contents: list[int], share:
     again = np.array(shuffled, np.uint64)
     assert set(again[held_out(again, share, seed)].tolist()) == chosen
     assert held.any() == (share > 0 and len(set(contents)) > 1)
+    assert not held.all() or not contents  # something is left to train on
 
 
 def test_the_split_has_the_share_it_was_given():
@@ -293,6 +294,12 @@ def test_the_hash_tells_tokens_apart_and_not_files(write, tmp_path):
     same, _ = made(write(*rows(6, 7), "", name="b.jsonl"))
     other, _ = made(write(*rows(6, 8), name="c.jsonl"))
     assert first.hash == same.hash != other.hash
+    pairs = [
+        {"prompt": "a", "completion": "bc"},
+        {"prompt": "ab", "completion": "c"},
+        {"prompt": "ab", "completion": "N"},
+    ]
+    assert len({made([pair])[0].hash for pair in pairs}) == 3  # of one length; the first two of the same ids
 
 
 def test_real_data_keeps_its_promises(shared, stories, tmp_path: Path):

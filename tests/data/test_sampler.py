@@ -81,6 +81,7 @@ def test_packing_micro_batches_and_ranks_leave_the_rows_of_a_step_alone(lengths,
         ]
         assert sorted(row for rank in ranks for batch in rank for row in batch.rows) == wanted
         alone = batches(rows, batch_size=batch_size, packed=packed, micro_tokens=tokens).at(step)
+        assert all(len(batch.rows) == 1 or batch.input_ids.numel() <= tokens for batch in alone)
         assert {batch.rows for batch in alone} == {batch.rows for rank in ranks for batch in rank}
 
 
