@@ -28,7 +28,7 @@ STARTS = {  # the lowest rate tried, by stage and method; each next one is three
         "prompt_tuning": 1e-2,
         "attention_fusion": 1e-3,
     },
-    "pretrain": {"full": 3e-4, "lora": 1e-3},
+    "pretrain": {"full": 3e-4},
 }
 NUM_RATES = 4
 
