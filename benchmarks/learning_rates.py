@@ -98,6 +98,8 @@ def main() -> dict[str, object]:
             table.setdefault(stage, {})[method] = {"rate": best["rate"], "origin": origin}
             cells += row
     aside = TABLE.with_suffix(".part")
-    aside.write_text(json.dumps({"rates": table}, indent=2) + "\n", encoding="utf-8")
+    whole = json.loads(TABLE.read_text(encoding="utf-8"))
+    whole["small"]["rates"] = table
+    aside.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
     aside.rename(TABLE)
     return {"rates": table, "cells": cells}

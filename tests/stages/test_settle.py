@@ -2,6 +2,7 @@ import pytest
 from tests.zoo import make
 
 from accorda.errors import Refusal
+from accorda.methods.registry import methods
 from accorda.methods.reparametrized.lora import LoRA
 from accorda.recipe.load import load
 from accorda.stages import settle
@@ -28,11 +29,19 @@ def test_packing_needs_our_attention():
 
 
 def test_a_rate_nobody_measured_is_asked_for(monkeypatch):
-    monkeypatch.setattr(settle, "learning_rates", lambda: {"rates": {"sft": {"lora": {"rate": 0.5, "origin": "here"}}}})
-    recipe = settle.settle_rate(load({}), LoRA())
+    small = {"most_parameters": 100, "rates": {"sft": {"lora": {"rate": 0.5, "origin": "here"}}}}
+    published = {"sft": {"lora": {"rate": 0.1, "origin": "paper"}}}
+    monkeypatch.setattr(settle, "learning_rates", lambda: {"small": small, "published": published})
+    recipe = settle.settle_rate(load({}), LoRA(), 100)
     assert (recipe.training.learning_rate, recipe.origin("training.learning_rate")) == (0.5, "auto: here")
+    assert settle.settle_rate(load({}), LoRA(), 101).training.learning_rate == 0.1
     with pytest.raises(Refusal, match="--lr"):
-        settle.settle_rate(load({"stage": "pretrain"}), LoRA())
+        settle.settle_rate(load({"stage": "pretrain"}), LoRA(), 100)
+
+
+def test_every_method_has_a_rate_for_tuning_a_model_of_any_size():
+    table = settle.learning_rates()
+    assert set(table["published"]["sft"]) == set(table["small"]["rates"]["sft"]) == set(methods())
 
 
 def test_micro_batches_fill_the_device_and_no_more():

@@ -62,7 +62,7 @@ def build(recipe: Recipe, folder: RunFolder | None = None, *, trained: bool = Fa
     memory = PeakMemory(settle.default_device())
     opened = tune.open_base(recipe, folder.model if trained and folder.model.is_dir() else None)
     method, recipe = tune.continued(recipe, method, opened)
-    recipe = settle.settle_rate(recipe, method)
+    recipe = settle.settle_rate(recipe, method, opened.model.num_parameters())
     recipe = settle.settle_length(recipe, opened.model)
     kept_attention = use_attention(opened.model)
     recipe = settle.settle_packing(recipe, kept_attention)

@@ -66,14 +66,19 @@ def settle_micro_batch(recipe: Recipe, device_type: str, most_rows: int) -> Reci
     return recipe.with_value("training.micro_batch_size", rows, why)
 
 
-def settle_rate(recipe: Recipe, method: Method) -> Recipe:
-    """`training.learning_rate`: the measured rate of this method at this stage."""
+def settle_rate(recipe: Recipe, method: Method, num_parameters: int) -> Recipe:
+    """`training.learning_rate`: this method's rate at this stage, measured for small models, published for others.
+
+    Small models take rates tens of times higher, so a rate measured on them is not used beyond their size.
+    """
     if recipe.training.learning_rate != "auto":
         return recipe
-    entry = learning_rates()["rates"].get(recipe.stage, {}).get(name_of(method))
+    table = learning_rates()
+    small = num_parameters <= table["small"]["most_parameters"]
+    entry = (table["small"]["rates"] if small else table["published"]).get(recipe.stage, {}).get(name_of(method))
     if entry is None:
         raise Refusal(
-            f"training.learning_rate = auto: none was measured for {name_of(method)} at stage {recipe.stage}; "
+            f"training.learning_rate = auto: no rate is known for {name_of(method)} at stage {recipe.stage}; "
             "give one with --lr"
         )
     return recipe.with_value("training.learning_rate", entry["rate"], f"auto: {entry['origin']}")
@@ -89,7 +94,7 @@ def settle_warmup(recipe: Recipe, num_steps: int) -> Recipe:
 
 @cache
 def learning_rates() -> dict[str, Any]:
-    """The committed table of measured rates, written by `benchmarks/learning_rates.py`."""
+    """The committed table; `benchmarks/learning_rates.py` writes its measured part."""
     return json.loads((files("accorda.stages") / "learning_rates.json").read_text(encoding="utf-8"))
 
 
