@@ -68,7 +68,7 @@ CASES = {
         "tokenizer",
     ),
     "torn weights": (torn_weights, TRAIN, "model.safetensors"),
-    "pickled weights": (pickled_weights, TRAIN, "safetensors"),
+    "pickled weights": (pickled_weights, TRAIN, "pickle"),
     "data file missing": (nothing, (*TRAIN, "data.train=row.jsonl"), "rows.jsonl"),
     "bad JSON": (rows(SUMS[0], '{"prompt": "a", "completion"'), TRAIN, "rows.jsonl:2"),
     "empty file": (rows(), TRAIN, "rows.jsonl"),
