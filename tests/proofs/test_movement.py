@@ -118,6 +118,16 @@ def test_verify_compares_with_the_stored_checksums(tmp_path):
     assert failed(Movement().verify(made, tmp_path, bad))["as the run told"] == "it said so"
 
 
+def test_verify_of_a_whole_model_leaves_out_what_its_folder_does_not_hold(tmp_path):
+    made = train(session(tmp_path, Full()))
+    stored = proof_of(made)
+    kept = [name for name in made.model.state_dict() if ".originals." in name]
+    made.model.state_dict(keep_vars=True)[kept[0]].data += 1  # as a session has it that was opened from model/
+    assert list(failed(Movement().verify(made, tmp_path, stored))) == ["frozen tensors"]
+    (tmp_path / "model").mkdir()
+    assert Movement().verify(made, tmp_path, stored).verdict == "holds"
+
+
 def test_watching_draws_no_number_and_changes_no_step(tmp_path):
     watched, plain = session(tmp_path / "a", LoRA()), session(tmp_path / "b", LoRA())
     plain.loop.observers = ()

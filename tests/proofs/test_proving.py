@@ -75,6 +75,16 @@ def test_a_proof_that_cannot_be_computed_fails(tmp_path, monkeypatch):
     assert made.folder.verify.is_file()
 
 
+def test_a_lack_of_memory_is_no_verdict(tmp_path, monkeypatch):
+    def full(self, session, folder):
+        raise torch.OutOfMemoryError("2 GB")
+
+    monkeypatch.setattr(Coverage, "prove", full)
+    _, found = finished(tmp_path / "run")
+    told = next(proof for proof in found if proof.name == "coverage")
+    assert told.verdict == "not applicable"
+
+
 def test_a_stop_is_no_failed_proof(tmp_path, monkeypatch):
     def stopped(self, session, folder):
         raise Stopped("stopped by SIGTERM", str(folder))

@@ -7,6 +7,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import torch
+
 from accorda.errors import Refusal, Stopped
 from accorda.proofs.contract import Proof, Prover
 from accorda.proofs.foreign import verify_folder
@@ -93,6 +95,9 @@ def _guarded(prover: Prover, work: Callable[[], Proof]) -> Proof:
         return replace(proof, evidence=proof.evidence | {"seconds": round(perf_counter() - began, 3)})
     except Stopped:
         raise
+    except (torch.OutOfMemoryError, MemoryError):
+        reason = "memory does not suffice to compare in fp32 beside what the run holds"
+        return Proof(prover.name, "not applicable", reason)
     except Exception as error:
         logger.exception("the proof %s could not be computed", prover.name)
         return Proof(prover.name, "fails", f"it could not be computed: {error!r}")
