@@ -32,6 +32,9 @@ class TurnEnder:
     kind = "completion"
     template = None
 
+    def __repr__(self) -> str:
+        return "ends with 7"  # tests are named by it, and every worker must name them alike
+
     def save(self, folder: Path | str) -> None:
         Path(folder, "renderer.json").write_text("{}")
 
