@@ -69,6 +69,30 @@ def test_rows_of_a_file(tiny, capsys, tmp_path):
     assert found["prompt"].endswith("four")
 
 
+def test_what_is_drawn_follows_from_temperature_and_seed(tiny, capsys):
+    ask = (str(tiny), "--prompt", "Once upon a time")
+    greedily, again = told(capsys, *ask), told(capsys, *ask, "--seed", "7")
+    assert greedily == again
+    drawn = [told(capsys, *ask, "--temperature", "5", "--seed", seed)[0]["token_ids"] for seed in ("1", "1", "2")]
+    assert drawn[0] == drawn[1]
+    assert drawn[0] != drawn[2]
+    (likeliest,) = told(capsys, *ask, "--temperature", "5", "--top-k", "1")
+    assert likeliest["token_ids"] == greedily[0]["token_ids"]
+
+
+def test_answers_end_at_a_stop_text_and_at_the_renderers_stop_tokens(tiny, capsys, monkeypatch):
+    (whole,) = told(capsys, str(tiny), "--prompt", "Once upon a time")
+    middle = whole["text"][1:3]
+    (cut,) = told(capsys, str(tiny), "--prompt", "Once upon a time", "--stop", middle)
+    assert cut["stopped"]
+    assert cut["text"] == whole["text"].partition(middle)[0]
+    from accorda.data.renderer import Renderer
+
+    monkeypatch.setattr(Renderer, "stop_ids", (whole["token_ids"][2],))
+    (ended,) = told(capsys, str(tiny), "--prompt", "Once upon a time")
+    assert ended["token_ids"] == whole["token_ids"][: whole["token_ids"].index(whole["token_ids"][2]) + 1]
+
+
 def test_one_answer_alone_is_printed_as_it_is(tiny, capsys):
     (found,) = told(capsys, str(tiny), "--prompt", "Once")
     assert main(["generate", str(tiny), "--prompt", "Once", *FEW]) == 0

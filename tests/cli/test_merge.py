@@ -62,3 +62,23 @@ def test_what_cannot_be_merged(tiny, adapter, tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().err == "error: --output there: exists already; choose a new folder\n"
     assert main(["merge", "nope"]) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+def test_an_adapter_on_an_int8_base_is_merged_into_what_it_was_trained_on(tiny, tmp_path, capsys, rows, monkeypatch):
+    from transformers import AutoModelForCausalLM
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ACCORDA_CACHE", str(tmp_path / "cache"))
+    few = ("--lr", "0.05", "--batch-size", "4", "training.max_steps=3", "training.threads=1", "data.eval_split=0.3")
+    more = ("model.quantization=int8", "method.target_modules=attention.query", "--output", "run")
+    assert main(["train", "--model", str(tiny), "--data", str(rows), *few, *more]) == 0, capsys.readouterr().err
+    assert main(["merge", "run", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (found["output"], found["quantization"]) == ("run-merged", "int8")
+    ids = torch.tensor([load_tokenizer("run/adapter")("Natalia sold clips")["input_ids"]])
+    with torch.no_grad():
+        tuned = open_model("run", quantization="int8").model(ids).logits
+        plain = AutoModelForCausalLM.from_pretrained("run-merged")(ids).logits
+        dense = open_model("run").model(ids).logits
+    assert (plain - tuned).abs().max() < 1e-4
+    assert (dense - tuned).abs().max() > 1e-4

@@ -68,7 +68,7 @@ def roles(model: Any) -> list[dict[str, Any]]:
 
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for site in sites(model):
-        key = (site.stack, site.role, site.leaf, site.in_features, site.out_features, site.rows is None)
+        key = (site.stack, site.role, site.leaf, site.in_features, site.out_features)
         module = site.leaf if site.rows is None else f"{site.leaf} (rows {ranges(site.rows.tolist())})"
         first = {
             "role": f"{site.stack}.{site.role}" if site.stack else site.role,
