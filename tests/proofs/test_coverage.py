@@ -123,6 +123,21 @@ def test_fused_rows_shifted_by_one(tmp_path, monkeypatch, architecture, role):
     assert failed(proof_of(made)) == ["fused rows"]
 
 
+def test_fused_rows_that_are_left_out(tmp_path, monkeypatch):
+    from accorda.models.roles import gpt_neox
+
+    layout = gpt_neox.fused
+
+    def shortened(config, kind, num_rows):
+        return {name: rows[:-1] if "key" in name else rows for name, rows in layout(config, kind, num_rows).items()}
+
+    monkeypatch.setattr(gpt_neox, "fused", shortened)
+    proof = proof_of(session(tmp_path, LoRA(target_modules=("attention.query",)), "gpt_neox"))
+    told = next(entry["reason"] for entry in proof.evidence["checks"] if entry["name"] == "fused rows")
+    assert "attention.key of gpt_neox.layers.0.attention.query_key_value leaves channels of its key" in told
+    assert "are not all of it" in told
+
+
 @pytest.mark.parametrize("role", ["mlp.gate", "mlp.up"])
 def test_gate_and_up_exchanged(tmp_path, monkeypatch, role):
     from accorda.models.roles import phi3

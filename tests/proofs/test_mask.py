@@ -233,6 +233,14 @@ def test_batches_that_change_labels(tmp_path, monkeypatch, packed):
     assert set(failed(masked(dataset, renderer, section, batches))) == {"batches"}
 
 
+def test_targets_of_another_position(tmp_path, monkeypatch):
+    dataset, renderer, section = made(tmp_path, PAIRS)
+    batches = Batches(dataset, batch_size=4, micro_tokens=256, packed=True)
+    right = batching.Batch.targets
+    monkeypatch.setattr(batching.Batch, "targets", lambda self: (right(self)[0] - 1, right(self)[1]))
+    assert set(failed(masked(dataset, renderer, section, batches))) == {"batches"}
+
+
 def test_counts_that_do_not_add_up(tmp_path):
     dataset, renderer, section = made(tmp_path, PAIRS)
     dataset.report.rows["kept"] -= 1

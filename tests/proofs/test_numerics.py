@@ -46,6 +46,13 @@ def test_together_and_alone_are_the_same_tokens_in_the_same_order():
     torch.testing.assert_close(together(model, pack_batch(segments)), theirs)
 
 
+@torch.no_grad()
+def test_a_first_token_is_no_target():
+    ids = np.array([3, 4, 5], np.int32)
+    segment = Segment(0, ids, np.ones(3, np.bool_), "", 0)
+    assert len(alone(make("llama"), [segment])) == 2
+
+
 def test_largest_sees_what_is_not_a_number():
     assert largest(torch.tensor([1.0, -3.0])) == 3
     assert largest(torch.tensor([0.0, float("nan")])) == float("inf")

@@ -124,6 +124,19 @@ def test_faults(tmp_path, monkeypatch, fault):
     assert proof.verdict == "fails", proof.reason
 
 
+def test_what_is_not_restored_is_named(tmp_path, monkeypatch):
+    lose_optimizer(monkeypatch)
+    proof = proof_of(train(session(tmp_path, LoRA()), 2, checkpoint_at=2))
+    assert all(name.startswith("optimizer/") for name in proof.evidence["not_restored"])
+    assert proof.reason.startswith("the checkpoint of step 2 does not bring back optimizer/")
+
+
+def test_generators_are_disturbed_so_that_a_run_without_dropout_shows_them_too(tmp_path, monkeypatch):
+    lose_generators(monkeypatch)
+    proof = proof_of(train(session(tmp_path, LoRA()), 2, checkpoint_at=2))
+    assert proof.evidence["not_restored"] == ["rng (value)", "rng/torch"]  # numpy's drawn words stand in the value
+
+
 def test_the_loop_goes_on_where_it_was_after_a_broken_restore(tmp_path, monkeypatch):
     made, plain = session(tmp_path / "a", LoRA()), session(tmp_path / "b", LoRA())
     plain.loop.observers = ()

@@ -121,6 +121,14 @@ def test_broken_headers(folder):
     assert any("broken at m.lora_A.weight" in text for text in failures(folder))
 
 
+def test_tensors_that_share_bytes(folder):
+    path = folder / "adapter" / "adapter_model.safetensors"
+    entry = {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}
+    header = json.dumps({"a": entry, "b": entry}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(16))
+    assert any("broken at b" in text for text in failures(folder))
+
+
 def test_failed_proofs_and_results_that_differ(folder):
     evidence = json.loads((folder / "proof.json").read_text())["proofs"][1]["evidence"]
     write_proofs(folder, evidence, "fails")

@@ -118,14 +118,20 @@ def _step(loop: Loop, batches: _Short) -> tuple[dict[str, Any], dict[str, str]]:
 
 def _restore(loop: Loop, folder: Path) -> str | None:
     """Load the checkpoint after everything that is not in it was disturbed; what went wrong, if anything did."""
-    torch.manual_seed(0)
-    np.random.seed(0)
-    random.seed(0)
+    _draw()
     try:
         loop.load_state(checkpoint.load(folder))
     except (Refusal, ValueError, KeyError, RuntimeError) as error:
         return str(error) or repr(error)
     return None
+
+
+def _draw() -> None:
+    """Move every generator on: a step without dropout leaves them where they are."""
+    random.random()
+    np.random.rand()
+    for device in ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]:
+        torch.rand(1, device=device)
 
 
 def summary(loop: Loop) -> dict[str, str]:
