@@ -158,3 +158,10 @@ def test_the_few_rows_set_apart_are_not_judged_by_the_quarter_rule(tmp_path):
     for seed in range(6):
         recipe = settings(tmp_path, data={"train": str(rows), "eval_split": 0.04}, training={"seed": seed})
         assert train(load(recipe), dry_run=True).result["rows"]["rows"]["overlong"] > 0
+
+
+def test_samples_stand_in_the_log_and_not_in_the_summary(tmp_path):
+    run = run_of(tmp_path, evaluation={"generate": 2, "max_new_tokens": 4})
+    told = [event for event in events.read(run.folder.events) if event["event"] == "evaluation"]
+    assert len(told[-1]["samples"]) == 2
+    assert "samples" not in run.result

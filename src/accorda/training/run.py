@@ -267,5 +267,5 @@ def totals(log: list[dict[str, Any]]) -> dict[str, Any]:
         "tokens_per_second": tokens / seconds if seconds else 0.0,
         "peak_memory_bytes": max((event["memory"] or 0 for event in steps), default=0),
         "loss": steps[-1]["loss"] if steps else None,
-        **{name: value for name, value in metrics.items() if name not in ("event", "step")},
+        **{name: value for name, value in metrics.items() if name not in ("event", "step", "samples")},
     }
