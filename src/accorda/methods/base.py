@@ -39,8 +39,18 @@ class Base:
         """Whether the weight is held in a number format."""
         return isinstance(self.module, QuantizedLinear)
 
+    def rows_on(self, device: torch.device) -> Tensor | None:
+        """The rows, moved once: a copy per call would wait for the device."""
+        if self.rows is None or self.rows.device == device:
+            return self.rows
+        moved = self.rows.to(device)
+        if device.type != "meta":  # where numbers are lost
+            self.rows = moved
+        return moved
+
     def _cut(self, tensor: Tensor, dim: int) -> Tensor:
-        return tensor if self.rows is None else tensor.index_select(dim, self.rows.to(tensor.device))
+        rows = self.rows_on(tensor.device)
+        return tensor if rows is None else tensor.index_select(dim, rows)
 
 
 def dense_weight(module: nn.Module) -> Tensor:

@@ -152,7 +152,7 @@ def _acting(hosting: Hosting, group: Group) -> list[Placed]:
 def _act(group: Group, one: Placed, x: Tensor, y: Tensor) -> Tensor:
     """One adapter on one group of rows and one part of the output features."""
     mine = group.take(y)
-    columns = None if one.base.rows is None else one.base.rows.to(y.device)
+    columns = one.base.rows_on(y.device)
     part = mine if columns is None else mine.index_select(-1, columns)
     x_cast, y_cast = _cast(one, group.take(x), part)
     part = one.adapter.output(x_cast, y_cast, one.base).to(y.dtype)

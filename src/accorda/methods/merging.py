@@ -109,7 +109,8 @@ def _summed(module: nn.Module, parts: list[tuple[Base, Dense]]) -> Dense:
     weight = base.weight.float().clone()
     bias = None if base.bias is None else base.bias.float().clone()
     for part, (part_weight, part_bias) in parts:
-        rows = slice(None) if part.rows is None else part.rows.to(weight.device)
+        rows = part.rows_on(weight.device)
+        rows = slice(None) if rows is None else rows
         weight[rows] = part_weight.float()
         if part_bias is not None:
             if bias is None:
