@@ -35,3 +35,14 @@ def test_the_trial_draws_nothing_from_training() -> None:
 
 def test_one_core_needs_no_trial() -> None:
     assert choose_threads(lambda: pytest.fail("tried"), available=1).number == 1
+
+
+def test_a_hopeless_number_is_tried_once() -> None:
+    tried: list[int] = []
+
+    def trial() -> None:
+        tried.append(torch.get_num_threads())
+        time.sleep(0.002 if tried[-1] == 1 else 0.1)
+
+    assert choose_threads(trial, available=3).number == 1
+    assert tried.count(3) == 1

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from time import perf_counter
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from accorda.training.rng import undisturbed
 
 REPEATS = 3
+HOPELESS = 4.0  # times as slow as one thread: more trials would only cost a busy machine more
 
 
 @dataclass(frozen=True)
@@ -37,16 +39,20 @@ def choose_threads(trial: Callable[[], object], available: int | None = None) ->
         torch.set_num_threads(1)
         return Threads(1)
     with undisturbed():
-        seconds = {number: _seconds(trial, number) for number in (1, available)}
+        one = _seconds(trial, 1)
+        seconds = {1: one, available: _seconds(trial, available, hopeless=HOPELESS * one)}
     best = min(seconds, key=lambda number: (seconds[number], number))
     torch.set_num_threads(best)
     return Threads(best, seconds)
 
 
-def _seconds(trial: Callable[[], object], number: int) -> float:
-    """The fastest of a few repeats, after one that warms up."""
+def _seconds(trial: Callable[[], object], number: int, hopeless: float = inf) -> float:
+    """The fastest of a few repeats, after one that warms up; a warm-up that is hopelessly slow is all there is."""
     torch.set_num_threads(number)
+    began = perf_counter()
     trial()
+    if (warm_up := perf_counter() - began) > hopeless:
+        return warm_up
     took = []
     for _ in range(REPEATS):
         began = perf_counter()
