@@ -102,6 +102,13 @@ def test_verify_refuses_what_is_no_run(tmp_path):
         proofs.verify(tmp_path, reopen=lambda folder: None)
 
 
+def test_what_a_run_has_itself_is_refused(tmp_path):
+    made, _ = finished(tmp_path / "run")
+    for given in ({"base": "m"}, {"data": "rows.jsonl"}):
+        with pytest.raises(Refusal, match="has its own; leave it out"):
+            proofs.verify(made.folder.path, reopen=lambda folder: made, **given)
+
+
 def test_a_run_without_its_stages_is_looked_at_as_a_folder(tmp_path):
     made, _ = finished(tmp_path / "run")
     found = {proof.name: proof.verdict for proof in proofs.verify(made.folder.path)}

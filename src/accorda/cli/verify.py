@@ -7,6 +7,7 @@ tokens, template, and what merging changes.
 
 import argparse
 
+from accorda.cli.terminal.columns import add_column, columns
 from accorda.cli.terminal.outcome import Outcome
 
 
@@ -17,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--base", metavar="B", help="the base of an adapter whose header does not name one that is here"
     )
     parser.add_argument("--data", metavar="F", help="rows to compare log-probabilities on; a run has its own")
+    add_column(parser)
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
@@ -24,4 +26,5 @@ def run(arguments: argparse.Namespace) -> Outcome:
     from accorda.cli.terminal.summary import verified
     from accorda.stages import verify
 
-    return verified(arguments.run, verify(arguments.run, base=arguments.base, data=arguments.data))
+    found = verify(arguments.run, arguments.base, arguments.data, columns=columns(arguments.column))
+    return verified(arguments.run, found)

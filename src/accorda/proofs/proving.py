@@ -74,6 +74,9 @@ def verify(
     if folder.is_run() and reopen is not None:
         if not folder.is_complete():
             raise Refusal(f"{path}: the run is not complete; continue it with: accorda resume {path}")
+        if base is not None or data is not None:
+            given = "base" if base is not None else "data"
+            raise Refusal(f"{given} = {base or data}: the run {path} has its own; leave it out")
         return _verify_run(reopen(folder))
     place = next((part for part in (folder.adapter, folder.model) if folder.is_run() and part.is_dir()), folder.path)
     return verify_folder(place, None if base is None else Path(base), data, columns)

@@ -111,11 +111,13 @@ def reopen(folder: str | Path | RunFolder) -> Session:
     return build(load(place.recipe), place, trained=True)
 
 
-def verify(path: str | Path, base: str | Path | None = None, data: Any = None) -> list[Proof]:
+def verify(
+    path: str | Path, base: str | Path | None = None, data: Any = None, *, columns: dict[str, str] | None = None
+) -> list[Proof]:
     """The proofs of a run, or of anybody's adapter or model folder, drawn again from what stands there."""
     from accorda.proofs.proving import verify as verify_path
 
-    return verify_path(path, base, data, reopen=reopen)
+    return verify_path(path, base, data, columns=columns, reopen=reopen)
 
 
 def run_folder(folder: str | Path | RunFolder) -> RunFolder:
