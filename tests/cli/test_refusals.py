@@ -86,6 +86,7 @@ CASES = {
     "setting of another method": (nothing, (*TRAIN, "--method", "bitfit", "--rank", "3"), "rank"),
     "target that matches nothing": (nothing, (*TRAIN, "method.target_modules=q_porj"), "q_proj"),
     "longer than the model": (nothing, (*TRAIN, "data.max_length=100000"), "positions"),
+    "model where a recipe stands": (nothing, ("train", "llama", "--data", "rows.jsonl"), "--model llama"),
     "recipe missing": (nothing, ("train", "recpie.yaml"), "recpie.yaml"),
     "recipe is no YAML": (text("r.yaml", "stage: [sft"), ("train", "r.yaml"), "r.yaml"),
     "recipe with a key twice": (text("r.yaml", "stage: sft\nstage: sft\n"), ("train", "r.yaml"), "r.yaml:2"),

@@ -5,6 +5,7 @@ Flags win over the recipe; every value is written down with where it came from.
 """
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from accorda.cli.terminal.columns import add_column, columns
@@ -45,6 +46,8 @@ def run(arguments: argparse.Namespace) -> Outcome:
     from accorda.stages import train
 
     recipes = [item for item in arguments.settings if "=" not in item]
+    if recipes and Path(recipes[0]).is_dir():
+        raise Refusal(f"{recipes[0]}: a folder, not a recipe; a model is named with --model {recipes[0]}")
     if len(recipes) > 1:
         raise Refusal(f"{recipes[1]}: a second recipe; one run has one (overrides are written KEY.PATH=VALUE)")
     overrides = [item for item in arguments.settings if "=" in item]
