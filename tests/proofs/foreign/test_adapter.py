@@ -162,6 +162,27 @@ def test_saved_modules(base, tmp_path):
     assert checks(verify_folder(tmp_path, base), "coverage")["saved modules"][0] == "fails"
 
 
+def test_keys_that_nothing_reads(base, tmp_path):
+    adapter(base, tmp_path)
+    rewrite(tmp_path, lambda tensors: tensors.update({"base_model.model.lost.weight": torch.ones(2)}))
+    assert checks(verify_folder(tmp_path, base), "coverage")["keys known"][0] == "fails"
+
+
+def test_the_base_that_an_adapter_of_ours_remembers(base, tmp_path):
+    from accorda.methods.install import freeze, install
+    from accorda.methods.reparametrized.lora import LoRA
+    from accorda.methods.storage import save_adapter
+    from accorda.models.load import load_model
+
+    save_adapter(install(freeze(load_model(base)), LoRA()), tmp_path / "ours")
+    assert checks(verify_folder(tmp_path / "ours", base), "coverage")["fingerprint"][0] == "holds"
+    other = tiny_model_folder(tmp_path / "other", seed=1)
+    verdict, reason = checks(verify_folder(tmp_path / "ours", other), "coverage")["fingerprint"]
+    assert (verdict, reason.startswith("trained on another base: sha256 differ")) == ("fails", True)
+    theirs = verify_folder(adapter(base, tmp_path / "theirs"), base)
+    assert checks(theirs, "coverage")["fingerprint"][0] == "not applicable"
+
+
 def test_refusals(base, tmp_path):
     with pytest.raises(Refusal, match="neither a run, an adapter"):
         verify_folder(tmp_path)

@@ -6,11 +6,15 @@ Names are those of Hugging Face PEFT files: `base_model.model.<module>.<factor>`
 import re
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from accorda.methods.storage import read_header
+from accorda.methods.storage.adapter import OWN_TYPE
+from accorda.models.fingerprint import fingerprint
 from accorda.proofs.contract import Check, check, names
 from accorda.proofs.foreign.folder import Folder
 
@@ -24,11 +28,13 @@ FACTOR = re.compile(
 
 def coverage(folder: Folder) -> list[Check]:
     """The modules the file names exist in the base with these shapes, and every promised site has its factors."""
+    if folder.tensors.faults:
+        return [Check("keys", "not applicable", "the weight file cannot be read")]
     if folder.skeleton is None:
         named = folder.config.get("base_model_name_or_path")
         return [Check("base", "not applicable", f"the base {named!r} is not a folder here; give it with base=")]
     modules = dict(folder.skeleton.named_modules())
-    checks = [_modules_exist(folder, modules)]
+    checks = [_fingerprint(folder), _modules_exist(folder, modules), _keys_known(folder, modules)]
     if folder.config.get("peft_type") == "LORA":
         checks += [_pairs(folder), _shapes(folder, modules)]
     checks += [_targets(folder, modules), _saved_modules(folder)]
@@ -63,6 +69,30 @@ def _module(name: str) -> str:
     """The module of the base a tensor belongs to."""
     found = FACTOR.match(name)
     return (found["module"] if found else name.rpartition(".")[0]).removeprefix(PREFIX)
+
+
+def _fingerprint(folder: Folder) -> Check:
+    """The base that the adapter remembers, where the tool that wrote it made a note of one."""
+    noted = read_header(folder.path)["base"]
+    if not noted:
+        return Check("fingerprint", "not applicable", "the tool that wrote it noted no fingerprint of its base")
+    assert folder.base is not None
+    try:
+        found = fingerprint(cast(PreTrainedModel, folder.skeleton), sorted(folder.base.glob("*.safetensors")))
+    except ValueError as error:
+        return Check("fingerprint", "not applicable", str(error))
+    differ = [key for key, value in noted.items() if key in found and found[key] != value]
+    why = f"trained on another base: {names(differ)} differ from those of {folder.base}"
+    return check("fingerprint", not differ, "the base is the one it was trained on", why)
+
+
+def _keys_known(folder: Folder, modules: Mapping[str, nn.Module]) -> Check:
+    """Every tensor is a factor of a known kind, a module saved whole, or a prompt."""
+    if folder.config.get("peft_type") == OWN_TYPE:
+        return Check("keys known", "not applicable", "accorda's own format: its loader matches every key")
+    others = [name for name in folder.tensors.where if not FACTOR.match(name) and "prompt_embeddings" not in name]
+    unknown = [name for name in others if _module(name) not in modules]
+    return check("keys known", not unknown, "no tensor that nothing reads", f"nothing reads {names(unknown, 3)}")
 
 
 def _modules_exist(folder: Folder, modules: Mapping[str, nn.Module]) -> Check:

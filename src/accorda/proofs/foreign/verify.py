@@ -6,6 +6,7 @@ from typing import Any
 from accorda.proofs.contract import Proof, check, names
 from accorda.proofs.foreign import adapter, model
 from accorda.proofs.foreign.behaviour import behaviour
+from accorda.proofs.foreign.checkpoint import resumable
 from accorda.proofs.foreign.folder import Folder
 from accorda.proofs.foreign.settings import settings
 from accorda.proofs.tensors import checksum, is_finite
@@ -31,7 +32,8 @@ def verify_folder(
         Proof.of_checks("coverage", part.coverage(folder), "the file and its base fit together", **_facts(folder)),
         Proof.of_checks("movement", part.at_rest(folder), "every factor has left its starting value"),
         _save(folder),
-        *(Proof(name, "not applicable", UNSEEN) for name in ("packing", "resume")),
+        Proof("packing", "not applicable", UNSEEN),
+        Proof.of_checks("resume", resumable(path), "a trainer finds everything to go on from here"),
         merge,
     ]
 
