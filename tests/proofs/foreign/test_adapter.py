@@ -162,6 +162,14 @@ def test_saved_modules(base, tmp_path):
     assert checks(verify_folder(tmp_path, base), "coverage")["saved modules"][0] == "fails"
 
 
+def test_a_torn_file(base, tmp_path):
+    path = adapter(base, tmp_path) / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-5])
+    found = verify_folder(tmp_path, base)
+    assert checks(found, "save")["files readable"][0] == "fails"
+    assert verdicts(found)["coverage"] == "not applicable"
+
+
 def test_keys_that_nothing_reads(base, tmp_path):
     adapter(base, tmp_path)
     rewrite(tmp_path, lambda tensors: tensors.update({"base_model.model.lost.weight": torch.ones(2)}))
