@@ -203,6 +203,18 @@ def test_a_store_that_outlived_its_source(tmp_path):
     assert "rows.jsonl:2 is no row any more" in failed(masked(dataset, renderer, section))["source"]
 
 
+def test_rows_that_share_a_line(tmp_path):
+    """json.dump writes a list of rows on one line; each row is looked for among all that stand there."""
+    source = tmp_path / "rows.json"
+    source.write_text(json.dumps(PAIRS))
+    section = DataSection(train=str(source), eval_split=0.0)
+    renderer = Renderer(tiny_tokenizer())
+    dataset = prepare(section, renderer, max_length=128, store_folder=tmp_path / "store")
+    assert failed(masked(dataset, renderer, section)) == {}
+    source.write_text(json.dumps(PAIRS[:-1]))
+    assert failed(masked(dataset, renderer, section))["source"].startswith(f"{source}:1 does not hold")
+
+
 def test_a_store_of_another_template(tmp_path):
     dataset, renderer, section = made(tmp_path, CHATS)
     other = Renderer(renderer.tokenizer, "plain")

@@ -17,16 +17,20 @@ FURTHEST = 50_000  # rows of a source that are read again
 
 def absent_from_source(section: DataSection, dataset: Dataset, sample: Sequence[int]) -> list[str]:
     """file:line of the sampled rows with a line of text that their source does not hold there."""
-    places = {(dataset[index].file, dataset[index].line): dataset.example(index) for index in sample}
-    found, read = [], set[tuple[str, int]]()
-    for (file, line), row in _rows(section, dataset.report.split, places.keys()):
-        read.add((file, line))
-        text = squeeze("\n".join(_strings(row)))
-        missing = [part for part in _lines(places[file, line]) if squeeze(part) not in text]
-        if missing:
-            found.append(f"{file}:{line} does not hold {missing[0][:40]!r}")
+    places: dict[tuple[str, int], list[Example]] = {}  # a JSON file on one line has all its rows there
+    for index in sample:
+        places.setdefault((dataset[index].file, dataset[index].line), []).append(dataset.example(index))
+    held: dict[tuple[str, int], list[str]] = {}
+    for place, row in _rows(section, dataset.report.split, places.keys()):
+        held.setdefault(place, []).append(squeeze("\n".join(_strings(row))))
+    found = [
+        f"{file}:{line} does not hold {missing[0][:40]!r}"
+        for (file, line), texts in held.items()
+        for example in places[file, line]
+        if (missing := _missing(example, texts))
+    ]
     gone = [
-        f"{file}:{line} is no row any more" for file, line in places if (file, line) not in read and line < FURTHEST
+        f"{file}:{line} is no row any more" for file, line in places if (file, line) not in held and line < FURTHEST
     ]
     return found + gone
 
@@ -41,6 +45,12 @@ def _rows(section: DataSection, split: str, wanted: Any) -> Iterator[tuple[tuple
                 break
             if (file, line) in wanted:
                 yield (file, line), row
+
+
+def _missing(example: Example, texts: Sequence[str]) -> list[str]:
+    """The lines of the example that the row of its place does not hold; of several rows there, the nearest one."""
+    parts = {part: squeeze(part) for part in _lines(example)}
+    return min(([part for part, form in parts.items() if form not in text] for text in texts), key=len)
 
 
 def _lines(example: Example) -> Iterator[str]:
