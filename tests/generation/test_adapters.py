@@ -101,7 +101,7 @@ def test_as_many_adapters_as_prompts():
     with use(model, rows=["lora", None]), pytest.raises(Refusal, match="2 rows were given for 3 prompts"):
         generate(model, [[5], [6], [7]])
     with use(model, rows=["lora"]):
-        told = list(stream(model, PROMPTS[0], max_new_tokens=5, stop_ids=()))
+        told = [token.token_id for token in stream(model, PROMPTS[0], max_new_tokens=5, stop_ids=())]
     with use(model, "lora"):
         assert told == generate(model, PROMPTS[:1], max_new_tokens=5, stop_ids=())[0].token_ids
 

@@ -44,7 +44,7 @@ def test_a_batch_equals_single_rows_and_a_stream_also_when_sampled(model):
     assert [row.token_ids for row in generate(model, PROMPTS, batch_size=2, **settings)] == [
         row.token_ids for row in together
     ]
-    assert list(stream(model, PROMPTS[0], **settings)) == together[0].token_ids
+    assert [token.token_id for token in stream(model, PROMPTS[0], **settings)] == together[0].token_ids
     alone = generate(model, PROMPTS[:1], **settings)[0]
     assert alone.token_ids == together[0].token_ids
     assert alone.log_probs == pytest.approx(together[0].log_probs, abs=1e-4)
@@ -94,7 +94,7 @@ def test_mode_dropout_and_checkpointing_are_off_inside_and_as_before_outside():
     assert model.config.to_dict() == config
     assert torch.is_grad_enabled()
     tokens = stream(model, PROMPTS[0], max_new_tokens=6)
-    assert next(tokens) == expected[0].token_ids[0]
+    assert next(tokens).token_id == expected[0].token_ids[0]
     assert torch.is_grad_enabled()
     tokens.close()
     assert [module.training for module in model.modules()] == modes

@@ -43,7 +43,12 @@ def test_a_stop_text_ends_the_row_and_is_cut_off_with_what_its_last_token_brough
     assert found[0].stopped
     assert len(found[0].token_ids) < 40 == len(found[1].token_ids)
     assert not found[1].stopped
-    told = list(stream(model, prompts[0], tokenizer=tokenizer, max_new_tokens=40, stop_texts=["One day", "park. O"]))
+    told = [
+        token.token_id
+        for token in stream(
+            model, prompts[0], tokenizer=tokenizer, max_new_tokens=40, stop_texts=["One day", "park. O"]
+        )
+    ]
     assert told == found[0].token_ids
 
 
@@ -62,7 +67,7 @@ def test_stop_texts_need_a_tokenizer(model):
     with pytest.raises(Refusal, match=r"stop_texts: .*tokenizer"):
         generate(model, [[1]], stop_texts=["."])
     with pytest.raises(Refusal, match=r"stop_texts: .*tokenizer"):
-        next(stream(model, [1], stop_texts=["."]))
+        stream(model, [1], stop_texts=["."])
 
 
 def test_every_declaration_of_an_end_counts():

@@ -59,7 +59,9 @@ def run(arguments: Sequence[str]) -> Outcome:
     if verb not in verbs():
         raise Refusal(f"{shown(verb)}: no such verb{meant(verb, verbs()) or '; accorda --help lists them'}")
     module = load(verb)
-    return module.run(parser(verb, module).read(rest))
+    options = parser(verb, module).read(rest)
+    options.json = "--json" in arguments  # chat writes to standard output itself and must know
+    return module.run(options)
 
 
 def verbs() -> list[str]:

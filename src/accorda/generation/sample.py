@@ -12,7 +12,7 @@ from typing import Any
 
 from accorda.errors import Refusal
 from accorda.generation import stopping
-from accorda.generation.decoding import Decoding, fits_window
+from accorda.generation.decoding import Decoding, Token, fits_window
 from accorda.generation.sampling import Sampling
 from accorda.generation.words import cut_at, decoded, words_behind
 from accorda.methods.backbone import positions_in_front
@@ -80,22 +80,28 @@ def generate(
 
 def stream(
     model: Any, prompt: Sequence[int], *, tokenizer: Any = None, stop_ids: Iterable[int] | None = None, **sampling: Any
-) -> Iterator[int]:
-    """The token ids `generate` would give for this prompt alone, one by one as they come, the stop token included.
+) -> Iterator[Token]:
+    """The tokens `generate` would give for this prompt alone, one by one as they come, the stop token included.
 
-    The model stays in eval mode until the stream ends or is closed.
+    What cannot be generated from is refused at once. The model is in eval mode from the first token until the stream
+    ends or is closed.
     """
     settings = _settings(sampling, tokenizer)
     adapters = routing(model).route.rows
     limit = _check(model, [prompt], adapters)
     stops = stopping.stop_ids(model, tokenizer) if stop_ids is None else frozenset(stop_ids)
-    with evaluating(model):
-        decoding = Decoding(model, [prompt], settings, stop_ids=stops, limit=limit, adapters=adapters)
-        given: list[int] = []
+    decoding = Decoding(model, [prompt], settings, stop_ids=stops, limit=limit, adapters=adapters)
+    return _tokens(decoding, tokenizer)
+
+
+def _tokens(decoding: Decoding, tokenizer: Any) -> Iterator[Token]:
+    """The one row of a decoding, to its end."""
+    given: list[int] = []
+    with evaluating(decoding.model):
         while tokens := decoding.step():
             given.append(tokens[0].token_id)
-            yield given[-1]
-            if _holds_stop_text(given, settings.stop_texts, tokenizer):
+            yield tokens[0]
+            if _holds_stop_text(given, decoding.sampling.stop_texts, tokenizer):
                 return
 
 

@@ -6,10 +6,13 @@ from math import inf
 from time import perf_counter
 
 import torch
+from transformers import PreTrainedModel
 
 from accorda.training.rng import undisturbed
 
 REPEATS = 3
+MOST_TIMED = 100_000_000  # parameters
+TRIAL_TOKENS = 16
 HOPELESS = 4.0  # times as slow as one thread: more trials would only cost a busy machine more
 
 
@@ -59,3 +62,19 @@ def _seconds(trial: Callable[[], object], number: int, hopeless: float = inf) ->
         trial()
         took.append(perf_counter() - began)
     return min(took)
+
+
+def settle_threads(model: PreTrainedModel) -> None:
+    """Compute with whatever number of threads is faster for this model: for those who only run it.
+
+    A large model wants all of them, and timing it would cost more than it brings.
+    """
+    if model.device.type != "cpu" or model.num_parameters() > MOST_TIMED:
+        return
+    ids = torch.ones(1, TRIAL_TOKENS, dtype=torch.int64)
+
+    @torch.no_grad()
+    def trial() -> object:
+        return model(input_ids=ids, use_cache=False)
+
+    choose_threads(trial)

@@ -1,0 +1,59 @@
+"""Talk with a run, an adapter or a model: answers as they are written, the base beside the tuned one.
+
+In a terminal, /help lists what can be done with the conversation. Lines on standard input are messages and commands as
+well, so `echo "hi" | accorda chat MODEL` prints the answer and nothing else; remarks go to standard error.
+"""
+
+import argparse
+import sys
+
+from accorda.cli.terminal.outcome import Outcome
+from accorda.cli.terminal.parser import filled, number, whole_number
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The model, the system message, the sampling."""
+    parser.add_argument("run", metavar="RUN", help="a run, an adapter folder, a model folder or a hub id")
+    parser.add_argument("--system", metavar="TEXT", type=filled, help="what stands in front of the conversation")
+    parser.add_argument("--max-new-tokens", metavar="N", type=whole_number(1), default=256, help="default: 256")
+    parser.add_argument(
+        "--temperature", metavar="X", type=number(0), default=0.0, help="default: 0, the likeliest token"
+    )
+    parser.add_argument(
+        "--top-k", metavar="K", type=whole_number(0), default=0, help="draw from the K likeliest; 0: all"
+    )
+    parser.add_argument(
+        "--top-p", metavar="P", type=number(0, 1), default=1.0, help="draw from the likeliest with mass P"
+    )
+    parser.add_argument("--seed", metavar="N", type=whole_number(0), default=0, help="what is drawn follows from it")
+    parser.add_argument("--stop", metavar="TEXT", type=filled, action="append", default=[], help="ends an answer")
+    parser.add_argument("--quantization", metavar="Q", type=filled, default="none", help="of the base: none or int8")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
+
+
+def run(arguments: argparse.Namespace) -> Outcome:
+    """The conversation, to its end."""
+    from accorda.cli.terminal.talk import Piped, Terminal, talk
+    from accorda.errors import Refusal
+    from accorda.generation.sampling import Sampling
+    from accorda.recipe.reader import read
+    from accorda.serving.chat.chat import Chat
+    from accorda.serving.chat.commands import obey
+    from accorda.serving.chat.voices import Voices
+    from accorda.training.threads import settle_threads
+
+    drawn = {"temperature": arguments.temperature, "top_k": arguments.top_k, "top_p": arguments.top_p}
+    drawn |= {"seed": arguments.seed, "max_new_tokens": arguments.max_new_tokens, "stop_texts": arguments.stop}
+    sampling = read(Sampling, drawn, at="sampling")
+    if sys.stdin is None:
+        raise Refusal("standard input: is closed; messages come from there")
+    voices = Voices.open(
+        arguments.run, quantization=arguments.quantization, trust_remote_code=arguments.trust_remote_code
+    )
+    settle_threads(voices.model)
+    chat = Chat(voices, sampling)
+    if arguments.system:
+        obey(chat, f"/system {arguments.system}")
+    interactive = not arguments.json and sys.stdin.isatty() and sys.__stdout__ is not None and sys.__stdout__.isatty()
+    talk(chat, Terminal() if interactive else Piped(silent=arguments.json))
+    return Outcome(result={"model": arguments.run, **chat.to_dict()})

@@ -1,0 +1,1 @@
+"""Serving: a tuned model answers people. So far in conversations; see `serving.chat`."""
