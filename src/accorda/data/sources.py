@@ -1,4 +1,4 @@
-"""Where rows come from: a file, a folder, a pattern, a data set of the hub, or Python; and what identifies them."""
+"""Where rows come from: a file, a folder, a pattern, a data set of the hub or of the package, or Python; and what identifies them."""
 
 import difflib
 import glob
@@ -14,6 +14,8 @@ from accorda.data.read import READERS, RawRow, read_file
 from accorda.errors import Refusal
 
 HUB = "hf:"
+BUNDLED = "bundled:"
+BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ def _spread(source: Any, setting: str) -> Iterable[Origin]:
     settings = {"weight": source.weight, "format": source.format or "auto", "columns": source.columns}
     if source.path.startswith(HUB):
         return [Origin(source.path, None, _hub_rows(source.path), **settings)]
+    if source.path.startswith(BUNDLED):
+        return [Origin(source.path, _bundled(source.path, setting), **settings)]
     if not source.path.strip():
         raise Refusal(f"{setting}: an empty path")
     path = Path(source.path).expanduser()
@@ -75,6 +79,14 @@ def _spread(source: Any, setting: str) -> Iterable[Origin]:
     if not found:
         raise Refusal(f"{setting}: {_missing(path, source.path)}")
     return [Origin(str(file), file, **settings) for file in found]
+
+
+def _bundled(name: str, setting: str) -> Path:
+    """The file of `bundled:tickets` and the other data sets that come with the package."""
+    files = {BUNDLED + file.stem: file for file in sorted(BUNDLED_FOLDER.glob("*.jsonl"))}
+    if name not in files:
+        raise Refusal(f"{setting} = {name}: accorda brings no such data; choose one of {', '.join(files)}")
+    return files[name]
 
 
 def _readable(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What a name stands for: a hub id, a model folder, an adapter folder, a run. And the way out where it is none."""
+"""What a name stands for: a hub id, a model folder, an adapter folder, a run, the bundled model. And the way out where it is none."""
 
 import difflib
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from accorda.errors import Refusal
 from accorda.methods.storage import is_adapter, read_header
-from accorda.models.folder import model_folder
+from accorda.models.folder import BUNDLED, model_folder
 from accorda.runs.layout import RunFolder
 from accorda.runs.replace import recover
 
@@ -26,9 +26,13 @@ class Place:
 def locate(path: str | Path) -> Place:
     """What a name stands for, without loading any weights. A hub id is downloaded to see whether it is an adapter.
 
+    `bundled` is the model that comes with accorda, also where a folder has that name.
+
     Raises:
         Refusal: nothing of that name, or what stands there is no model; an unfinished run; an adapter without its base.
     """
+    if str(path) == BUNDLED:
+        return Place(BUNDLED)
     folder = Path(path).expanduser()
     recover(folder)
     if not folder.exists():
@@ -67,6 +71,8 @@ def _of_adapter(folder: Path) -> Place:
     if not named:
         raise Refusal(f"{folder}: the adapter does not say which base it was trained on; {way_out}")
     around = [] if Path(named).is_absolute() else [parent / named for parent in folder.resolve().parents]
+    if named == BUNDLED:
+        return Place(BUNDLED, folder)
     found = next((place for place in [Path(named).expanduser(), *around] if place.is_dir()), None)
     if found is None and (Path(named).is_absolute() or named.startswith((".", "~")) or named.count("/") > 1):
         raise Refusal(f"{folder}: the adapter's base {named} is not here; {way_out}")
@@ -105,7 +111,7 @@ def _hub_id(path: str | Path, setting: str = "model.path") -> str:
     here = folder.parent if folder.parent.is_dir() else Path()
     near = difflib.get_close_matches(folder.name, [each.name for each in here.iterdir() if each.is_dir()], n=3)
     shown = ", ".join(str(here / name) for name in near)
-    hint = f"did you mean {shown}?" if shown else "name a model folder, an adapter, a run, or a hub id (owner/name)"
+    hint = f"did you mean {shown}?" if shown else "name a model folder, an adapter, a run, a hub id (owner/name), or bundled"
     raise Refusal(f"{setting} = {text}: no such folder; {hint}")
 
 

@@ -4,6 +4,7 @@ import json
 import logging
 import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from accorda.models.quiet import quiet
 
 logger = logging.getLogger(__name__)
 
+BUNDLED = "bundled"
+"""The name of the model that comes with the package; a folder of that name is `./bundled`."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken"]
 NOT_FILES = ["*/*", "consolidated*"]  # other formats of the same weights
@@ -24,10 +27,12 @@ DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
 def model_folder(path: str | Path, *, code: bool = False) -> Path:
-    """The folder `path` names: itself, or the download of a hub id, the one case that uses the network.
+    """The folder `path` names: the bundled model's, itself, or the download of a hub id, which alone uses the network.
 
     `code`: download Python files too. Raises Refusal where there is no such folder and no such id.
     """
+    if str(path) == BUNDLED:
+        return Path(__file__).parent / BUNDLED
     folder = Path(path).expanduser()
     if folder.is_dir():
         return folder
@@ -62,6 +67,12 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{path}: the weights are already quantized ({method}); take the dense model and model.quantization"
         )
     return config
+
+
+def declared_dtype(config: Mapping[str, Any]) -> str | None:
+    """The dtype that config.json says to load into, which may be wider than the files': "float32", ... or None."""
+    named = str(config.get("dtype") or config.get("torch_dtype")).removeprefix("torch.")
+    return named if named in DTYPES.values() else None
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -78,12 +78,20 @@ def attend_segments(
     prefix: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Attention within each segment alone: cost is the sum of squared lengths. `borders`: of queries and of keys."""
+    # split, not slices: a slice's backward fills a zero tensor of the whole length, once for every segment
+    queries = q_BHTK.split([end - begin for begin, end in pairwise(borders[0])], 2)
+    lengths = [end - begin for begin, end in pairwise(borders[1])]
     parts = []
-    for (begin, end), (key_begin, key_end) in zip(pairwise(borders[0]), pairwise(borders[1]), strict=True):
-        keys = slice(key_begin, key_end)
-        part = None if bias is None else bias[:, :, begin:end, keys]
-        query = q_BHTK[:, :, begin:end]
-        parts.append(attend(query, k_BHTK[:, :, keys], v_BHTK[:, :, keys], scoring, bias=part, prefix=prefix))
+    for (begin, end), (key_begin, key_end), query, key, value in zip(
+        pairwise(borders[0]),
+        pairwise(borders[1]),
+        queries,
+        k_BHTK.split(lengths, 2),
+        v_BHTK.split(lengths, 2),
+        strict=True,
+    ):
+        part = None if bias is None else bias[:, :, begin:end, key_begin:key_end]
+        parts.append(attend(query, key, value, scoring, bias=part, prefix=prefix))
     return torch.cat(parts, dim=2)
 
 

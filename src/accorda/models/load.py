@@ -25,7 +25,7 @@ from accorda.errors import Refusal
 from accorda.models.attention import use_attention
 from accorda.models.complete import check_complete
 from accorda.models.fingerprint import fingerprint
-from accorda.models.folder import checkpoint_dtype, model_folder, one_line, read_config, weight_files
+from accorda.models.folder import checkpoint_dtype, declared_dtype, model_folder, one_line, read_config, weight_files
 from accorda.models.quiet import quiet
 from accorda.models.tokenizer import load_tokenizer, pad_token_id
 from accorda.quantization import formats, quantize_model
@@ -55,9 +55,9 @@ def load_model(
 ) -> PreTrainedModel:
     """A bare model in eval mode with our attention, from a model folder or a hub id; no adapter is looked for.
 
-    `config` (a config.json, its folder, or its content) makes random weights by `seed` instead. `dtype` "auto": the
-    checkpoint's, float32 for random weights. `device` "auto": CUDA where there is one; "meta" builds shapes without
-    values. `head` "classification" and "reward" (one output) replace the language head; what the checkpoint lacks of
+    `config` (a config.json, its folder, or its content) makes random weights by `seed` instead. `dtype` "auto": what
+    config.json says, else the weights' own; float32 for random weights. `device` "auto": CUDA where there is one;
+    "meta" builds shapes without values. `head` "classification" and "reward" (one output) replace the language head; what the checkpoint lacks of
     them is drawn by `seed` and named in `new_heads(model)`. `model.accorda_fingerprint` tells the base from others.
 
     Raises Refusal, in one line, for whatever is missing, broken, incomplete, pickled, unknown or of another kind.
@@ -174,7 +174,7 @@ def _from_folder(folder: Path, options: _Options) -> tuple[PreTrainedModel, list
     config = _folder_configuration(folder, options.code)
     _check_kind(config, options)
     files = weight_files(folder)
-    dtype = options.dtype or DTYPES[checkpoint_dtype(files)]
+    dtype = options.dtype or DTYPES[declared_dtype(config.to_dict()) or checkpoint_dtype(files)]
     if options.meta:
         return _random(config, replace(options, dtype=dtype)), files
     model, info = HEADS[options.head].from_pretrained(

@@ -1,0 +1,1 @@
+"""How the bundled model and its data are made: `python -m bundled` tells the steps."""

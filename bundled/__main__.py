@@ -1,0 +1,63 @@
+"""`python -m bundled STEP`: writes the corpus and tickets, learns the tokenizer, adopts a pre-trained run, draws the curve."""
+
+import argparse
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+BUILD = ROOT / "build" / "bundled"
+MODEL = ROOT / "src" / "accorda" / "models" / "bundled"
+TICKETS = ROOT / "src" / "accorda" / "data" / "bundled"
+DOCUMENTS = 60_000
+HELDOUT = 400
+POSITIONS = 1024
+
+
+def text() -> None:
+    """The corpus and its held-out part."""
+    from bundled import corpus
+
+    corpus.write(BUILD / "corpus.jsonl", seed=0, count=DOCUMENTS)
+    corpus.write(BUILD / "heldout.jsonl", seed=1, count=HELDOUT)
+
+
+def tokenizer() -> None:
+    """The tokenizer, from the corpus."""
+    from bundled import tokenizer as learned
+
+    learned.train(BUILD / "corpus.jsonl", MODEL, POSITIONS)
+
+
+def tickets() -> None:
+    """The tickets with summaries: 800 to train on and 200 held out, short ones and threads."""
+    from bundled.tickets import write
+
+    write(TICKETS)
+
+
+def adopt() -> None:
+    """The pre-trained run's model into the package."""
+    from bundled.adopt import adopt as into
+
+    into(BUILD / "4m", MODEL)
+
+
+def curve() -> None:
+    """Quality at three sizes."""
+    from bundled.curve import draw
+
+    draw(BUILD)
+
+
+STEPS = (text, tokenizer, tickets, adopt, curve)
+
+
+def main() -> None:
+    """Run one step."""
+    parser = argparse.ArgumentParser(prog="python -m bundled", description=__doc__)
+    parser.add_argument("step", choices=[step.__name__ for step in STEPS])
+    name = parser.parse_args().step
+    next(step for step in STEPS if step.__name__ == name)()
+
+
+if __name__ == "__main__":
+    main()
