@@ -1,4 +1,4 @@
-"""`python -m bundled STEP`: writes the corpus and tickets, learns the tokenizer, adopts a pre-trained run, draws the curve."""
+"""`python -m bundled STEP`: text, tokenizer, tickets; after pre-training adopt, and the curve of three sizes."""
 
 import argparse
 from pathlib import Path

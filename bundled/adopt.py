@@ -25,7 +25,9 @@ def adopt(run: Path, folder: Path) -> None:
     source = RunFolder(run)
     if not source.is_complete():
         raise Refusal(f"{run}: not a complete run; train it with: accorda train bundled/pretrain.yaml")
-    tensors = {name: tensor.to(torch.bfloat16).contiguous() for name, tensor in load_file(source.model / WEIGHTS).items()}
+    tensors = {
+        name: tensor.to(torch.bfloat16).contiguous() for name, tensor in load_file(source.model / WEIGHTS).items()
+    }
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     config = json.loads((source.model / CONFIG).read_text(encoding="utf-8"))
     config["dtype"] = "float32"

@@ -2,9 +2,12 @@
 
 from random import Random
 
-from bundled.words import CHILDREN, FOODS, THINGS, pick, plural, some
+from bundled.words import CHILDREN, THINGS, pick, plural, some
 
-COUNTED = [*(plural(thing) for thing in THINGS), *(plural(food) for food in ("apple", "pear", "plum", "cherry", "cookie", "egg", "nut"))]
+COUNTED = [
+    *(plural(thing) for thing in THINGS),
+    *(plural(food) for food in ("apple", "pear", "plum", "cherry", "cookie", "egg", "nut")),
+]
 
 
 def _add(rng: Random) -> tuple[str, str]:
@@ -27,7 +30,11 @@ def _multiply(rng: Random) -> tuple[str, str]:
     a, b = rng.randrange(2, 10), rng.randrange(2, 20)
     if b < 10:
         return f"What is {a} x {b}?", f"{a} x {b} = {a * b}."
-    return f"What is {a} x {b}?", f"{a} x 10 = {a * 10}. {a} x {b - 10} = {a * (b - 10)}. {a * 10} + {a * (b - 10)} = {a * b}. So {a} x {b} = {a * b}."
+    return (
+        f"What is {a} x {b}?",
+        f"{a} x 10 = {a * 10}. {a} x {b - 10} = {a * (b - 10)}. "
+        f"{a * 10} + {a * (b - 10)} = {a * b}. So {a} x {b} = {a * b}.",
+    )
 
 
 def _more(rng: Random) -> tuple[str, str]:
@@ -38,7 +45,12 @@ def _more(rng: Random) -> tuple[str, str]:
 
 
 def _fewer(rng: Random) -> tuple[str, str]:
-    (name, other), thing, b, rest = some(rng, CHILDREN, 2), pick(rng, COUNTED), rng.randrange(2, 40), rng.randrange(1, 50)
+    (name, other), thing, b, rest = (
+        some(rng, CHILDREN, 2),
+        pick(rng, COUNTED),
+        rng.randrange(2, 40),
+        rng.randrange(1, 50),
+    )
     a = b + rest
     question = f"{name} has {a} {thing} and gives {b} to {other}. How many {thing} are left?"
     return question, f"{name} starts with {a} and gives away {b}. {a} - {b} = {rest}. {rest} {thing} are left."
@@ -60,7 +72,10 @@ def _follow(rng: Random) -> tuple[str, str]:
     start, step = rng.randrange(1, 30), rng.randrange(1, 11)
     numbers = [start + step * i for i in range(5)]
     shown = ", ".join(map(str, numbers[:4]))
-    return f"What comes next: {shown}?", f"Each number is {step} more than the one before. {numbers[3]} + {step} = {numbers[4]}."
+    return (
+        f"What comes next: {shown}?",
+        f"Each number is {step} more than the one before. {numbers[3]} + {step} = {numbers[4]}.",
+    )
 
 
 KINDS = (_add, _subtract, _multiply, _more, _fewer, _each, _compare, _follow)

@@ -5,35 +5,60 @@ from random import Random
 
 from bundled import tickets
 from bundled.stories import story
-from bundled.words import ANIMALS, CHILDREN, COLOURS, DAYS, FIRST_NAMES, FOODS, MONTHS, PLACES, PRODUCTS, THINGS, full_name, listed, pick, plural, some
+from bundled.words import (
+    ANIMALS,
+    CHILDREN,
+    COLOURS,
+    DAYS,
+    FIRST_NAMES,
+    FOODS,
+    MONTHS,
+    PLACES,
+    PRODUCTS,
+    THINGS,
+    full_name,
+    listed,
+    pick,
+    plural,
+    read,
+    some,
+)
 
 Turn = tuple[str, str]
-OPPOSITES = dict(
-    pair.split(":")
-    for pair in "big:small hot:cold up:down fast:slow happy:sad old:young light:dark full:empty wet:dry loud:quiet early:late open:closed "
-    "hard:soft near:far rich:poor strong:weak clean:dirty long:short thick:thin right:wrong".split()
-)
-CAPITALS = dict(
-    pair.split(":")
-    for pair in "France:Paris Italy:Rome Spain:Madrid Germany:Berlin Austria:Vienna Portugal:Lisbon Greece:Athens Poland:Warsaw Sweden:Stockholm "
-    "Norway:Oslo Denmark:Copenhagen Finland:Helsinki Ireland:Dublin Hungary:Budapest Egypt:Cairo Japan:Tokyo China:Beijing Kenya:Nairobi "
-    "Peru:Lima Cuba:Havana Canada:Ottawa Turkey:Ankara".split()
-)
+OPPOSITES = dict(pair.split(":") for pair in read("opposites"))
+CAPITALS = dict(pair.split(":") for pair in read("capitals"))
 GROUPS = {"animal": ANIMALS, "colour": COLOURS, "food": FOODS, "place": PLACES, "day": DAYS, "month": MONTHS}
 SMALL_TALK = (
-    (("Hello!", "Hi!", "Hi there!", "Good morning!", "Hey!"), ("Hello! How can I help you?", "Hi! What can I do for you?")),
-    (("Who are you?", "What are you?", "What is your name?"), ("I am a small language model that comes with accorda.",)),
+    (
+        ("Hello!", "Hi!", "Hi there!", "Good morning!", "Hey!"),
+        ("Hello! How can I help you?", "Hi! What can I do for you?"),
+    ),
+    (
+        ("Who are you?", "What are you?", "What is your name?"),
+        ("I am a small language model that comes with accorda.",),
+    ),
     (("How are you?", "How are you today?"), ("I am fine, thank you. How can I help you?",)),
     (("Thank you!", "Thanks!", "Thanks a lot."), ("You are welcome!", "Gladly!")),
     (("Goodbye!", "Bye!", "See you!"), ("Goodbye!", "Bye! Come back soon.")),
-    (("What can you do?", "How can you help me?"), ("I can tell short stories, do small sums with their steps, and answer questions about a text.",)),
-    (("Tell me a joke.", "Make me laugh."), ("Why did the bike fall over? It was two tired.", "What do you call a bear without teeth? A gummy bear.")),
+    (
+        ("What can you do?", "How can you help me?"),
+        ("I can tell short stories, do small sums with their steps, and answer questions about a text.",),
+    ),
+    (
+        ("Tell me a joke.", "Make me laugh."),
+        ("Why did the bike fall over? It was two tired.", "What do you call a bear without teeth? A gummy bear."),
+    ),
 )
 
 
 def _write_story(rng: Random) -> Turn:
     made = story(rng)
-    asked = ("Tell me a story about {hero}.", "Write a short story about {hero} and a {thing}.", "Tell me a story with a {colour} {thing} in it.", "Write a story about {hero} and {friend}.")
+    asked = (
+        "Tell me a story about {hero}.",
+        "Write a short story about {hero} and a {thing}.",
+        "Tell me a story with a {colour} {thing} in it.",
+        "Write a story about {hero} and {friend}.",
+    )
     return pick(rng, asked).format(hero=made.hero, thing=made.thing, colour=made.colour, friend=made.friend), made.text
 
 
@@ -60,7 +85,12 @@ def _about_ticket(rng: Random) -> Turn:
         (("Write down name and order number.", "Name and order, please."), f"{about.name}, {about.order}"),
         (("What is the problem?", "What is wrong?"), f"The {about.product} {about.problem}."),
         (("What does the customer want?", "What should we do?"), f"The customer wants {about.wish}."),
-        (("How urgent is it?", "Is it urgent?"), {"high": "It is very urgent.", "normal": "It is not very urgent.", "low": "There is no hurry."}[about.urgency]),
+        (
+            ("How urgent is it?", "Is it urgent?"),
+            {"high": "It is very urgent.", "normal": "It is not very urgent.", "low": "There is no hurry."}[
+                about.urgency
+            ],
+        ),
         (("Answer the customer.", "Write a reply."), _reply(rng, about)),
     )
     questions, answer = pick(rng, asked)
@@ -70,8 +100,11 @@ def _about_ticket(rng: Random) -> Turn:
 
 def _reply(rng: Random, about: tickets.Facts) -> str:
     first = about.name.split()[0]
-    sorry = pick(rng, (f"we are sorry about your {about.product}.", f"thank you for writing about your {about.product}."))
-    return f"Dear {first},\n{sorry} We have looked at order {about.order} and will see to {about.wish} at once.\nKind regards,\n{pick(rng, FIRST_NAMES)}"
+    sorry = pick(
+        rng, (f"we are sorry about your {about.product}.", f"thank you for writing about your {about.product}.")
+    )
+    done = f"We have looked at order {about.order} and will see to {about.wish} at once."
+    return f"Dear {first},\n{sorry} {done}\nKind regards,\n{pick(rng, FIRST_NAMES)}"
 
 
 def _words(rng: Random) -> list[str]:
@@ -79,7 +112,15 @@ def _words(rng: Random) -> list[str]:
 
 
 def _repeat(rng: Random) -> Turn:
-    line = pick(rng, (" ".join(_words(rng)), full_name(rng), f"{full_name(rng)}, {pick(rng, PRODUCTS)}, {rng.randrange(1000, 10000)}", str(rng.randrange(10**5))))
+    line = pick(
+        rng,
+        (
+            " ".join(_words(rng)),
+            full_name(rng),
+            f"{full_name(rng)}, {pick(rng, PRODUCTS)}, {rng.randrange(1000, 10000)}",
+            str(rng.randrange(10**5)),
+        ),
+    )
     return f"{pick(rng, ('Repeat', 'Copy', 'Say again'))}: {line}", line
 
 
@@ -127,19 +168,28 @@ def _odd_one(rng: Random) -> Turn:
     odd = pick(rng, GROUPS[other])
     words = [*some(rng, GROUPS[kind], 3), odd]
     rng.shuffle(words)
-    return f"Which word does not belong: {', '.join(words)}?", f"{odd} does not belong, because the others are {plural(kind)}."
+    return (
+        f"Which word does not belong: {', '.join(words)}?",
+        f"{odd} does not belong, because the others are {plural(kind)}.",
+    )
 
 
 def _which_kind(rng: Random) -> Turn:
     kind = pick(rng, list(GROUPS))
     word = pick(rng, GROUPS[kind])
-    return f"What is {word}: an animal, a colour, a food, a place, a day or a month?", f"{word} is {'an' if kind == 'animal' else 'a'} {kind}."
+    return (
+        f"What is {word}: an animal, a colour, a food, a place, a day or a month?",
+        f"{word} is {'an' if kind == 'animal' else 'a'} {kind}.",
+    )
 
 
 def _next_day(rng: Random) -> Turn:
     days = pick(rng, (DAYS, MONTHS))
     at, step = rng.randrange(len(days)), rng.choice((1, -1))
-    return f"What comes {'after' if step > 0 else 'before'} {days[at]}?", f"{days[(at + step) % len(days)]} comes {'after' if step > 0 else 'before'} {days[at]}."
+    return (
+        f"What comes {'after' if step > 0 else 'before'} {days[at]}?",
+        f"{days[(at + step) % len(days)]} comes {'after' if step > 0 else 'before'} {days[at]}.",
+    )
 
 
 def _find(rng: Random) -> Turn:
@@ -153,7 +203,11 @@ def _find(rng: Random) -> Turn:
 
 def _sentence(rng: Random) -> Turn:
     thing, place, name = pick(rng, THINGS), pick(rng, PLACES), pick(rng, CHILDREN)
-    made = (f"{name} took the {thing} to the {place}.", f"The {thing} was lying in the {place} when {name} came.", f"{name} looked for the {thing} near the {place}.")
+    made = (
+        f"{name} took the {thing} to the {place}.",
+        f"The {thing} was lying in the {place} when {name} came.",
+        f"{name} looked for the {thing} near the {place}.",
+    )
     return f"Make a sentence with these words: {name}, {thing}, {place}", pick(rng, made)
 
 
@@ -163,7 +217,8 @@ def _small_talk(rng: Random) -> Turn:
 
 
 WORDS: tuple[Callable[[Random], Turn], ...] = (
-    _repeat, _reverse, _sort, _count, _first_last, _opposite, _capital, _name_some, _odd_one, _which_kind, _next_day, _find, _sentence, _small_talk,
+    _repeat, _reverse, _sort, _count, _first_last, _opposite, _capital, _name_some, _odd_one, _which_kind, _next_day,
+    _find, _sentence, _small_talk,
 )  # fmt: skip
 
 

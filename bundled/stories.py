@@ -1,10 +1,24 @@
-"""Short stories for children: somebody wants something, something is in the way, somebody helps, something is learned."""
+"""Short stories for children: a wish, something in the way, somebody who helps, and what was learned."""
 
 import re
 from dataclasses import dataclass
 from random import Random
 
-from bundled.words import ANIMALS, CHILDREN, COLOURS, DAYS, FEELINGS, FOODS, PLACES, SIZES, THINGS, article, pick, plural, some
+from bundled.words import (
+    ANIMALS,
+    CHILDREN,
+    COLOURS,
+    DAYS,
+    FEELINGS,
+    FOODS,
+    PLACES,
+    SIZES,
+    THINGS,
+    article,
+    pick,
+    plural,
+    some,
+)
 
 OPENINGS = (
     "Once upon a time there was {hero_long}.",
@@ -83,7 +97,11 @@ class Story:
 def _slots(rng: Random) -> dict[str, str]:
     names = some(rng, CHILDREN, 2)
     animals = some(rng, ANIMALS, 3)
-    hero_kind = article(f"{pick(rng, SIZES)} {animals[0]}") if rng.random() < 0.4 else f"a {pick(rng, ('boy', 'girl', 'child'))}"
+    hero_kind = (
+        article(f"{pick(rng, SIZES)} {animals[0]}")
+        if rng.random() < 0.4
+        else f"a {pick(rng, ('boy', 'girl', 'child'))}"
+    )
     friend = names[1] if rng.random() < 0.6 else f"the {animals[1]}"
     places, feelings, food, thing = some(rng, PLACES, 2), some(rng, FEELINGS, 2), pick(rng, FOODS), pick(rng, THINGS)
     they, their = pick(rng, PRONOUNS)

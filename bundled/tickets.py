@@ -234,14 +234,17 @@ def thread(rng: Random, about: Facts) -> str:
     earlier = pick(rng, [product for product in PRODUCTS if product != about.product])
     messages = [(about.name, " ".join(part for part in [pick(rng, GREETINGS), *opening] if part))]
     steps = [
-        f"Last year I also bought the {earlier} from you, that was order {rng.randrange(1000, 10000)}, but this is not about it.",
+        f"Last year I also bought the {earlier} from you, that was order {rng.randrange(1000, 10000)}, "
+        "but this is not about it.",
         _number(rng, about),
         *(_talk(rng, about) for _ in range(rng.randrange(3))),
     ]
     rng.shuffle(steps)
     for step in steps:
         messages += [(f"{agent} (support)", pick(rng, ANSWERS)), (about.name, step)]
-    last = pick(rng, ("I have thought about it again.", "One more thing.", "To make it short:", "Now that I think of it:"))
+    last = pick(
+        rng, ("I have thought about it again.", "One more thing.", "To make it short:", "Now that I think of it:")
+    )
     final = [last, pick(rng, WISHES[about.wish]), pick(rng, [text for text in URGENCY[about.urgency] if text] or [""])]
     messages += [(f"{agent} (support)", "What would you like us to do now?"), (about.name, " ".join(final))]
     return "\n\n".join(f"{who}:\n{text}" for who, text in messages)

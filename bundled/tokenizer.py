@@ -16,7 +16,9 @@ def train(corpus: Path, folder: Path, positions: int) -> None:
     """Learn the merges from the corpus and write the tokenizer's files."""
     tokenizer = Tokenizer(models.BPE())
     split = pre_tokenizers.Split(WORDS, "isolated")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,

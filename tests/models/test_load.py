@@ -60,10 +60,13 @@ def test_the_real_model_answers_as_transformers_loads_it(stories):
     torch.testing.assert_close(model(input_ids=ids).logits, reference(input_ids=ids).logits, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("saved", "asked", "expected"), [("bf16", "auto", "bfloat16"), ("bf16", "fp32", "float32")])
-def test_dtype_is_the_checkpoints_unless_named(folder, saved, asked, expected):
+@pytest.mark.parametrize("declared", ["float32", "bfloat16", None])
+def test_dtype_auto_is_what_transformers_takes(folder, declared):
     rewrite(folder, {key: tensor.bfloat16() for key, tensor in weights(folder).items()})
-    assert load_model(folder, dtype=asked, device="cpu").dtype == getattr(torch, expected)
+    edit_json(folder / "config.json", dtype=declared)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
+    assert load_model(folder, device="cpu").dtype == theirs.dtype == getattr(torch, declared or "bfloat16")
+    assert load_model(folder, dtype="fp16", device="cpu").dtype == torch.float16
 
 
 def test_sharded_weights_are_read(tmp_path):

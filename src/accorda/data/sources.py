@@ -1,4 +1,4 @@
-"""Where rows come from: a file, a folder, a pattern, a data set of the hub or of the package, or Python; and what identifies them."""
+"""Where rows come from: a file, folder, pattern, data set of hub or package, or Python; and what identifies them."""
 
 import difflib
 import glob

@@ -1,4 +1,4 @@
-"""What a name stands for: a hub id, a model folder, an adapter folder, a run, the bundled model. And the way out where it is none."""
+"""What a name stands for: hub id, model folder, adapter folder, run, bundled. And the way out where it is none."""
 
 import difflib
 import re
@@ -111,7 +111,8 @@ def _hub_id(path: str | Path, setting: str = "model.path") -> str:
     here = folder.parent if folder.parent.is_dir() else Path()
     near = difflib.get_close_matches(folder.name, [each.name for each in here.iterdir() if each.is_dir()], n=3)
     shown = ", ".join(str(here / name) for name in near)
-    hint = f"did you mean {shown}?" if shown else "name a model folder, an adapter, a run, a hub id (owner/name), or bundled"
+    kinds = "name a model folder, an adapter, a run, a hub id (owner/name), or bundled"
+    hint = f"did you mean {shown}?" if shown else kinds
     raise Refusal(f"{setting} = {text}: no such folder; {hint}")
 
 

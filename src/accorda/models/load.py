@@ -57,8 +57,9 @@ def load_model(
 
     `config` (a config.json, its folder, or its content) makes random weights by `seed` instead. `dtype` "auto": what
     config.json says, else the weights' own; float32 for random weights. `device` "auto": CUDA where there is one;
-    "meta" builds shapes without values. `head` "classification" and "reward" (one output) replace the language head; what the checkpoint lacks of
-    them is drawn by `seed` and named in `new_heads(model)`. `model.accorda_fingerprint` tells the base from others.
+    "meta" builds shapes without values. `head` "classification" and "reward" (one output) replace the language head;
+    what the checkpoint lacks of them is drawn by `seed` and named in `new_heads(model)`.
+    `model.accorda_fingerprint` tells the base from others.
 
     Raises Refusal, in one line, for whatever is missing, broken, incomplete, pickled, unknown or of another kind.
     """

@@ -1,0 +1,41 @@
+"""Parts of a long command shown as they come: with headings on a terminal, all at the end where output is piped."""
+
+import sys
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.rule import Rule
+from rich.text import Text
+
+
+@dataclass
+class Scenes:
+    """Collects what a command has to tell; on a terminal each part stands there as soon as it is known."""
+
+    console: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
+    told: list[str] = field(default_factory=list)
+
+    @property
+    def live(self) -> bool:
+        """Whether somebody watches: progress and result both go to a terminal."""
+        return self.console.is_terminal and sys.__stdout__ is not None and sys.__stdout__.isatty()
+
+    def open(self, title: str, why: str = "") -> None:
+        """A heading, and a sentence about what comes."""
+        self.told.append(f"{title}\n{'-' * len(title)}" + (f"\n{why}" if why else ""))
+        if self.console.is_terminal:
+            self.console.print()
+            self.console.print(Rule(Text(title, style="bold cyan"), align="left", style="cyan"))
+            if why:
+                self.console.print(Text(why, style="dim"))
+
+    def tell(self, text: str) -> None:
+        """A block of text, as it is."""
+        self.told.append(text)
+        if self.live:
+            self.console.print()
+            self.console.print(Text(text), soft_wrap=True)
+
+    def rest(self) -> str:
+        """What standard output still has to carry: nothing that has been seen there already."""
+        return "" if self.live else "\n\n".join(self.told)
