@@ -32,8 +32,10 @@ def session(evaluation, rows=ROWS, stage="sft", precision="fp32"):
 def test_the_loss_alone_by_default_and_the_mode_is_left_as_it_was():
     run = session(EvaluationSection())
     found = evaluator(run)()
-    expected = evaluate(run.model, run.renderer.tokenizer, ROWS, ["eval_loss"])["eval_loss"]
-    assert found == {"eval_loss": pytest.approx(expected)}
+    expected = evaluate(run.model, run.renderer.tokenizer, ROWS, ["eval_loss"])
+    bounds = {"eval_loss": pytest.approx(expected["intervals"]["eval_loss"])}
+    assert found == {"eval_loss": pytest.approx(expected["eval_loss"]), "intervals": bounds}
+    assert bounds["eval_loss"] != [found["eval_loss"]] * 2
     assert run.model.training
 
 
@@ -50,12 +52,12 @@ def test_it_measures_the_model_as_it_is_when_called():
 def test_metrics_and_samples_of_as_many_rows_as_asked_for():
     run = session(EvaluationSection(metrics=("perplexity", "rouge"), generate=4, max_new_tokens=3))
     found = evaluator(run)()
-    assert set(found) == {"eval_loss", "perplexity", "rouge1", "rouge2", "rougeL", "stop_rate", "samples"}
+    assert set(found) == {"eval_loss", "perplexity", "rouge1", "rouge2", "rougeL", "stop_rate", "samples", "intervals"}
     assert [sample["reference"] for sample in found["samples"]] == [row["completion"] for row in ROWS[:4]]
     expected = evaluate(run.model, run.renderer.tokenizer, ROWS[:4], ["rouge"], max_new_tokens=3)
     assert found["rouge1"] == pytest.approx(expected["rouge1"])
     assert [sample["completion"] for sample in found["samples"]] == [s["completion"] for s in expected["samples"]]
-    assert evaluator(session(EvaluationSection(generate=2)))().keys() == {"eval_loss", "stop_rate", "samples"}
+    assert evaluator(session(EvaluationSection(generate=2)))().keys() == {"eval_loss", "stop_rate", "samples", "intervals"}
 
 
 def test_texts_are_continued():

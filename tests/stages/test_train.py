@@ -35,11 +35,27 @@ def test_the_folder_holds_what_the_contract_lists(tmp_path):
     folder = run_of(tmp_path).folder
     names = {path.name for path in folder.path.iterdir()}
     wanted = {"recipe.yaml", "events.jsonl", "adapter", "checkpoints", "proof.json", "result.json", "report.html"}
-    assert wanted | {"environment.json", "renderer.json", "verify.py"} <= names
+    assert wanted | {"environment.json", "renderer.json", "verify.py", "data.json", "samples.json"} <= names
     result = json.loads(folder.result.read_text())
     assert {"status", "stage", "method", "steps", "rows", "tokens", "supervised_tokens", "train_seconds"} <= set(result)
     assert {"tokens_per_second", "peak_memory_bytes", "bill_bytes", "loss", "eval_loss"} <= set(result)
     assert {"trainable_parameters", "proofs", "parents", "output"} <= set(result)
+    low, high = result["intervals"]["eval_loss"]
+    assert low < result["eval_loss"] < high
+    data, samples = (json.loads(path.read_text()) for path in (folder.data, folder.samples))
+    assert data["train"]["rows"] == result["rows"]
+    assert data["eval"]["rows"]["kept"] == len(samples["samples"]) == 4
+    assert [set(item) for item in samples["samples"]] == [{"prompt", "reference", "base", "tuned"}] * 4
+
+
+def test_a_run_that_cannot_generate_ends_all_the_same_and_says_why(tmp_path, monkeypatch):
+    def fail(*given, **settings):
+        raise RuntimeError("no memory for a cache")
+
+    monkeypatch.setattr("accorda.generation.sample.generate", fail)
+    run = run_of(tmp_path)
+    assert run.result["status"] == "complete"
+    assert json.loads(run.folder.samples.read_text()) == {"error": "no memory for a cache", "samples": []}
 
 
 def test_full_fine_tuning_leaves_a_model_that_transformers_loads(tmp_path):

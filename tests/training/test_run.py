@@ -138,6 +138,8 @@ def test_a_signal_checkpoints_and_resuming_equals_never_having_stopped(tmp_path:
     with pytest.raises(Stopped, match=rf"stopped by {name} after step {step - 1}; continue with: accorda resume"):
         run(loop, COURSE, where, evaluate=drawing(loop))
     assert step == 1 or checkpoints(where.path)[-1] == step - 1
+    [told] = of_kind(where, "stopped")
+    assert (told["step"], told["reason"]) == (step - 1, f"stopped by {name} after step {step - 1}")
     fresh = make_loop(dropout=0.3, micro_tokens=20)
     run(fresh, COURSE, where, evaluate=drawing(fresh), resume=True)
     assert parameters(fresh) == expected

@@ -12,8 +12,8 @@ from accorda.evaluation.registry import read_metrics
 def evaluator(session: Any, batch_size: int = 8) -> Callable[[], dict[str, Any]] | None:
     """A function that measures the session's model now; None where the session has no evaluation rows.
 
-    It gives `eval_loss` over all evaluation rows, the metrics the recipe names, and, if `evaluation.generate` is not 0,
-    "samples" of that many rows. Metrics of generated answers take `evaluation.generate` rows too; all, if it is 0.
+    It gives `eval_loss` over all evaluation rows, the metrics the recipe names, "intervals" {name: [low, high]} of them
+    all (95%, bootstrap over rows), and, if `evaluation.generate` is not 0, "samples" of that many rows. Metrics of generated answers take `evaluation.generate` rows too; all, if it is 0.
 
     Raises:
         Refusal: an unknown metric or a missing package: now, not at the first evaluation.
@@ -37,7 +37,9 @@ def evaluator(session: Any, batch_size: int = 8) -> Callable[[], dict[str, Any]]
             elif wanted.generate:
                 completions = complete(model, renderer, answered, batch_size=batch_size, sampling=sampling)
                 told = Measured({}, completions=completions)
-        values = {name: estimate.value for name, estimate in (found | told.estimates).items()}
+        estimates = found | told.estimates
+        values: dict[str, Any] = {name: estimate.value for name, estimate in estimates.items()}
+        values["intervals"] = {name: [estimate.low, estimate.high] for name, estimate in estimates.items()}
         shown = answers(answered, told, wanted.generate or NUM_SAMPLES)
         return values | shown
 

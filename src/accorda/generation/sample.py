@@ -5,7 +5,7 @@ prompts. Neither the batch size nor the other prompts change a completion: rows 
 from its own random numbers, made from (seed, i). Adapters act as `use` says, also one per prompt (`use(rows=...)`).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,6 +41,7 @@ def generate(
     tokenizer: Any = None,
     stop_ids: Iterable[int] | None = None,
     batch_size: int = 8,
+    enough: Callable[[], bool] = lambda: False,
     **sampling: Any,
 ) -> list[Completion]:
     """Completions of prompts given as token ids, in the prompts' order.
@@ -51,6 +52,7 @@ def generate(
         tokenizer: makes the completions' text; also names its end-of-text id.
         stop_ids: the ids that end a completion. Default: what `stopping.stop_ids` finds.
         batch_size: rows per forward.
+        enough: asked between tokens; once it says yes, what has been written so far is all there is.
         **sampling: fields of `Sampling`: max_new_tokens, temperature, top_k, top_p, seed, stop_texts.
 
     Raises:
@@ -73,8 +75,10 @@ def generate(
                 limit=limit,
                 adapters=[adapters[row] for row in rows] if adapters else None,
             )
-            for row, completion in zip(rows, _complete(decoding, batch, tokenizer), strict=True):
+            for row, completion in zip(rows, _complete(decoding, batch, tokenizer, enough), strict=True):
                 completions[row] = completion
+            if enough():
+                break
     return completions
 
 
@@ -160,8 +164,10 @@ def _batches(model: Any, lengths: Sequence[int], batch_size: int, max_new_tokens
         yield batch
 
 
-def _complete(decoding: Decoding, prompts: Sequence[Sequence[int]], tokenizer: Any) -> list[Completion]:
-    """Run a batch to its end."""
+def _complete(
+    decoding: Decoding, prompts: Sequence[Sequence[int]], tokenizer: Any, enough: Callable[[], bool]
+) -> list[Completion]:
+    """Run a batch to its end, or until it is enough."""
     ids: list[list[int]] = [[] for _ in prompts]
     log_probs: list[list[float]] = [[] for _ in prompts]
     stop_texts = decoding.sampling.stop_texts
@@ -170,6 +176,8 @@ def _complete(decoding: Decoding, prompts: Sequence[Sequence[int]], tokenizer: A
             ids[token.row].append(token.token_id)
             log_probs[token.row].append(token.log_prob)
         decoding.stop(row for row in decoding.rows if _holds_stop_text(ids[row], stop_texts, tokenizer))
+        if enough():
+            break
     completions = []
     for row, prompt in enumerate(prompts):
         own = ids[row][:-1] if ids[row] and ids[row][-1] in decoding.stop_ids else ids[row]

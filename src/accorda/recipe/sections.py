@@ -92,6 +92,7 @@ class EvaluationSection:
     every: PositiveInt = 100
     metrics: tuple[str, ...] = ()
     generate: NonNegativeInt = 0
+    samples: NonNegativeInt = 4
     max_new_tokens: PositiveInt = 128
     best: str = "eval_loss"
     patience: PositiveInt | None = None

@@ -21,6 +21,8 @@ class RunFolder:
         self.result = self.path / "result.json"
         self.report = self.path / "report.html"
         self.environment = self.path / "environment.json"
+        self.data = self.path / "data.json"
+        self.samples = self.path / "samples.json"
         self.verify = self.path / "verify.py"
         self.renderer = self.path / "renderer.json"
         self.crash = self.path / "crash.log"

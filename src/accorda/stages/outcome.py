@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from accorda.evaluation.side_by_side import side_by_side
 from accorda.methods import registry
 from accorda.methods.install import trainable
 from accorda.methods.open import Opened
@@ -21,6 +23,9 @@ from accorda.stages.build import BILL_NOTE, OPENED_NOTE
 from accorda.stages.tune import ADAPTER
 from accorda.training.session import Session
 
+logger = logging.getLogger(__name__)
+
+LEAST_SECONDS, SHARE_OF_TRAINING = 10.0, 0.05
 ELSEWHERE = ("output", "training.trackers")  # settings that change nothing of what is trained
 
 
@@ -32,7 +37,16 @@ def begin(session: Session) -> None:
             write_text(new / name, text)
         write_text(new / session.folder.recipe.name, dump(recipe))
         write_json(new / session.folder.environment.name, environment(surroundings(session)))
+        write_json(new / session.folder.data.name, data_facts(session))
         session.renderer.save(new)
+
+
+def data_facts(session: Session) -> dict[str, Any]:
+    """What became of the rows of both splits: kept, skipped, over-long, cut; lengths; where they came from."""
+    return {
+        "train": session.train.report.to_dict(),
+        "eval": session.eval.report.to_dict() if session.eval is not None else None,
+    }
 
 
 def surroundings(session: Session) -> dict[str, Any]:
@@ -88,6 +102,25 @@ def save(session: Session) -> None:
     else:
         beside = companions(session.tokenizer, session.renderer)
         save_adapter(session.model, session.folder.adapter, ADAPTER, beside=beside)
+
+
+def sample(session: Session, train_seconds: float) -> None:
+    """`samples.json`, within 10 s or a twentieth of the training. Answers to look at: without them the run goes on."""
+    try:
+        found = side_by_side(session, max(LEAST_SECONDS, SHARE_OF_TRAINING * train_seconds))
+    except Exception as error:  # an architecture that cannot generate, no memory left for a cache
+        logger.warning("no samples: %s", error)
+        found = {"error": " ".join(str(error).split()) or type(error).__name__, "samples": []}
+    if found is not None:
+        write_json(session.folder.samples, found)
+
+
+def show(session: Session) -> None:
+    """The report of a run that stopped: what is there so far. The disk may be what stopped it."""
+    try:
+        write_text(session.folder.report, report(session.folder.path))
+    except OSError as error:
+        logger.warning("no report: %s", error)
 
 
 def finish(session: Session, totals: Mapping[str, Any], proofs: Sequence[Proof]) -> dict[str, Any]:

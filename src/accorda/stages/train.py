@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from accorda.errors import Refusal
+from accorda.errors import Refusal, Stopped
 from accorda.evaluation.during_training import evaluator
 from accorda.methods import registry
 from accorda.methods.contract import Method
@@ -89,8 +89,23 @@ def go(session: Session, *, resume: bool, watch: Watch | None) -> Run:
         best=recipe.evaluation.best,
         patience=recipe.evaluation.patience,
     )
+    try:
+        totals = steps(session, course, resume=resume, watch=watch)
+    except Stopped:
+        outcome.show(session)
+        raise
+    outcome.save(session)
+    outcome.sample(session, totals["train_seconds"])
+    proofs = prove(session)
+    result = outcome.finish(session, totals, proofs)
+    return Run(session.folder, result, proofs)
+
+
+def steps(session: Session, course: Course, *, resume: bool, watch: Watch | None) -> dict[str, Any]:
+    """The steps themselves, and what follows their log; the run's totals."""
+    recipe = session.recipe
     with following(recipe.training.trackers, session.folder, dict(leaves(mapping(recipe)))):
-        totals = run(
+        return run(
             session.loop,
             course,
             session.folder,
@@ -99,10 +114,6 @@ def go(session: Session, *, resume: bool, watch: Watch | None) -> Run:
             resume=resume,
             show=watch(course.num_steps) if watch else lambda event: None,
         )
-    outcome.save(session)
-    proofs = prove(session)
-    result = outcome.finish(session, totals, proofs)
-    return Run(session.folder, result, proofs)
 
 
 def reopen(folder: str | Path | RunFolder) -> Session:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -96,7 +96,9 @@ def run(
             if not is_disk_full(error) and not is_out_of_memory(error):
                 raise
             fault = error.with_traceback(None)  # its frames hold the tensors that filled the memory
-        raise Stopped(work.stop(fault), str(folder.path))
+        reason = work.stop(fault)
+        work.tell_stopped(reason)
+        raise Stopped(reason, str(folder.path))
 
 
 @dataclass
@@ -215,6 +217,11 @@ class _Run:
         except Exception as error:
             self.show = None
             logger.warning("the display failed and is switched off: %r", error)
+
+    def tell_stopped(self, reason: str) -> None:
+        """Log why; where the log cannot be written, the line on the terminal is all there is."""
+        with suppress(OSError):
+            self.tell({"event": "stopped", "step": self.loop.step_number, "reason": reason})
 
     def stop(self, fault: BaseException) -> str:
         """Save what can be saved; one line that says what happened and what helps."""
