@@ -57,7 +57,12 @@ def test_metrics_and_samples_of_as_many_rows_as_asked_for():
     expected = evaluate(run.model, run.renderer.tokenizer, ROWS[:4], ["rouge"], max_new_tokens=3)
     assert found["rouge1"] == pytest.approx(expected["rouge1"])
     assert [sample["completion"] for sample in found["samples"]] == [s["completion"] for s in expected["samples"]]
-    assert evaluator(session(EvaluationSection(generate=2)))().keys() == {"eval_loss", "stop_rate", "samples", "intervals"}
+    assert evaluator(session(EvaluationSection(generate=2)))().keys() == {
+        "eval_loss",
+        "stop_rate",
+        "samples",
+        "intervals",
+    }
 
 
 def test_texts_are_continued():

@@ -1,7 +1,6 @@
 """The page and the card: complete and partial folders, nothing unescaped, nothing from a network."""
 
 import json
-import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import pytest
 from accorda.recipe.load import load
 from accorda.recipe.write import dump
 from accorda.runs.card import card
-from accorda.runs.curves import chart, number, scale, thinned
 from accorda.runs.events import EventLog
 from accorda.runs.layout import RunFolder
 from accorda.runs.report import report
@@ -61,57 +59,188 @@ def run(tmp_path: Path) -> RunFolder:
 
 def finish(folder: RunFolder) -> None:
     log = EventLog(folder.events)
-    log.append({"event": "samples", "step": 0, "samples": [{"prompt": EVIL, "completion": "before", "reference": "r"}]})
     for step in range(1, 1001):
         log.append({"event": "step", "step": step, "loss": 5 / step if step != 500 else float("nan"), "memory": 2e9})
-    log.append({"event": "evaluation", "step": 100, "eval_loss": 3.0, EVIL: 0.5})
-    log.append({"event": "evaluation", "step": 1000, "eval_loss": 2.0})
-    log.append({"event": "samples", "step": 1000, "samples": [{"prompt": EVIL, "completion": EVIL}]})
-    proofs = [
-        {"name": "mask", "verdict": "holds", "reason": EVIL, "evidence": {"x": EVIL}},
-        {"name": "save", "verdict": "fails", "reason": "lm_head differs"},
-        {"name": "long", "verdict": "holds", "evidence": {f"t{n}": list(range(1000)) for n in range(900)}},
-    ]
-    folder.proof.write_text(json.dumps({"proofs": proofs, "seconds": 1}))
-    folder.result.write_text(
+    bounds = {"eval_loss": [2.5, 3.5]}
+    log.append({"event": "evaluation", "step": 0, "eval_loss": 3.0, EVIL: 0.5, "intervals": bounds})
+    bounds = {"eval_loss": [1.75, 2.25]}
+    log.append({"event": "evaluation", "step": 1000, "eval_loss": 2.0, EVIL: 0.75, "intervals": bounds})
+    folder.proof.write_text(
         json.dumps(
-            {"status": "complete", "steps": 1000, "loss": 0.005, "eval_loss": 2.0, "bill_bytes": 3e9}
-            | {"peak_memory_bytes": 2e9, "rows": {"seen": 9, "skipped": 1, "overlong": 2}}
+            {
+                "proofs": [
+                    {"name": "mask", "verdict": "holds", "reason": EVIL, "evidence": {"x": EVIL, EVIL: [EVIL]}},
+                    {"name": "save", "verdict": "fails", "reason": "lm_head differs"},
+                    {"name": "long", "verdict": "holds", "evidence": {f"t{n}": list(range(1000)) for n in range(900)}},
+                    {"name": EVIL, "verdict": EVIL, "evidence": {"checks": [{"name": EVIL, "verdict": EVIL}]}},
+                ],
+                "seconds": 1,
+            }
         )
     )
-    folder.environment.write_text(json.dumps({"packages": {"torch": EVIL}}))
+    answers = {"base": {"text": EVIL, "stopped": False}, "tuned": {"text": "the very answer", "stopped": True}}
+    sample = {"prompt": EVIL, "reference": "the  very answer", **answers}
+    folder.samples.write_text(json.dumps({"rows": "held out", "samples": [sample]}))
+    rows = {"seen": 90, "kept": 63, "skipped": 9, "overlong": 18, "truncated": 4}
+    bad = [{"file": EVIL, "line": 3, "reason": EVIL}]
+    source = {"file": EVIL, "format": EVIL, "columns": {EVIL: EVIL}, "rows": 90, "kept": 63, "tokens_sha256": "ab"}
+    folder.data.write_text(json.dumps({"train": {"rows": rows, "bad_rows": bad, "sources": [source]}, "eval": None}))
+    folder.environment.write_text(json.dumps({"packages": {"torch": EVIL}, "base": {"num_parameters": 4000}}))
+    folder.result.write_text(
+        json.dumps(
+            {"status": "unproven", "steps": 1000, "loss": 0.005, "eval_loss": 2.0, "bill_bytes": 3e9}
+            | {"peak_memory_bytes": 2e9, "rows": rows, "trainable_parameters": 100, "train_seconds": 723}
+        )
+    )
+
+
+def prove(folder: RunFolder, **verdicts: str) -> None:
+    proofs = [{"name": name, "verdict": verdict, "reason": f"so says {name}"} for name, verdict in verdicts.items()]
+    folder.proof.write_text(json.dumps({"proofs": proofs}))
 
 
 def test_everything_is_on_the_page_and_nothing_is_markup(run):
     finish(run)
     text = report(run.path)
     page = Page(text)
-    assert "script" not in page.tags
-    assert page.links == []
+    assert not page.tags & {"script", "img", "link", "iframe", "object"}
+    assert all(link.startswith("#") and f'id="{link[1:]}"' in text for link in page.links)
+    assert len(page.links) == 8
     assert "://" not in text
-    for part in ("Curves", "Proofs", "Before and after", "Memory", "Settings", "Environment"):
+    assert "url(" not in text
+    for part in ("Curves", "Proofs", "Before and after", "Memory", "Data", "Settings", "Environment", "Go on"):
         assert part in page.text
-    assert "the bill was off by +50.0 %" in page.text
     assert "lm_head differs" in page.text
     assert "888 more in proof.json" in page.text
-    assert len(text) < 100_000
-    assert "before" in page.text
-    assert page.text.count("alert(") == 8
+    assert len(text) < 150_000
+    assert page.text.count("alert(") > 20
+    assert "<script" not in text.lower()
     assert "method.rank" in page.text
-    assert "evaluation loss before" in page.text
-    assert "prefers-color-scheme: dark" in text
+
+
+def test_what_somebody_asks_first_stands_first(run):
+    finish(run)
+    text = report(run.path)
+    head = Page(text[text.index("<header>") : text.index("</header>") + 9]).text
+    assert "Not proven: save fails: lm_head differs" in head
+    assert "lora of rank 8 on model (4k parameters) · 63 rows of" in " ".join(head.split())
+    assert "before 3" in head
+    assert "95% interval 1.75 to 2.25" in head
+    assert "2.5% of the base" in head
+    assert "12 min 3 s" in head
+
+
+def test_verdicts(run):
+    finish(run)
+    prove(run, mask="holds", save="holds", merge="not applicable")
+    assert "Proven: 2 proofs hold, 1 does not apply" in Page(report(run.path)).text
+    prove(run, mask="holds", save="fails", merge="fails")
+    assert "Not proven: save, merge fail: so says save" in Page(report(run.path)).text
+    run.proof.unlink()
+    assert "Complete: without proofs" in Page(report(run.path)).text
+    assert "Proven" not in report(run.path)
+
+
+def test_answers_stand_side_by_side_and_equal_ones_are_seen(run):
+    finish(run)
+    text = report(run.path)
+    page = Page(text)
+    assert page.text.count("as the reference") == 1
+    assert text.index(">reference<") < text.index(">base<") < text.index(">tuned ")
+    run.samples.write_text(json.dumps({"error": EVIL, "samples": []}))
+    assert f"No answers: {EVIL}" in Page(report(run.path)).text
+
+
+def test_a_long_prompt_is_there_whole_and_folded(run):
+    words = " ".join(f"word{number}" for number in range(400))
+    run.samples.write_text(json.dumps({"samples": [{"prompt": words, "reference": "r", "base": {}, "tuned": {}}]}))
+    page = Page(report(run.path))
+    assert words in page.text
+    assert "the whole prompt" in page.text
+
+
+def test_answers_of_the_evaluations_where_a_run_did_not_come_to_its_end(run):
+    log = EventLog(run.events)
+    for step, answer in ((0, "first words"), (3, "later words"), (5, EVIL)):
+        samples = [{"prompt": "p", "completion": answer, "reference": "r", "stopped": True}]
+        log.append({"event": "evaluation", "step": step, "eval_loss": 1.0, "samples": samples})
+    page = Page(report(run.path))
+    assert "first words" in page.text
+    assert "later words" not in page.text
+    assert "step 5" in page.text
 
 
 def test_a_run_that_has_just_begun_has_a_page_too(run):
     page = Page(report(run.path))
-    assert "not finished" in page.text
+    assert "Not finished: before the first step" in page.text
     assert "svg" not in page.tags
     EventLog(run.events).append({"event": "step", "step": 1, "loss": 2.0})
-    assert "svg" in Page(report(run.path)).tags
+    page = Page(report(run.path))
+    assert "svg" in page.tags
+    assert "Not finished: after step 1" in page.text
+    assert f"accorda resume {run.path}" in page.text
     with open(run.events, "a") as file:
         file.write('{"ev')
     assert "svg" in Page(report(run.path)).tags
     assert Page(report(run.path.parent)).text  # not even a run
+
+
+def test_a_stopped_run_says_why_until_it_goes_on(run):
+    log = EventLog(run.events)
+    log.append({"event": "step", "step": 1, "loss": 2.0})
+    log.append({"event": "stopped", "step": 1, "reason": f"out of {EVIL}"})
+    assert f"Stopped: out of {EVIL}" in Page(report(run.path)).text
+    log.append({"event": "resumed", "from": 1})
+    assert "Stopped:" not in Page(report(run.path)).text
+    assert "Not finished" in Page(report(run.path)).text
+
+
+@pytest.mark.parametrize("name", ["data", "samples", "environment", "proof", "result"])
+@pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"train": 5, "samples": [3, null], "rows": null}'])
+def test_whatever_is_missing_or_broken_the_rest_is_shown(run, name, content):
+    finish(run)
+    path = getattr(run, name)
+    if content is None:
+        path.unlink()
+    else:
+        path.write_text(content)
+    assert "method.rank" in Page(report(run.path)).text
+
+
+def test_what_differs_from_the_parent(run):
+    finish(run)
+    parent = RunFolder(run.path.parent / "parent")
+    parent.path.mkdir()
+    recipe = load({"model": "org/model", "method": {"name": "lora", "rank": 4}}, [f"data.train={EVIL}"])
+    parent.recipe.write_text(dump(recipe))
+    parent.environment.write_text(json.dumps({"packages": {"torch": "1.0"}, "base": {"num_parameters": 4000}}))
+    text = report(run.path, {"parents": [str(parent.path)], "status": "complete"})
+    section = Page(text[text.index('<section id="parents">') : text.index('<section id="environment">')]).text
+    assert "settingmethod.rank48" in section
+    assert "packages.torch1.0" in section
+    assert "num_parameters" not in section
+    assert "data.train" not in section.replace("data hash", "")
+    gone = Page(report(run.path, {"parents": ["/nowhere/at-all"]})).text
+    assert "It is not there any more" in gone
+
+
+def test_settings_that_were_given_come_before_the_defaults_which_are_folded(run):
+    text = report(run.path)
+    section = text[text.index('<section id="settings">') :]
+    folded = section[section.index("<details") :]
+    assert "method.rank" in section[: section.index("<details")]
+    assert "training.epochs" in folded
+    assert "method.rank" not in folded
+
+
+def test_a_name_cannot_turn_the_direction_of_writing_or_hide(run):
+    run.samples.write_text(
+        json.dumps({"samples": [{"prompt": "a\u202eb\x00c\ud800\n\td", "tuned": {"text": "\x1b[31m"}}]})
+    )
+    text = report(run.path)
+    text.encode("utf-8")
+    assert not set(text) & {"\u202e", "\x00", "\x1b"}
+    assert "a\\u202eb\\u0000c\\ud800\n\td" in text
 
 
 def test_settings_read_as_they_were_written(run):
@@ -142,40 +271,6 @@ def test_a_local_base_is_no_hub_name(run, monkeypatch):
     (run.path.parent / "org" / "model").mkdir(parents=True)
     monkeypatch.chdir(run.path.parent)
     assert "base_model" not in card(run.path)
-
-
-def test_a_curve_is_where_its_numbers_are():
-    svg = chart("Loss", "", [("a", [(0, 0.0), (5, 10.0), (10, 5.0)])])
-    figure = ElementTree.fromstring(svg)
-    points = [tuple(map(float, pair.split(","))) for pair in next(figure.iter("polyline")).get("points", "").split()]
-    xs, ys = zip(*points, strict=True)
-    assert xs[1] - xs[0] == pytest.approx(xs[2] - xs[1], abs=0.2)
-    assert ys[0] > ys[2] > ys[1]  # upwards is less y
-    assert ys[0] - ys[2] == pytest.approx(ys[2] - ys[1], abs=0.2)
-    assert chart("Loss", "", [("a", [])]) == ""
-    assert "circle" in chart("Loss", "", [("a", [(1, 2.0)])])
-
-
-def test_thinning_keeps_peaks_and_ends():
-    points = [(float(step), 1000.0 if step == 777 else 1.0) for step in range(100_000)]
-    kept = thinned(points)
-    assert len(kept) < 500
-    assert (777.0, 1000.0) in kept
-    assert kept[0] == points[0]
-    assert kept[-1] == points[-1]
-    assert kept == sorted(kept)
-
-
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (-5, 5), (1e-9, 3e-9), (0.1, 0.1), (0, 0), (-3, -3), (99999, 1e9)])
-def test_marks_are_few_and_inside(low, high):
-    first, last, marks = scale(low, high)
-    assert first <= low <= high <= last
-    assert 2 <= len(marks) <= 8
-    assert all(first <= mark <= last * (1 + 1e-9) for mark in marks)
-
-
-def test_numbers_are_short():
-    assert [number(value) for value in (0, 0.5, 1234, 2e-5, 1.5e9)] == ["0", "0.5", "1234", "2e-05", "1.5G"]
 
 
 def test_a_result_that_is_not_in_the_folder_yet(run):

@@ -13,7 +13,8 @@ def evaluator(session: Any, batch_size: int = 8) -> Callable[[], dict[str, Any]]
     """A function that measures the session's model now; None where the session has no evaluation rows.
 
     It gives `eval_loss` over all evaluation rows, the metrics the recipe names, "intervals" {name: [low, high]} of them
-    all (95%, bootstrap over rows), and, if `evaluation.generate` is not 0, "samples" of that many rows. Metrics of generated answers take `evaluation.generate` rows too; all, if it is 0.
+    all (95%, bootstrap over rows), and, if `evaluation.generate` is not 0, "samples" of that many
+    rows. Metrics of generated answers take `evaluation.generate` rows too; all, if it is 0.
 
     Raises:
         Refusal: an unknown metric or a missing package: now, not at the first evaluation.

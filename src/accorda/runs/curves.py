@@ -1,79 +1,203 @@
-"""Line charts as inline SVG: no script, no network, colours from the page's own light or dark palette."""
+"""Line charts as inline SVG: no script, no network, colours from the page's own light or dark palette.
+
+Lengths across are percent and upwards pixels, so that a chart takes the width of its page and its text keeps its size;
+only the lines themselves are drawn in a stretched picture (0 to 1000 both ways).
+"""
 
 import math
 from collections.abc import Sequence
-from html import escape
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Literal
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 520, 220, 62, 12, 12, 28
-MOST_POINTS = 400
+from accorda.runs.figures import short
+from accorda.runs.markup import text
+
+HEIGHT = 168
+MOST_POINTS, MOST_STOPS = 400, 48
+SMOOTHED_FROM = 60
+"""From so many points on, a line that jumps is drawn thin and its running mean over it."""
+NEAR_THE_END = 0.82
+"""Marks behind it would run into the last step's number, which always stands there."""
 Points = Sequence[tuple[float, float]]
+Look = Literal["line", "dots", "level"]
 
 
-def chart(title: str, unit: str, lines: Sequence[tuple[str, Points]]) -> str:
-    """One chart with one or two named lines over steps; empty where no line has a point.
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A named line over steps: [(step, value), ...]; `bounds` are [(step, low, high), ...] of an interval around it.
 
-    Each line is (name, [(step, value), ...]); long lines are thinned so that peaks stay.
+    look: a line; a line with its points marked; or a level all across, of which only the value counts.
     """
-    lines = [(name, thinned(points)) for name, points in lines if points]
-    if not lines:
-        return ""
-    xs, ys = ([point[axis] for _, points in lines for point in points] for axis in (0, 1))
-    across, up = scale(min(xs), max(xs)), scale(min(ys), max(ys))
-    drawn = "".join(line(name, points, number, across, up) for number, (name, points) in enumerate(lines))
-    last = "; ".join(f"{name}: {number(points[-1][1])} at step {points[-1][0]:g}" for name, points in lines)
-    legend = "".join(f'<span class="key line-{index}">{escape(name)}</span>' for index, (name, _) in enumerate(lines))
-    return (
-        f"<figure><figcaption><b>{escape(title)}</b> {escape(unit)} {legend if len(lines) > 1 else ''}</figcaption>"
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(f"{title}: {last}", quote=True)}">'
-        f"{grid(across, up)}{drawn}</svg></figure>"
-    )
 
-
-def line(name: str, points: Points, index: int, across: "Scale", up: "Scale") -> str:
-    """One line; a single point is a dot."""
-    placed = [(at_x(step, across), at_y(value, up)) for step, value in points]
-    tip = f"<title>{escape(name)}: {number(points[0][1])} to {number(points[-1][1])}</title>"
-    if len(placed) == 1:
-        return f'<circle class="line-{index}" cx="{placed[0][0]:.1f}" cy="{placed[0][1]:.1f}" r="3">{tip}</circle>'
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
-    return f'<polyline class="line-{index}" points="{path}">{tip}</polyline>'
+    name: str
+    points: Points
+    look: Look = "line"
+    bounds: Sequence[tuple[float, float, float]] = ()
+    jumps: bool = False
 
 
 Scale = tuple[float, float, list[float]]
 
 
-def scale(low: float, high: float) -> Scale:
-    """Lowest and highest value of an axis and its round marks between them."""
-    if low == high:
-        low, high = low - (abs(low) or 1) * 0.5, high + (abs(high) or 1) * 0.5
-    raw = (high - low) / 4
-    base = 10.0 ** math.floor(math.log10(raw))
-    step = next(base * factor for factor in (1, 2, 2.5, 5, 10) if base * factor >= raw)
-    first = math.ceil(low / step)
-    marks = [step * index for index in range(first, first + 12) if step * index <= high]
-    return low, high, marks
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """One chart: `zero` has the axis begin at 0; `steps` is what runs across, by default the steps that lines have."""
+
+    title: str
+    unit: str
+    lines: Sequence[Line]
+    zero: bool = False
+    steps: tuple[float, float] | None = None
+
+    def html(self) -> str:
+        """The figure; empty where no line over steps has a point."""
+        lines = [line for line in self.lines if line.points]
+        moving = [line for line in lines if line.look != "level"]
+        if not moving:
+            return ""
+        across, up = self.scales(lines, moving)
+        told = text(f"{self.title}: {'; '.join(map(summed, moving))}")
+        number = {id(line): index for index, line in enumerate(lines)}
+        drawn = "".join(curve(line, number[id(line)], across, up) for line in lines)
+        dots = "".join(marked(line, number[id(line)], across, up) for line in moving)
+        return (
+            f'<figure class="chart"><figcaption><b>{text(self.title)}</b> <span>{text(self.unit)}</span>'
+            f"{legend(lines)}</figcaption>"
+            f'<svg class="plot" height="{HEIGHT}" role="img" aria-label="{told}">{grid(across, up)}'
+            f'<svg viewBox="0 0 1000 1000" preserveAspectRatio="none" width="100%" height="{HEIGHT}">{drawn}</svg>'
+            f"{dots}{stops(moving, across)}</svg></figure>"
+        )
+
+    def scales(self, lines: Sequence[Line], moving: Sequence[Line]) -> tuple[Scale, Scale]:
+        """Both axes, wide enough for every line and interval."""
+        xs = [*(self.steps or ()), *(step for line in moving for step, _ in line.points)]
+        ys = [value for line in lines for _, value in line.points]
+        ys += [value for line in lines for _, *bounds in line.bounds for value in bounds]
+        return scale(min(xs), max(xs), least=1), scale(min(0.0, *ys) if self.zero else min(ys), max(ys), room=True)
 
 
-def at_x(value: float, across: Scale) -> float:
-    """Where a step lies."""
-    return LEFT + (value - across[0]) / (across[1] - across[0]) * (WIDTH - LEFT - RIGHT)
+def summed(line: Line) -> str:
+    """A line for those who cannot see it."""
+    (first, begun), (last, ended) = line.points[0], line.points[-1]
+    return f"{line.name} {short(begun)} at step {first:g}, {short(ended)} at step {last:g}"
 
 
-def at_y(value: float, up: Scale) -> float:
-    """Where a value lies; the picture's y grows downwards."""
-    return HEIGHT - BOTTOM - (value - up[0]) / (up[1] - up[0]) * (HEIGHT - TOP - BOTTOM)
+def legend(lines: Sequence[Line]) -> str:
+    """The names of the lines, where there are several."""
+    if len(lines) < 2:
+        return ""
+    keys = [f'<span class="key {line.look} c{index}">{text(line.name)}</span>' for index, line in enumerate(lines)]
+    return f'<span class="legend">{"".join(keys)}</span>'
+
+
+def curve(line: Line, index: int, across: Scale, up: Scale) -> str:
+    """A line with its interval, in the stretched picture."""
+    if line.look == "level":
+        y = 1000 * (1 - part(line.points[0][1], up))
+        return f'<polyline class="level c{index}" points="0,{y:.1f} 1000,{y:.1f}"/>'
+    band = ""
+    if len(line.bounds) > 1:
+        lows = [(step, low) for step, low, _ in line.bounds]
+        highs = [(step, high) for step, _, high in line.bounds]
+        band = f'<polygon class="band c{index}" points="{placed(lows + highs[::-1], across, up)}"/>'
+    if line.jumps and len(line.points) >= SMOOTHED_FROM:
+        thin = f'<polyline class="thin c{index}" points="{placed(thinned(line.points), across, up)}"/>'
+        means = thinned(running_mean(line.points))
+        return f'{band}{thin}<polyline class="c{index}" points="{placed(means, across, up)}"/>'
+    return f'{band}<polyline class="c{index}" points="{placed(thinned(line.points), across, up)}"/>'
+
+
+def placed(points: Points, across: Scale, up: Scale) -> str:
+    """Points of the stretched picture; its y grows downwards."""
+    return " ".join(f"{1000 * part(x, across):.1f},{1000 * (1 - part(y, up)):.1f}" for x, y in points)
+
+
+def marked(line: Line, index: int, across: Scale, up: Scale) -> str:
+    """Dots where there are few points and each counts, and where there is but one."""
+    if line.look != "dots" and len(line.points) > 1:
+        return ""
+    return "".join(
+        f'<circle class="c{index}" cx="{100 * part(x, across):.2f}%" cy="{HEIGHT * (1 - part(y, up)):.1f}" r="3"/>'
+        for x, y in (line.points if len(line.points) <= MOST_STOPS else line.points[-1:])
+    )
+
+
+def stops(lines: Sequence[Line], across: Scale) -> str:
+    """Stretches of the chart that tell their values when a pointer rests on them."""
+    steps = sorted({step for line in lines for step, _ in line.points})
+    kept = [steps[round(at * (len(steps) - 1) / (MOST_STOPS - 1))] for at in range(MOST_STOPS)]
+    kept = steps if len(steps) <= MOST_STOPS else sorted(set(kept))
+    middles = [part((one + two) / 2, across) for one, two in pairwise(kept)]
+    found = []
+    for step, left, right in zip(kept, [0.0, *middles], [*middles, 1.0], strict=True):
+        told = [f"{line.name} {short(value)}" for line in lines for value in value_at(line, step)]
+        found.append(
+            f'<rect class="stop" x="{100 * left:.2f}%" width="{100 * (right - left):.2f}%" height="{HEIGHT}">'
+            f"<title>{text(f'step {step:g}: ' + ', '.join(told))}</title></rect>"
+        )
+    return "".join(found)
+
+
+def value_at(line: Line, step: float) -> list[float]:
+    """The line's last value up to a step; none in front of its first."""
+    before = [value for at, value in line.points if at <= step]
+    return before[-1:]
 
 
 def grid(across: Scale, up: Scale) -> str:
-    """Lines and numbers of both axes."""
+    """Lines and numbers of both axes, and what runs across."""
     parts = []
     for mark in up[2]:
-        y = at_y(mark, up)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{number(mark)}</text>')
+        y = HEIGHT * (1 - part(mark, up))
+        parts.append(f'<line class="grid" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text x="-8" y="{y + 4:.1f}" text-anchor="end">{short(mark)}</text>')
+    parts.append(f'<line class="axis" x1="0" x2="100%" y1="{HEIGHT}" y2="{HEIGHT}"/>')
     for mark in across[2]:
-        parts.append(f'<text x="{at_x(mark, across):.1f}" y="{HEIGHT - 8}" text-anchor="middle">{number(mark)}</text>')
+        if part(mark, across) < NEAR_THE_END:
+            x = f"{100 * part(mark, across):.2f}%"
+            parts.append(f'<text x="{x}" y="{HEIGHT + 18}" text-anchor="middle">{short(mark)}</text>')
+    parts.append(f'<text x="100%" y="{HEIGHT + 18}" text-anchor="end">step {across[1]:,.0f}</text>')
     return "".join(parts)
+
+
+def scale(low: float, high: float, *, room: bool = False, least: float = 0.0) -> Scale:
+    """Lowest and highest value of an axis and its round marks between them, `least` or more apart.
+
+    With `room` the axis goes on to the next mark on either side.
+    """
+    if low == high:
+        low, high = (low - abs(low) * 0.5, high + abs(high) * 0.5) if low else (0.0, 1.0)
+    raw = (high - low) / 4
+    base = 10.0 ** math.floor(math.log10(raw))
+    step = next(base * factor for factor in (1, 2, 2.5, 5, 10) if base * factor >= raw * (1 - 1e-9))
+    step = max(step, least)
+    if room:
+        low, high = step * math.floor(low / step + 1e-9), step * math.ceil(high / step - 1e-9)
+    first = math.ceil(low / step - 1e-9)
+    marks = [step * index for index in range(first, first + 12) if step * index <= high + step * 1e-9]
+    return low, high, marks
+
+
+def part(value: float, of: Scale) -> float:
+    """Where a value lies on an axis, from 0 to 1."""
+    return (value - of[0]) / (of[1] - of[0])
+
+
+def running_mean(points: Points) -> list[tuple[float, float]]:
+    """At every point the mean of those around it, as many as a twenty-fifth of all; fewer at either end."""
+    reach = mean_width(points) // 2
+    sums = [0.0, *accumulate(value for _, value in points)]
+    found = []
+    for at, (step, _) in enumerate(points):
+        near = min(reach, at, len(points) - 1 - at)
+        found.append((step, (sums[at + near + 1] - sums[at - near]) / (2 * near + 1)))
+    return found
+
+
+def mean_width(points: Points) -> int:
+    """Points that a running mean takes together: an odd number."""
+    return max(5, len(points) // 25) | 1
 
 
 def thinned(points: Points) -> list[tuple[float, float]]:
@@ -87,13 +211,3 @@ def thinned(points: Points) -> list[tuple[float, float]]:
         pair = {min(stretch, key=lambda point: point[1]), max(stretch, key=lambda point: point[1])}
         kept += sorted(pair)
     return [*kept, points[-1]]
-
-
-def number(value: float) -> str:
-    """A number short enough for an axis."""
-    if value == 0 or 1e-3 <= abs(value) < 1e5:
-        return f"{value:.4g}"
-    for factor, sign in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= factor:
-            return f"{value / factor:.4g}{sign}"
-    return f"{value:.2g}"

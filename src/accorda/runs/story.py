@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -11,6 +11,7 @@ from accorda.runs.events import read
 from accorda.runs.files import read_json
 from accorda.runs.layout import RunFolder
 
+NO_METRICS = {"event", "step", "seconds"}
 LINE = re.compile(r"( *)([^\s#][^:]*): ?(?:(.*)  # (.*))?")
 
 
@@ -33,15 +34,53 @@ class Story:
     result: dict[str, Any]
     proofs: list[dict[str, Any]]
     environment: dict[str, Any]
+    data: dict[str, Any] = field(default_factory=dict)
+    samples: dict[str, Any] = field(default_factory=dict)
 
     def setting(self, name: str, default: str = "") -> str:
         """A setting's value as written."""
         return next((item.value for item in self.settings if item.name == name), default)
 
+    def rows_of(self, split: str) -> dict[str, Any]:
+        """What became of the rows of `train` or `eval`; empty where nothing is known."""
+        found = self.data.get(split)
+        return found if isinstance(found, dict) else {}
+
     def series(self, kind: str, key: str) -> list[tuple[float, float]]:
         """(step, value) of every event of a kind that has a finite number under `key`."""
         points = [(event.get("step"), event.get(key)) for event in self.events if event.get("event") == kind]
         return [(float(step), float(value)) for step, value in points if is_number(step) and is_number(value)]
+
+    def evaluations(self) -> list[dict[str, Any]]:
+        """The evaluations in the order of their steps."""
+        found = [event for event in self.events if event.get("event") == "evaluation" and is_number(event.get("step"))]
+        return sorted(found, key=lambda event: event["step"])
+
+    def metrics(self) -> list[str]:
+        """The names of what the evaluations measured."""
+        known = {key: None for event in self.evaluations() for key, value in event.items() if is_number(value)}
+        return [key for key in known if key not in NO_METRICS]
+
+    def chosen(self) -> dict[str, Any]:
+        """The evaluation of the parameters that are the run's result, or the last one so far."""
+        found = self.evaluations()
+        best = [event.get("step") for event in self.events if event.get("event") == "best"]
+        return next((event for event in found if best and event["step"] == best[-1]), found[-1] if found else {})
+
+    def stopped(self) -> str:
+        """Why the run stopped, where it did and has not gone on."""
+        if self.result:
+            return ""
+        last = [event for event in self.events if event.get("event") in ("stopped", "resumed", "step")]
+        return str(last[-1].get("reason", "")) if last and last[-1]["event"] == "stopped" else ""
+
+
+def interval(evaluation: Mapping[str, Any], name: str) -> tuple[float, float] | None:
+    """The 95% interval of a metric of an evaluation, where the log has it."""
+    bounds = (evaluation.get("intervals") or {}).get(name)
+    if isinstance(bounds, list) and len(bounds) == 2 and all(is_number(bound) for bound in bounds):
+        return float(bounds[0]), float(bounds[1])
+    return None
 
 
 def tell(path: str | Path, result: Mapping[str, Any] | None = None) -> Story:
@@ -59,6 +98,8 @@ def tell(path: str | Path, result: Mapping[str, Any] | None = None) -> Story:
         result=dict(result or read_json(folder.result) or {}),
         proofs=[item for item in proof.get("proofs") or () if isinstance(item, dict)],
         environment=read_json(folder.environment) or {},
+        data=read_json(folder.data) or {},
+        samples=read_json(folder.samples) or {},
     )
 
 

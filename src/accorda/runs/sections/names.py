@@ -1,0 +1,34 @@
+"""What people call what a run measures and proves."""
+
+METRICS = {
+    "eval_loss": ("Held-out loss", "nats per supervised token"),
+    "perplexity": ("Perplexity", "of held-out rows"),
+    "exact_match": ("Exact match", "share of held-out answers"),
+    "f1": ("F1", "of words, held-out answers"),
+    "rouge1": ("ROUGE-1", "held-out answers"),
+    "rouge2": ("ROUGE-2", "held-out answers"),
+    "rougeL": ("ROUGE-L", "held-out answers"),
+    "bleu": ("BLEU", "held-out answers"),
+    "stop_rate": ("Answers ended by the model", "share, the rest ran into the limit"),
+}
+PROOFS = {
+    "mask": "Exactly the intended tokens are learned, and the end of every answer among them.",
+    "coverage": "Every target was found, and as many parameters train as the method predicts.",
+    "movement": "Every trained tensor had a gradient and moved; every frozen one kept its bytes.",
+    "gradient": "The gradient of a step is the gradient of its rows taken together.",
+    "packing": "Rows that share a line do not see each other.",
+    "resume": "A step made again from a checkpoint is the same step.",
+    "save": "The files, read back, are what the memory held.",
+    "merge": "The merged model says what the tuned one says.",
+    "serve": "The server says what the trainer said.",
+}
+
+
+def metric_name(name: str) -> str:
+    """A metric's name for people."""
+    return METRICS[name][0] if name in METRICS else name
+
+
+def metric_unit(name: str) -> str:
+    """What it counts."""
+    return METRICS[name][1] if name in METRICS else "at every evaluation"

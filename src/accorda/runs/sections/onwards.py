@@ -1,0 +1,33 @@
+"""The commands to go on with."""
+
+import shlex
+
+from accorda.runs.markup import code, text
+from accorda.runs.story import Story
+
+LONGEST_PROMPT = 72
+
+
+def onwards(story: Story) -> str:
+    """For a finished run: try, talk, measure, prove, fold in. For another: resume."""
+    run = shlex.quote(str(story.folder.path))
+    rows = [(f"accorda resume {run}", "go on from the last checkpoint; the result is the uninterrupted run's")]
+    if story.result:
+        rows = [
+            (f"accorda generate {run} --prompt {shlex.quote(asked(story))}", "one answer"),
+            (f"accorda chat {run}", "talk to it; base and tuned model can be switched"),
+            (f"accorda eval {run}", "the base, the base shown examples, and the tuned model, with intervals"),
+            (f"accorda verify {run}", "every proof again, from the files"),
+        ]
+    if story.result and story.folder.adapter.is_dir():
+        rows += [(f"accorda merge {run} --output MERGED", "the adapter folded into its base")]
+    items = "".join(f"<div><dt>{code(command)}</dt><dd>{text(says)}</dd></div>" for command, says in rows)
+    return f'<dl class="commands">{items}</dl>'
+
+
+def asked(story: Story) -> str:
+    """A prompt of the run that fits on a line, or a placeholder."""
+    samples = [item for item in story.samples.get("samples") or () if isinstance(item, dict)]
+    found = [str(item.get("prompt") or "").strip() for item in samples]
+    fitting = [words for words in found if words.isprintable() and 0 < len(words) <= LONGEST_PROMPT]
+    return fitting[0] if fitting else "..."
