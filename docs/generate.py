@@ -18,7 +18,7 @@ def pages() -> dict[str, dict[str, str]]:
 def method_pages() -> dict[str, str]:
     """What every method's file says of itself, its settings and its promises."""
     from accorda.cli.methods import about, entry, promises, settings_table
-    from accorda.methods.registry import methods
+    from accorda.methods.outline import methods
 
     found, rows = {}, []
     for name, method in methods().items():

@@ -1,11 +1,23 @@
-import pytest
+import json
+import subprocess
+import sys
 
+import pytest
+import yaml
+from tests.stages.runs import SUMS, write_rows
+from tests.zoo import tiny_model_folder
+
+from accorda.cli import init
 from accorda.cli.main import main
-from accorda.methods.registry import read
+from accorda.methods.registry import methods, read
 from accorda.recipe.explain import LATER, SAYS
 from accorda.recipe.layers import leaves, mapping
 from accorda.recipe.load import load
+from accorda.recipe.reader import hints
 from accorda.recipe.sections import Recipe
+from accorda.recipe.words import literals
+from accorda.stages.contract import stages
+from accorda.stages.settle import learning_rates
 
 
 @pytest.fixture(autouse=True)
@@ -16,19 +28,96 @@ def here(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("stage", "method"), [("sft", "lora"), ("pretrain", "full")])
 def test_the_written_recipe_is_the_defaults(stage, method, here, capsys):
-    assert main(["init", stage, "--model", "m", "--data", "d.jsonl"]) == 0
-    assert "accorda train" in capsys.readouterr().out
+    assert main(["init", stage, "--model", "m", "--data", "d.jsonl", "--run", "runs/a"]) == 0
+    assert f"run it with: accorda train {stage}.yaml\n" in capsys.readouterr().out
     recipe = load(here / f"{stage}.yaml")
     assert recipe.method["name"] == method
     assert read(recipe.method) == read({"name": method})
-    plain = load({"stage": stage, "model": "m", "data": "d.jsonl"})
+    plain = load({"stage": stage, "model": "m", "data": "d.jsonl", "output": "runs/a"})
     assert {**mapping(recipe), "method": None} == {**mapping(plain), "method": None}
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    place = tmp_path_factory.mktemp("filled")
+    return tiny_model_folder(place), write_rows(place / "rows.jsonl", SUMS)
+
+
+@pytest.mark.parametrize("name", [*stages(), *methods()])
+def test_every_recipe_trains_once_model_and_data_are_filled_in(name, filled, here, capsys, monkeypatch):
+    """Written with blanks and filled in as the command says; nothing else is needed."""
+    monkeypatch.setenv("ACCORDA_CACHE", str(here / "cache"))
+    assert main(["init", name, "--output", "r.yaml", "--json"]) == 0
+    how = json.loads(capsys.readouterr().out)["run"]
+    assert (here / "r.yaml").read_text().splitlines()[0] == f"# {how}"
+    command = how.rpartition("accorda ")[2].replace("--model M", f"--model {filled[0]}")
+    command = command.replace("--data F", f"--data {filled[1]}")
+    assert main([*command.split(), "--output", "run", "training.max_steps=2", "training.threads=1"]) == 0
+
+
+def test_stages_and_methods_are_those_there_are():
+    assert init.stages() == sorted(stages())
+    assert init.methods() == list(methods())
+    assert init.known_rates() == [learning_rates()["small"]["rates"], learning_rates()["published"]]
+
+
+def test_nothing_is_called_missing_that_is_there():
+    """Whoever adds a stage or a number format takes its names out of the waiting ones."""
+    assert not set(init.WAITING.values()) & set(stages())
+    assert not set(init.WAITING) & {*stages(), *methods()}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("dpo", "needs the stage preference, which this version does not have; there are the stages pretrain, sft"),
+        ("GRPO", "needs the stage rl"),
+        ("classify", "needs the stage classify"),
+        ("best-of-n", "needs the stage rl"),
+        ("lroa", "no such stage or method; did you mean lora?"),
+        ("stf", "no such stage or method; did you mean sft?"),
+        ("zzz", "no such stage or method; there are"),
+    ],
+)
+def test_what_cannot_run_is_not_written(name, words, here, capsys):
+    assert main(["init", name]) == 2
+    assert words in capsys.readouterr().err.splitlines()[-1]
+    assert list(here.iterdir()) == []
+
+
+def test_a_number_format_that_is_missing_is_named(here, capsys, monkeypatch):
+    monkeypatch.setattr(init, "FORMATS", {"qlora": ("lora", "nf5"), "int8lora": ("lora", "int8")})
+    assert main(["init", "qlora"]) == 2
+    assert "needs bases in nf5" in capsys.readouterr().err
+    assert main(["init", "int8lora"]) == 0
+    assert load(here / "int8lora.yaml").model.quantization == "int8"
+
+
+def test_a_method_without_a_known_rate_needs_one(here, capsys):
+    assert main(["init", "pretrain", "--method", "lora"]) == 2
+    assert "--lr: missing; no learning rate is known for lora at stage pretrain" in capsys.readouterr().err
+    assert main(["init", "pretrain", "--method", "lora", "--lr", "3e-4"]) == 0
+    assert load(here / "pretrain.yaml").training.learning_rate == 3e-4
 
 
 def test_every_setting_is_explained_and_nothing_else():
     named = {name for name, _ in leaves(mapping(Recipe()))}
-    known = {name for name in named if name.partition(".")[0] not in (*LATER, "method")}
+    known = {name for name in named if name.partition(".")[0] not in (*LATER, "method")} | {"method.name"}
     assert {name for name in SAYS if name != "training.optimizer"} == known - {"training.optimizer.name"}
+
+
+def test_every_choice_is_named():
+    for section in ("data", "model", "training", "evaluation"):
+        for name, kind in hints(hints(Recipe)[section]).items():
+            missing = [choice for choice in literals(kind) if str(choice) not in SAYS[f"{section}.{name}"]]
+            assert missing in ([], ["auto"])
+
+
+def test_every_line_is_commented_and_the_file_is_plain_yaml(here):
+    assert main(["init", "lora"]) == 0
+    text = (here / "lora.yaml").read_text()
+    assert yaml.safe_load(text)["method"]["rank"] == 16
+    assert [line for line in text.splitlines() if ": " in line and "  # " not in line and line[0] != "#"] == []
 
 
 def test_nothing_is_replaced(here, capsys):
@@ -36,7 +125,13 @@ def test_nothing_is_replaced(here, capsys):
     assert main(["init", "sft"]) == 2
     assert (here / "sft.yaml").read_text() == "mine"
     assert main(["init", "sft", "--output", "no/where.yaml"]) == 2
-    assert main(["init", "stf"]) == 2
-    assert capsys.readouterr().err.splitlines()[-1] == "error: STAGE = stf: no such stage; did you mean sft?"
+    assert main(["init", "lora", "--method", "bitfit"]) == 2
+    assert "lora means the method lora" in capsys.readouterr().err
     assert main(["init", "sft", "--method", "lroa", "--output", "x.yaml"]) == 2
     assert not (here / "x.yaml").exists()
+
+
+@pytest.mark.parametrize("command", [["init", "lora"], ["methods"], ["methods", "lora"], ["runs", "."]])
+def test_fast_verbs_import_no_torch(command):
+    code = f"import sys\nfrom accorda.cli.main import main\nmain({command})\nsys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0

@@ -9,6 +9,7 @@ import pytest
 import torch
 from tests.zoo import batch, make
 
+from accorda.methods import outline
 from accorda.methods.contract import NotMergeable
 from accorda.methods.install import freeze, install, own_tensors
 from accorda.methods.merging import merge
@@ -23,6 +24,16 @@ def ssf(monkeypatch):
     monkeypatch.setitem(sys.modules, module.__name__, module)  # dataclasses look their module up
     exec(compile(code, str(CONTRIBUTING), "exec"), module.__dict__)
     return module.SSF
+
+
+def test_its_file_can_be_read_as_text(ssf, tmp_path, monkeypatch):
+    (code,) = re.findall(r"```python\n(.*?)```", CONTRIBUTING.read_text(encoding="utf-8"), re.S)
+    (tmp_path / "additive").mkdir()
+    (tmp_path / "additive" / "ssf.py").write_text(code, encoding="utf-8")
+    monkeypatch.setattr(outline, "HERE", tmp_path)
+    told = outline.outline("ssf")
+    assert (told.kind, told.paper, told.traits["mergeable"]) == ("module", ssf.paper, True)
+    assert told.defaults == {"target_modules": "all-linear"}
 
 
 @pytest.mark.parametrize(("architecture", "merges"), [("gpt2", True), ("llama", False)])

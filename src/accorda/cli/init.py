@@ -1,45 +1,143 @@
-"""Write a commented recipe with every setting of a stage, to edit and to run."""
+"""Write a commented recipe with every setting of a stage, to edit and to run.
+
+NAME is a stage (sft, pretrain) or the common name of something to do: a method (lora, full, bitfit, ...) means
+supervised fine-tuning with it. Names of what this version cannot do yet are refused.
+"""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from accorda.cli.terminal.outcome import Outcome
 from accorda.cli.terminal.parser import filled
 from accorda.errors import Refusal
 from accorda.recipe.words import meant, shown
 
-STAGES = ("pretrain", "sft")
+PACKAGE = Path(__file__).resolve().parents[1]
+FORMATS = {"qlora": ("lora", "nf4")}  # a name, the method it means, and the number format of the base
+WAITING = {  # names that people will ask for, and the stage that will bring them
+    **dict.fromkeys(("classify", "classification"), "classify"),
+    **dict.fromkeys(("reward", "reward_model", "rm"), "reward"),
+    **dict.fromkeys(("preference", "dpo", "ipo", "kto", "orpo", "simpo", "cpo"), "preference"),
+    **dict.fromkeys(("rl", "rlhf", "ppo", "grpo", "rloo", "reinforce", "online_dpo", "best_of_n"), "rl"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The stage, and what can be filled in at once."""
-    parser.add_argument("stage", metavar="STAGE", help=" or ".join(STAGES))
+    """The name, and what can be filled in at once."""
+    parser.add_argument("name", metavar="NAME", help=f"{', '.join(stages())}, or a method: {', '.join(methods())}")
     parser.add_argument("--model", metavar="M", type=filled, help="hub id, model folder, adapter folder or run")
     parser.add_argument("--data", metavar="F", type=filled, help="the training rows")
     parser.add_argument("--method", metavar="N", type=filled, help="a name that accorda methods lists")
-    parser.add_argument("--output", metavar="FILE", type=filled, help="default: STAGE.yaml")
+    parser.add_argument("--lr", metavar="X", type=filled, help="learning rate, where none is known for the method")
+    parser.add_argument(
+        "--run", metavar="DIR", type=filled, help="the run folder; default: runs/<date>-<stage>-<method>"
+    )
+    parser.add_argument("--output", metavar="FILE", type=filled, help="the recipe's file; default: NAME.yaml")
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
     """Write the file; one that exists is never replaced."""
-    from accorda.methods.registry import read, write
+    from accorda.methods.outline import outline
     from accorda.recipe.load import load
+    from accorda.recipe.parse import parse_value
     from accorda.recipe.template import commented
     from accorda.runs.files import write_text
 
-    if arguments.stage not in STAGES:
-        near = meant(arguments.stage, STAGES) or f"; it must be {' or '.join(STAGES)}"
-        raise Refusal(f"STAGE = {shown(arguments.stage)}: no such stage{near}")
-    path = Path(arguments.output or f"{arguments.stage}.yaml")
+    flags = meaning(arguments.name.lower().replace("-", "_"), arguments.method)
+    path = place(arguments.output or f"{arguments.name}.yaml")
+    given = {"model.path": arguments.model, "data.train": arguments.data, "output": arguments.run}
+    if arguments.lr is not None:
+        given["training.learning_rate"] = parse_value(arguments.lr, "training.learning_rate")
+    recipe = load(None, flags=flags | {name: value for name, value in given.items() if value is not None})
+    method = outline(recipe.method["name"])
+    require_rate(recipe)
+    recipe = recipe.with_settings("method", method.defaults)
+    says = {f"method.{setting.name}": setting.says for setting in method.settings}
+    how = way_to_run(path, arguments.model, arguments.data)
+    write_text(path, commented(recipe, how, says))
+    return Outcome(result={"status": "written", "path": str(path), "run": how}, text=f"wrote {path}; {how}")
+
+
+def meaning(name: str, method: str | None) -> dict[str, Any]:
+    """The settings that a name stands for.
+
+    Raises:
+        Refusal: nothing of that name, nothing yet, or two methods.
+    """
+    named: dict[str, Any] = {"stage": name}
+    if name in FORMATS:
+        means, number_format = FORMATS[name]
+        if not (PACKAGE / "quantization" / f"{number_format}.py").is_file():
+            raise Refusal(f"NAME = {name}: needs bases in {number_format}, which this version does not have; {there()}")
+        named = {"stage": "sft", "method.name": means, "model.quantization": number_format}
+    elif name in methods():
+        named = {"stage": "sft", "method.name": name}
+    elif name in WAITING:
+        raise Refusal(f"NAME = {name}: needs the stage {WAITING[name]}, which this version does not have; {there()}")
+    elif name not in stages():
+        near = meant(name, [*stages(), *methods(), *FORMATS]) or f"; {there()}"
+        raise Refusal(f"NAME = {shown(name)}: no such stage or method{near}")
+    if method is not None and named.get("method.name", method) != method:
+        raise Refusal(f"--method {method}: {name} means the method {named['method.name']}; say one of them")
+    if method is not None and method not in methods():
+        near = meant(method, methods()) or f"; there are {', '.join(methods())}"
+        raise Refusal(f"--method {shown(method)}: no such method{near}")
+    return named | ({"method.name": method} if method else {})
+
+
+def place(name: str) -> Path:
+    """Where the recipe goes.
+
+    Raises:
+        Refusal: something is there, or there is no such folder.
+    """
+    path = Path(name)
     if path.exists():
         raise Refusal(f"--output {path}: exists already and is never replaced; choose another name")
     if not path.absolute().parent.is_dir():
         raise Refusal(f"--output {path}: no folder {path.parent}")
-    given = {"model.path": arguments.model, "data.train": arguments.data, "method.name": arguments.method}
-    flags = {"stage": arguments.stage} | {name: value for name, value in given.items() if value is not None}
-    recipe = load(None, flags=flags)
-    recipe = recipe.with_settings("method", write(read(recipe.method)))
-    write_text(path, commented(recipe, f"run it with: accorda train {path}"))
-    return Outcome(
-        result={"status": "written", "path": str(path)}, text=f"wrote {path}; run it with: accorda train {path}"
-    )
+    return path
+
+
+def way_to_run(path: Path, model: str | None, data: str | None) -> str:
+    """The command that trains by the recipe, whatever of it is filled in."""
+    missing = [("model.path", "--model M", model), ("data.train", "--data F", data)]
+    names = " and ".join(name for name, _, value in missing if value is None)
+    flags = "".join(f" {flag}" for _, flag, value in missing if value is None)
+    line = f"run it with: accorda train {path}"
+    return f"fill in {names}, then {line}; or give them there: accorda train {path}{flags}" if names else line
+
+
+def require_rate(recipe: Any) -> None:
+    """Refuse to write a recipe whose learning rate nobody knows."""
+    method, rate = recipe.method["name"], recipe.training.learning_rate
+    if rate == "auto" and not all(method in rates.get(recipe.stage, {}) for rates in known_rates()):
+        raise Refusal(f"--lr: missing; no learning rate is known for {method} at stage {recipe.stage}, so give one")
+
+
+def known_rates() -> list[Mapping[str, Mapping[str, Any]]]:
+    """By stage and method: the rates of small models, and those of others."""
+    import json
+
+    table = json.loads((PACKAGE / "stages" / "learning_rates.json").read_text(encoding="utf-8"))
+    return [table["small"]["rates"], table["published"]]
+
+
+def stages() -> list[str]:
+    """The stages there are: the files that define one, read as text, since running them would import torch."""
+    files = sorted((PACKAGE / "stages").glob("*.py"))
+    return [file.stem for file in files if "\nSTAGE = " in file.read_text(encoding="utf-8")]
+
+
+def methods() -> list[str]:
+    """The methods there are."""
+    from accorda.methods.outline import files
+
+    return list(files())
+
+
+def there() -> str:
+    """What can be written."""
+    return f"there are the stages {', '.join(stages())} and the methods {', '.join(methods())}"

@@ -1,8 +1,7 @@
 """List the fine-tuning methods with what each promises, or show one with its settings."""
 
 import argparse
-import dataclasses
-import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from accorda.cli.terminal.facts import counted
@@ -10,7 +9,7 @@ from accorda.cli.terminal.outcome import Outcome
 from accorda.cli.terminal.parser import filled
 from accorda.cli.terminal.table import table
 from accorda.errors import Refusal
-from accorda.recipe.words import described, meant, shown
+from accorda.recipe.words import meant, shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Outcome:
     """The registry, or one entry of it."""
-    from accorda.methods.registry import methods
+    from accorda.methods.outline import methods
 
     known = methods()
     if arguments.name is None:
@@ -34,12 +33,12 @@ def run(arguments: argparse.Namespace) -> Outcome:
     found = entry(arguments.name, method)
     text = f"{about(method)}\n\n{settings_table(method)}\n\n{promises(found['traits'])}"
     if arguments.model is not None:
-        found["parameters"] = count(method, arguments.model)
+        found["parameters"] = count(arguments.name, arguments.model)
         text += f"\n\non {arguments.model}: {counted(found['parameters'])}"
     return Outcome(result={"methods": [found]}, text=text)
 
 
-def listing(known: Any) -> Outcome:
+def listing(known: Mapping[str, Any]) -> Outcome:
     """Every method on a line."""
     entries = [entry(name, method) for name, method in known.items()]
     rows = [(item["name"], item["family"], item["kind"], promises(item["traits"]), item["paper"]) for item in entries]
@@ -47,22 +46,15 @@ def listing(known: Any) -> Outcome:
 
 
 def entry(name: str, method: Any) -> dict[str, Any]:
-    """What `--json` tells of a method."""
+    """What `--json` tells of a method, from its outline."""
     return {
         "name": name,
         "family": method.family,
         "kind": method.kind,
-        "traits": dataclasses.asdict(method.traits),
+        "traits": method.traits,
         "paper": method.paper,
-        "defaults": {item.name: default(item) for item in dataclasses.fields(method)},
+        "defaults": method.defaults,
     }
-
-
-def default(item: dataclasses.Field[Any]) -> Any:
-    """A field's default; null where it must be given."""
-    if item.default is not dataclasses.MISSING:
-        return item.default
-    return None if item.default_factory is dataclasses.MISSING else item.default_factory()
 
 
 def promises(traits: dict[str, Any]) -> str:
@@ -80,21 +72,21 @@ def promises(traits: dict[str, Any]) -> str:
 
 def about(method: Any) -> str:
     """The docstring of the method's file: title, source, formula, how it starts, deviations."""
-    return inspect.cleandoc(inspect.getmodule(method).__doc__ or method.__doc__ or "")
+    return method.about
 
 
 def settings_table(method: Any) -> str:
-    """Every setting with its default and what it accepts."""
-    from accorda.recipe.reader import hints
-
-    types = hints(method)
-    rows = [(item.name, shown(default(item)), described(types[item.name])) for item in dataclasses.fields(method)]
-    return table(("setting", "default", "accepts"), rows) if rows else "no settings"
+    """Every setting with its default, what it accepts and what it means."""
+    rows = [(item.name, shown(item.default), item.accepts, item.says) for item in method.settings]
+    return table(("setting", "default", "accepts", "meaning"), rows) if rows else "no settings"
 
 
-def count(method: Any, name: str) -> dict[str, int]:
+def count(method: str, model: str) -> dict[str, int]:
     """Numbers of trained, kept and head parameters on a model, with the method's defaults; no weight is read."""
+    import dataclasses
+
     from accorda.methods.open import locate
+    from accorda.methods.registry import methods
     from accorda.models.load import load_model
 
-    return dataclasses.asdict(method().num_parameters(load_model(locate(name).base, device="meta")))
+    return dataclasses.asdict(methods()[method]().num_parameters(load_model(locate(model).base, device="meta")))

@@ -140,6 +140,7 @@ class ModuleMethod(Method):
 
     kind = "module"
     target_modules: str | tuple[str, ...] = "all-linear"
+    """where it acts: all-linear, a role (attention.query), a module name (q_proj), or a list of them"""
 
     def sites(self, model: PreTrainedModel) -> list[Site]:
         """Where adapters go. Raises Refusal where a target matches nothing."""

@@ -10,10 +10,9 @@ from typing import Any
 
 from accorda.errors import Refusal
 from accorda.methods.contract import Method
+from accorda.methods.outline import FAMILIES
 from accorda.recipe.reader import read as read_settings
 from accorda.recipe.words import meant, shown
-
-FAMILIES = ("additive", "side", "selective", "reparametrized")
 
 
 @functools.cache

@@ -12,12 +12,15 @@ from accorda.recipe.write import flow
 WIDTH = 44  # where comments begin
 
 
-def commented(recipe: Recipe, title: str) -> str:
-    """The recipe as YAML for people: what they have to fill in stands first in its section, all else is a default."""
-    return f"# {title}\n" + "".join(_lines(mapping(recipe), "", 0))
+def commented(recipe: Recipe, title: str, says: Mapping[str, str]) -> str:
+    """The recipe as YAML for people: what they have to fill in stands first in its section, all else is a default.
+
+    `says` adds the sentences about the method's own settings.
+    """
+    return f"# {title}\n" + "".join(_lines(mapping(recipe), {**SAYS, **says}, "", 0))
 
 
-def _lines(values: Mapping[str, Any], at: str, depth: int) -> Iterator[str]:
+def _lines(values: Mapping[str, Any], says: Mapping[str, str], at: str, depth: int) -> Iterator[str]:
     """Sections as blocks, one setting per line; mappings below a section in one line."""
     for key, value in values.items():
         name, start = dotted(at, str(key)), f"{'  ' * depth}{key}:"
@@ -25,7 +28,7 @@ def _lines(values: Mapping[str, Any], at: str, depth: int) -> Iterator[str]:
             continue
         if depth == 0 and isinstance(value, Mapping):
             yield f"\n{start}\n"
-            yield from _lines(value, name, depth + 1)
+            yield from _lines(value, says, name, depth + 1)
         else:
             line = f"{start} {flow(value)}"
-            yield f"{line:<{WIDTH}}  # {SAYS[name]}\n" if name in SAYS else f"{line}\n"
+            yield f"{line:<{WIDTH}}  # {says[name]}\n" if name in says else f"{line}\n"

@@ -34,10 +34,15 @@ class PromptTuning(PromptMethod):
     traits = Traits(mergeable=False, identity_at_init="no")
 
     num_virtual_tokens: PositiveInt = 20
+    """how many vectors are trained"""
     placement: Literal["front", "placeholder"] = "front"
+    """where they stand: front of every row, or placeholder (negative ids in the rows)"""
     init: Literal["vocabulary", "text", "random"] = "vocabulary"
+    """how they start: vocabulary (embeddings of drawn tokens), text (of init_text) or random"""
     init_text: str | None = None
+    """the text that init: text starts from"""
     init_ids: tuple[int, ...] = ()
+    """the tokens of init_text; found when the run begins"""
 
     def __post_init__(self) -> None:
         if (self.init == "text") != (self.init_text is not None or bool(self.init_ids)):

@@ -28,9 +28,13 @@ class LoRA(ModuleMethod):
     traits = Traits(mergeable=True, identity_at_init="exact")
 
     rank: PositiveInt = 16
+    """how many directions a layer may change in: more learn more and cost more"""
     alpha: PositiveFloat = 32.0
+    """alpha / rank scales the change"""
     dropout: Share = 0.0
+    """share of the inputs of A that are dropped while training"""
     init: low_rank.Start = "kaiming"
+    """how A starts: kaiming or gaussian"""
 
     def build(self, site: Site, shared: nn.Module | None) -> Adapter:
         """A and B for one linear layer or one part of it."""

@@ -33,7 +33,9 @@ class BitFit(ModuleMethod):
     traits = Traits(mergeable=True, identity_at_init="exact")
 
     target_modules: str | tuple[str, ...] = ALL
+    """all (linear layers and norms), a role (attention.query), a module name, or a list of them"""
     only_existing: bool = False
+    """train only biases that the model has; false: give one to modules without"""
 
     def sites(self, model: PreTrainedModel) -> list[Site]:
         """The chosen modules, fused projections whole; those with a bias if only existing ones are wanted."""

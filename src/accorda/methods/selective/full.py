@@ -24,6 +24,7 @@ class Full(ParameterMethod):
     traits = Traits(mergeable=True, identity_at_init="exact", quantized_base=False)
 
     keep_base: bool = True
+    """hold a frozen copy of the base beside the trained weights, to compare with and to go back to"""
 
     def selects(self, name: str, parameter: nn.Parameter, module: nn.Module, site: Site | None) -> bool:
         """Everything."""

@@ -42,7 +42,9 @@ class AttentionFusion(SideMethod):
     traits = Traits(mergeable=False, identity_at_init="no")
 
     init: Literal["uniform", "last_layer"] = "uniform"
+    """where the attention over layers starts: uniform, or at the last_layer"""
     dropout: Share = 0.15
+    """share of the fused state that is dropped while training"""
 
     def build(self, model: PreTrainedModel) -> SideNetwork:
         """The query and the layer norm, for the states of the last stack."""
