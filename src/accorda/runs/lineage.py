@@ -7,6 +7,7 @@ from typing import Any
 
 from accorda.runs.files import read_json
 from accorda.runs.layout import RunFolder
+from accorda.runs.story import settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +35,19 @@ def listed(path: Path) -> Listed:
     """One run as its `result.json` and checkpoints tell it."""
     run = RunFolder(path)
     result = read_json(run.result) or {}
-    parents = tuple(nearest(path, parent) for parent in result.get("parents") or ())
+    named = result["parents"] if isinstance(result.get("parents"), list) else begun_from(run)
+    parents = tuple(nearest(path, parent) for parent in named)
     if run.is_complete():
         return Listed(path=path, status=str(result.get("status", "complete")), result=result, parents=parents)
     steps = run.checkpoint_steps()
     return Listed(path=path, status="unfinished", result={"steps": steps[-1] if steps else 0}, parents=parents)
+
+
+def begun_from(run: RunFolder) -> list[str]:
+    """What an unfinished run names as its model and adapter, where that is here."""
+    named = {item.name: item.value for item in settings(run.recipe)}
+    found = (named.get(name) for name in ("model.path", "model.adapter"))
+    return [value for value in found if value and nearest(run.path, value).exists()]
 
 
 def nearest(run: Path, parent: str) -> Path:

@@ -9,6 +9,12 @@ LONGEST_PROMPT = 72
 
 
 def onwards(story: Story) -> str:
+    """The commands with what they do."""
+    items = "".join(f"<div><dt>{code(command)}</dt><dd>{text(says)}</dd></div>" for command, says in commands(story))
+    return f'<dl class="commands">{items}</dl>'
+
+
+def commands(story: Story) -> list[tuple[str, str]]:
     """For a finished run: try, talk, measure, prove, fold in. For another: resume."""
     run = shlex.quote(str(story.folder.path))
     rows = [(f"accorda resume {run}", "go on from the last checkpoint; the result is the uninterrupted run's")]
@@ -21,8 +27,7 @@ def onwards(story: Story) -> str:
         ]
     if story.result and story.folder.adapter.is_dir():
         rows += [(f"accorda merge {run} --output MERGED", "the adapter folded into its base")]
-    items = "".join(f"<div><dt>{code(command)}</dt><dd>{text(says)}</dd></div>" for command, says in rows)
-    return f'<dl class="commands">{items}</dl>'
+    return rows
 
 
 def asked(story: Story) -> str:
