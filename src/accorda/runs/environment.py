@@ -11,6 +11,7 @@ PACKAGES = (
     *("accorda", "torch", "transformers", "tokenizers", "safetensors", "numpy", "pydantic", "peft", "bitsandbytes"),
     *("datasets", "pyarrow", "rouge-score", "sacrebleu", "tensorboard", "mlflow", "wandb"),
 )
+CGROUP = Path("/sys/fs/cgroup")
 VARIABLES = (
     *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG"),
     *("PYTORCH_CUDA_ALLOC_CONF", "HF_HUB_OFFLINE", "TOKENIZERS_PARALLELISM"),
@@ -65,6 +66,21 @@ def memory_bytes() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
+
+
+def available_bytes() -> int | None:
+    """How much memory programs could take now, by the kernel's or the container's count; None where neither tells."""
+    try:
+        rows = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        found = [1024 * int(row.split()[1]) for row in rows if row.startswith("MemAvailable:")]
+    except (OSError, ValueError):
+        found = []
+    try:
+        most, used = (int((CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+        found.append(max(0, most - used))
+    except (OSError, ValueError):  # no such file, or "max"
+        pass
+    return min(found, default=None)
 
 
 def git() -> dict[str, Any] | None:
