@@ -26,14 +26,14 @@ def test_what_is_learned_of_good_rows(tiny, capsys):
 
 def test_rows_that_a_run_would_refuse_fail_the_check(tiny, capsys, tmp_path):
     write_rows(tmp_path / "bad.jsonl", [*SUMS, {"prompt": "a", "completion": ""}])
-    assert main(["data", "check", "bad.jsonl", "--model", str(tiny)]) == 1
+    assert main(["data", "check", "bad.jsonl", "--model", str(tiny)]) == 2
     out, err = capsys.readouterr()
     assert f"bad.jsonl:{len(SUMS) + 1}: " in out
-    assert err.splitlines()[-1] == "error: 1 rows cannot be read; mend them or say data.on_bad_row=skip"
+    assert err.splitlines()[-1] == "error: 1 row cannot be read; mend them or say data.on_bad_row=skip"
     assert main(["data", "check", "bad.jsonl", "--model", str(tiny), "data.on_bad_row=skip"]) == 0
     long = {"prompt": "1 plus " * 300, "completion": "1"}
     write_rows(tmp_path / "long.jsonl", [*SUMS[:4], long, long])
-    assert main(["data", "check", "long.jsonl", "--model", str(tiny)]) == 1
+    assert main(["data", "check", "long.jsonl", "--model", str(tiny)]) == 2
     assert "2 of 6 rows do not fit; say data.overlong=skip" in capsys.readouterr().err
     assert main(["data", "check", "long.jsonl", "--model", str(tiny), "data.overlong=skip"]) == 0
 

@@ -7,6 +7,7 @@ import torch
 from tests.zoo import tiny_model_folder
 
 from accorda.cli.main import main
+from accorda.cli.terminal import counting
 from accorda.data.renderer import Renderer
 from accorda.methods.install import install
 from accorda.methods.reparametrized.lora import LoRA
@@ -64,6 +65,15 @@ def test_a_table_with_intervals_notes_and_answers(folder, capsys):
     assert any("no training rows were named" in line for line in lines)
     assert out.count("> What is") == 3
     assert "error" not in err
+
+
+def test_progress_names_every_line_of_the_report(folder, capsys, monkeypatch):
+    monkeypatch.setattr(counting, "QUIET_SECONDS", 0.0)
+    assert evaluated(folder, "adapter", "--metrics", "perplexity,exact_match", "--max-new-tokens", "2") == 0
+    lines = capsys.readouterr().err.splitlines()
+    for name in ("base", "tuned"):
+        assert f"{name}: log-likelihoods 12/12" in lines
+        assert f"{name}: answers 12/12" in lines
 
 
 def test_a_model_alone_is_a_base(folder, capsys):

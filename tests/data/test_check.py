@@ -36,9 +36,9 @@ def test_counts_duplicates_warnings_and_json(tmp_path):
     assert report["sources"][0]["format"] == "completion"
     warnings = "\n".join(report["warnings"])
     for part in (
-        "1 bad rows are refused: data.on_bad_row=error",
-        "1 of 6 rows (17%) do not fit in 40 tokens and are left out, with 52 supervised tokens",
-        "1 rows repeat",
+        "1 bad row is refused: data.on_bad_row=error",
+        "1 of 6 rows (17%) does not fit in 40 tokens and is left out, with 52 supervised tokens",
+        "1 row repeats",
         "1 of 5 rows: nothing but the end of the prompt",
         "1 of 5 rows: the prompt ends in a space",
         "1 of 5 rows: the prompt is empty",
@@ -86,7 +86,7 @@ def test_rows_in_both_splits(tmp_path):
     section = DataSection(eval=[CHAT, {"messages": [*CHAT["messages"], *CHAT["messages"]]}])
     report = look([CHAT], tmp_path, section)
     assert report["in_both"] == 1
-    assert "1 rows of data.eval are also in data.train" in report["warnings"]
+    assert "1 row of data.eval is also in data.train" in report["warnings"]
 
 
 def test_several_files(tmp_path):

@@ -199,17 +199,23 @@ def test_folders_patterns_and_settings_of_a_source(tmp_path):
     ("name", "message"),
     [
         ("trian.jsonl", "no such file; did you mean {folder}/train.jsonl?"),
+        ("train.json", "no such file; did you mean {folder}/train.jsonl?"),
         ("elsewhere/x.jsonl", "no such file"),
+        ("rows.jsonl", "no such file"),
+        ("drain_of_sinks.jsonl", "no such file"),
+        ("notes.jsonl", "no such file"),
         ("empty", "a folder without any file that ends in .jsonl"),
         ("*.csv", "no such file"),
     ],
 )
 def test_paths_that_hold_nothing(tmp_path, name: str, message: str):
     write(tmp_path, "train.jsonl", "{}")
+    write(tmp_path, "notes.md", "no rows")
     (tmp_path / "empty").mkdir()
     with pytest.raises(Refusal) as error:
         origins(section(str(tmp_path / name)), "train")
-    assert str(error.value).startswith(f"data.train: {tmp_path / name}: {message.format(folder=tmp_path)}")
+    told = f"data.train: {tmp_path / name}: {message.format(folder=tmp_path)}"
+    assert str(error.value).startswith(told) if name == "empty" else str(error.value) == told
     with pytest.raises(Refusal, match="empty path"):
         origins(section(" "), "train")
 

@@ -7,8 +7,9 @@ from torch import nn
 
 from accorda.data.batch import Segment, pack_batch
 from accorda.models.attention import use_attention
-from accorda.proofs.numerics import alone, few_rows, in_fp32, largest, no_dropout, together
+from accorda.proofs.numerics import alone, few_rows, in_fp32, largest, no_dropout
 from accorda.proofs.tensors import checksum
+from accorda.training.next_token import next_token_log_probs
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -43,7 +44,7 @@ def test_together_and_alone_are_the_same_tokens_in_the_same_order():
     first = int(rows[0].supervised[1:].sum())
     at = int(np.flatnonzero(rows[1].supervised)[0])
     assert theirs[first] == scores[at - 1, int(rows[1].input_ids[at])]
-    torch.testing.assert_close(together(model, pack_batch(segments)), theirs)
+    torch.testing.assert_close(next_token_log_probs(model, pack_batch(segments)), theirs)
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ def test_in_a_pipe_a_line_at_first_every_ten_seconds_and_at_last() -> None:
     display.close()
     lines = out.getvalue().splitlines()
     assert [int(line.split()[1].split("/")[0]) for line in lines] == [1, 21, 41, 61, 81, 100]
-    assert lines[0] == "step 1/100  loss 2.0000  200 tokens/s  0:50 left"
+    assert lines[0] == "step 1/100  mean loss 2.0000  200 tokens/s  0:50 left"
 
 
 def test_evaluations_and_turns_are_lines() -> None:
@@ -49,7 +49,7 @@ def test_on_a_terminal_a_bar_with_loss_speed_and_time() -> None:
     display.close()
     text = re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", out.getvalue())
     assert "3/4" in text
-    assert "loss 1.5000  200 tokens/s" in text
+    assert "mean loss 1.5000  200 tokens/s" in text
     assert "step 3: eval_loss 1.0000" in text
 
 
@@ -58,7 +58,7 @@ def test_loss_and_speed_are_smoothed() -> None:
     display = Display(2, out)
     display(step(1, loss=2.0, seconds=0.5))
     display(step(2, loss=1.0, seconds=1.0))
-    assert out.getvalue().splitlines()[1] == "step 2/2  loss 1.9000  190 tokens/s  0:00 left"
+    assert out.getvalue().splitlines()[1] == "step 2/2  mean loss 1.9000  190 tokens/s  0:00 left"
 
 
 def test_durations() -> None:

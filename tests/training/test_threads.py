@@ -2,7 +2,9 @@ import time
 
 import pytest
 import torch
+from tests.zoo import make
 
+from accorda.training import threads
 from accorda.training.threads import choose_threads
 
 
@@ -31,6 +33,18 @@ def test_the_trial_draws_nothing_from_training() -> None:
     torch.manual_seed(0)
     choose_threads(lambda: torch.rand(7), available=2)
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_model_that_only_runs_is_timed_unless_it_is_large(monkeypatch) -> None:
+    tried: list[object] = []
+    monkeypatch.setattr(threads, "choose_threads", lambda trial: tried.append(trial()))
+    model = make("llama")
+    threads.settle_threads(model)
+    assert len(tried) == 1
+    assert tried[0].logits.requires_grad is False
+    monkeypatch.setattr(threads, "MOST_TIMED", model.num_parameters() - 1)
+    threads.settle_threads(model)
+    assert len(tried) == 1
 
 
 def test_one_core_needs_no_trial() -> None:

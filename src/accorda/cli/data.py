@@ -1,7 +1,8 @@
 """Look at data before training: format, columns, lengths, what is cut, what is learned, what repeats.
 
 `accorda data check FILE --model M` reads the rows as a run would, with the tokenizer and template of M. Settings of
-the recipe's data section may be given as KEY.PATH=VALUE, for example data.max_length=512.
+the recipe's data section may be given as KEY.PATH=VALUE, for example data.max_length=512. Rows that `train` would
+refuse end it with exit code 2, as they would end the run; what was found is told all the same.
 """
 
 import argparse
@@ -12,10 +13,10 @@ from typing import Any
 
 from accorda.cli.terminal.columns import add_column, columns
 from accorda.cli.terminal.facts import blocks, facts, lengths, places, sources
-from accorda.cli.terminal.outcome import DONE, UNPROVEN, Outcome
+from accorda.cli.terminal.outcome import DONE, REFUSED, Outcome
 from accorda.cli.terminal.parser import filled
 from accorda.errors import Refusal
-from accorda.recipe.words import meant, shown
+from accorda.recipe.words import meant, several, shown
 
 ACTIONS = ("check",)
 
@@ -60,7 +61,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
         color=coloured(),
     )
     refused = refusal(found, recipe.data)
-    return Outcome(code=UNPROVEN if refused else DONE, result=found, text=told(found), error=refused)
+    return Outcome(code=REFUSED if refused else DONE, result=found, text=told(found), error=refused)
 
 
 def settings(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -76,11 +77,12 @@ def refusal(found: Mapping[str, Any], section: Any) -> str:
     rows = found["rows"]
     fitting = rows["kept"] + rows["overlong"]
     if rows["skipped"] and section.on_bad_row == "error":
-        return f"{rows['skipped']} rows cannot be read; mend them or say data.on_bad_row=skip"
+        return f"{several(rows['skipped'], 'row')} cannot be read; mend them or say data.on_bad_row=skip"
     if rows["overlong"] and (
         section.overlong == "error" or (section.overlong == "auto" and rows["overlong"] > QUARTER * fitting)
     ):
-        return f"{rows['overlong']} of {fitting} rows do not fit; say data.overlong=skip, truncate_prompt or truncate"
+        some = f"{rows['overlong']} of {several(fitting, 'row')} {'does' if rows['overlong'] == 1 else 'do'} not fit"
+        return f"{some}; say data.overlong=skip, truncate_prompt or truncate"
     return "" if rows["kept"] else "no row is left to train on"
 
 

@@ -5,9 +5,11 @@ Metrics of a model alone (a model folder, a hub id) are those of the base.
 """
 
 import argparse
+from contextlib import closing
 from typing import Any
 
 from accorda.cli.terminal.columns import add_column, columns
+from accorda.cli.terminal.counting import Counting
 from accorda.cli.terminal.outcome import Outcome
 from accorda.cli.terminal.parser import filled, number, whole_number
 from accorda.cli.terminal.table import cell, table
@@ -41,25 +43,29 @@ def run(arguments: argparse.Namespace) -> Outcome:
     """The report of three rows."""
     from accorda.evaluation.registry import read_metrics
     from accorda.evaluation.report import report
+    from accorda.generation.progress import watched
     from accorda.methods.open import open_model
+    from accorda.training.threads import settle_threads
 
     metrics = read_metrics(arguments.metrics)
     opened = open_model(
         arguments.run, quantization=arguments.quantization, trust_remote_code=arguments.trust_remote_code
     )
-    found = report(
-        opened,
-        arguments.data,
-        metrics.values(),
-        shots=arguments.shots,
-        train=arguments.train,
-        columns=columns(arguments.column),
-        limit=arguments.limit,
-        batch_size=arguments.batch_size,
-        max_new_tokens=arguments.max_new_tokens,
-        temperature=arguments.temperature,
-        seed=arguments.seed,
-    )
+    settle_threads(opened.model)
+    with closing(Counting()) as count, watched(count):
+        found = report(
+            opened,
+            arguments.data,
+            metrics.values(),
+            shots=arguments.shots,
+            train=arguments.train,
+            columns=columns(arguments.column),
+            limit=arguments.limit,
+            batch_size=arguments.batch_size,
+            max_new_tokens=arguments.max_new_tokens,
+            temperature=arguments.temperature,
+            seed=arguments.seed,
+        )
     return Outcome(result={"model": arguments.run, **found}, text=told(found))
 
 

@@ -6,10 +6,12 @@ as what a user says. FILE may hold rows of any format that training reads; their
 
 import argparse
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from accorda.cli.terminal.columns import add_column, columns
+from accorda.cli.terminal.counting import Counting
 from accorda.cli.terminal.opening import Ready, ready
 from accorda.cli.terminal.outcome import Outcome
 from accorda.cli.terminal.parser import filled, number, whole_number
@@ -46,8 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Outcome:
     """One completion per prompt."""
+    from accorda.generation.progress import watched
     from accorda.generation.sample import generate
     from accorda.generation.stopping import stop_ids
+    from accorda.training.threads import settle_threads
 
     named = columns(arguments.column)
     if named and arguments.file is None:
@@ -64,19 +68,21 @@ def run(arguments: argparse.Namespace) -> Outcome:
     if arguments.file is not None:
         examples += rows(arguments.file, named, opened)
     prompts = [opened.renderer.prompt_ids(example) for example in examples]
-    completions = generate(
-        opened.model,
-        prompts,
-        tokenizer=opened.tokenizer,
-        stop_ids=stop_ids(opened.model, opened.tokenizer, opened.renderer.stop_ids),
-        batch_size=arguments.batch_size,
-        max_new_tokens=arguments.max_new_tokens,
-        temperature=arguments.temperature,
-        top_k=arguments.top_k,
-        top_p=arguments.top_p,
-        seed=arguments.seed,
-        stop_texts=arguments.stop,
-    )
+    settle_threads(opened.model)
+    with closing(Counting()) as count, watched(count):
+        completions = generate(
+            opened.model,
+            prompts,
+            tokenizer=opened.tokenizer,
+            stop_ids=stop_ids(opened.model, opened.tokenizer, opened.renderer.stop_ids),
+            batch_size=arguments.batch_size,
+            max_new_tokens=arguments.max_new_tokens,
+            temperature=arguments.temperature,
+            top_k=arguments.top_k,
+            top_p=arguments.top_p,
+            seed=arguments.seed,
+            stop_texts=arguments.stop,
+        )
     shown = [opened.tokenizer.decode(prompt) for prompt in prompts]
     found = [{"prompt": prompt, **vars(done)} for prompt, done in zip(shown, completions, strict=True)]
     return Outcome(result={"model": arguments.run, "completions": found}, text=told(found))

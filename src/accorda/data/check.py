@@ -19,6 +19,7 @@ from accorda.data.settings import Settings, Stage
 from accorda.data.table import Table
 from accorda.recipe.sections import DataSection
 from accorda.recipe.sources import Source
+from accorda.recipe.words import several
 
 LISTED = 20
 READ = 10_000
@@ -87,9 +88,9 @@ def _warnings(
     report = dataset.report
     yield from _about_rows(report, section)
     if num_repeats:
-        yield f"{num_repeats} rows repeat an earlier one"
+        yield f"{several(num_repeats, 'row')} repeat{'s' * (num_repeats == 1)} an earlier one"
     if in_both:
-        yield f"{in_both} rows of data.eval are also in data.train"
+        yield f"{several(in_both, 'row')} of data.eval {'is' if in_both == 1 else 'are'} also in data.train"
     if renderer.kind == "messages" and section.template == "auto" and renderer.template_name == PLAIN:
         yield f"the tokenizer has no chat template, so the built-in one called {PLAIN} is used (data.template)"
     if not dataset.everything:
@@ -100,16 +101,18 @@ def _about_rows(report: DataReport, section: DataSection) -> Iterator[str]:
     rows = report.rows
     if rows["skipped"]:
         fate = "left out" if section.on_bad_row == "skip" else "refused: data.on_bad_row=error"
-        yield f"{rows['skipped']} bad rows are {fate}"
+        yield f"{several(rows['skipped'], 'bad row')} {'is' if rows['skipped'] == 1 else 'are'} {fate}"
     if rows["overlong"]:
         whole = rows["kept"] + rows["overlong"]
-        share = rows["overlong"] / whole
+        share, one = rows["overlong"] / whole, rows["overlong"] == 1
+        some = f"{rows['overlong']} of {several(whole, 'row')} ({share:.0%}) {'does' if one else 'do'} not fit"
         refused = section.overlong == "error" or (section.overlong == "auto" and share > QUARTER)
-        fate = f"and a run would be refused (data.overlong={section.overlong})" if refused else "and are left out"
-        yield (
-            f"{rows['overlong']} of {whole} rows ({share:.0%}) do not fit in {report.max_length} tokens {fate}, with "
-            f"{report.supervised_tokens_lost} supervised tokens"
+        fate = (
+            f"and a run would be refused (data.overlong={section.overlong})"
+            if refused
+            else f"and {'is' if one else 'are'} left out"
         )
+        yield (f"{some} in {report.max_length} tokens {fate}, with {report.supervised_tokens_lost} supervised tokens")
     if not rows["kept"]:
         yield "no row is left to train on"
 

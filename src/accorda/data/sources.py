@@ -4,7 +4,7 @@ import difflib
 import glob
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +14,7 @@ from accorda.data.read import READERS, RawRow, read_file
 from accorda.errors import Refusal
 
 HUB = "hf:"
+LIKENESS = 0.75  # of names without their endings, where 1 is equal: enough for a slip, too little for another word
 BUNDLED = "bundled:"
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 
@@ -96,9 +97,21 @@ def _readable(path: Path) -> bool:
 def _missing(path: Path, shown: str) -> str:
     if path.is_dir():
         return f"{shown}: a folder without any file that ends in {', '.join(READERS)}"
-    names = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, names, n=1)
-    return f"{shown}: no such file" + (f"; did you mean {path.parent / near[0]}?" if near else "")
+    files = [file for file in path.parent.iterdir() if _readable(file)] if path.parent.is_dir() else []
+    near = _nearest(path.name, [file.name for file in files])
+    return f"{shown}: no such file" + (f"; did you mean {path.parent / near}?" if near else "")
+
+
+def _nearest(name: str, names: Sequence[str]) -> str | None:
+    """The file that was probably meant: the endings that all files share make none more alike."""
+    stems = {other: _stem(other) for other in names}
+    near = difflib.get_close_matches(_stem(name), stems.values(), n=1, cutoff=LIKENESS)
+    alike = [other for other, stem in stems.items() if near and stem == near[0]]
+    return max(alike, key=lambda other: difflib.SequenceMatcher(None, name, other).ratio(), default=None)
+
+
+def _stem(name: str) -> str:
+    return Path(name.lower().removesuffix(".gz")).stem
 
 
 def _given(rows: Iterable[Any], shown: str) -> Iterator[RawRow]:

@@ -11,6 +11,7 @@ from accorda.evaluation.measure import Measured, complete, measure
 from accorda.evaluation.metric import Metric
 from accorda.evaluation.questions import Question
 from accorda.evaluation.rows import room
+from accorda.generation.progress import part
 from accorda.generation.sampling import Sampling
 from accorda.methods.routing import use
 from accorda.recipe.reader import read
@@ -51,7 +52,7 @@ class Bench:
 
     def line(self, name: str, model: Any, adapter: str | None) -> Line:
         """The model under this adapter, or as its base."""
-        with use(model, adapter):
+        with use(model, adapter), part(name):
             return self._measured(name, model, self.asked, self.sampling)
 
     def shown(self, model: Any, shots: Shots) -> Line:
@@ -59,7 +60,7 @@ class Bench:
         sampling = dict(self.sampling)
         if self.asked[0].example.kind == "completion":  # the base goes on with one more example: cut in front of it
             sampling["stop_texts"] = (*sampling.get("stop_texts", ()), shots.separator)
-        with use(model, None):
+        with use(model, None), part(name_of(shots.number)):
             put = show(shots, self.asked, self.renderer, room(model), self._reserve())
             line = self._measured(name_of(shots.number), model, put.questions, sampling)
         return replace(line, shots=_counted(put, shots.number), note=_note(put, shots.number))

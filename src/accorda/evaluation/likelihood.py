@@ -4,7 +4,6 @@ Logits exist for one chunk of positions at a time and are never kept; what remai
 """
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -12,9 +11,9 @@ from torch import Tensor
 
 from accorda.data.batch import Batch, Segment, pad_batch
 from accorda.evaluation.metric import Row
+from accorda.generation.progress import tell
 from accorda.generation.sample import evaluating
-from accorda.models.heads import last_hidden, logits
-from accorda.objectives.language_model import chunk_size, chunked_log_probs
+from accorda.training.next_token import next_token_log_probs
 
 
 @torch.no_grad()
@@ -25,10 +24,13 @@ def likelihoods(model: Any, segments: Sequence[Segment], *, batch_size: int = 8)
     """
     rows: list[Row] = [Row()] * len(segments)
     with evaluating(model):
+        done = 0
         for places in by_length([len(segment) for segment in segments], batch_size):
             batch = pad_batch([segments[place] for place in places], pad_id=0).to(model.device)
             for place, row in zip(places, _of_batch(model, batch), strict=True):
                 rows[place] = row
+            done += len(places)
+            tell("log-likelihoods", done, len(segments))
     return rows
 
 
@@ -41,12 +43,8 @@ def by_length(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
 
 def _of_batch(model: Any, batch: Batch) -> list[Row]:
     """Sums per row of a padded batch (B, T)."""
-    hidden_BTD = last_hidden(model, **batch.inputs())
-    positions_N, labels_N = batch.targets()
-    head = partial(logits, model)
-    chunk = chunk_size(model.config.get_text_config(decoder=True).vocab_size)
-    log_probs_N = chunked_log_probs(hidden_BTD.flatten(0, 1)[positions_N], labels_N, head, chunk)
-    rows_N = positions_N // batch.input_ids.shape[1]
+    log_probs_N = next_token_log_probs(model, batch)
+    rows_N = batch.targets()[0] // batch.input_ids.shape[1]
     sums, counts = _per_row(log_probs_N.double(), rows_N, len(batch.rows))
     return [Row(log_likelihood=total, num_tokens=int(count)) for total, count in zip(sums, counts, strict=True)]
 

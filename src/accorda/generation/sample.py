@@ -13,6 +13,7 @@ from typing import Any
 from accorda.errors import Refusal
 from accorda.generation import stopping
 from accorda.generation.decoding import Decoding, Token, fits_window
+from accorda.generation.progress import tell
 from accorda.generation.sampling import Sampling
 from accorda.generation.words import cut_at, decoded, words_behind
 from accorda.methods.backbone import positions_in_front
@@ -63,6 +64,7 @@ def generate(
     limit = _check(model, prompts, adapters)
     stops = stopping.stop_ids(model, tokenizer) if stop_ids is None else frozenset(stop_ids)
     completions: list[Completion] = [Completion()] * len(prompts)
+    done = 0
     with evaluating(model):
         for rows in _batches(model, [len(prompt) for prompt in prompts], batch_size, settings.max_new_tokens):
             batch = [prompts[row] for row in rows]
@@ -77,6 +79,8 @@ def generate(
             )
             for row, completion in zip(rows, _complete(decoding, batch, tokenizer, enough), strict=True):
                 completions[row] = completion
+            done += len(rows)
+            tell("answers", done, len(prompts))
             if enough():
                 break
     return completions

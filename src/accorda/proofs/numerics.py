@@ -1,4 +1,4 @@
-"""Log-probabilities for comparison: in fp32 whatever the run computed in, of rows together and of each row alone."""
+"""Log-probabilities for comparison: in fp32 whatever the run computed in, of each row alone."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -7,9 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from accorda.data.batch import Batch, Segment
-from accorda.models.heads import last_hidden, logits
-from accorda.objectives.language_model import log_probs
+from accorda.data.batch import Segment
 
 TOLERANCE = 1e-4  # nats; two orders above what the order of sums costs in fp32
 
@@ -54,15 +52,11 @@ def no_dropout(model: nn.Module) -> Iterator[None]:
             setattr(module, name, value)
 
 
-def together(model: PreTrainedModel, batch: Batch) -> Tensor:
-    """Log-probability (N,) of every supervised token of a batch, through the package's own way of running a batch."""
-    hidden = last_hidden(model, **batch.inputs())
-    positions, labels = batch.targets()
-    return log_probs(logits(model, hidden.flatten(0, 1)[positions]), labels)
-
-
 def alone(model: PreTrainedModel, segments: Sequence[Segment]) -> Tensor:
-    """The same (N,) in transformers' way: each row by itself, whole logits, no padding, no packing, no mask."""
+    """Log-probability (N,) of every supervised token in transformers' own way: each row by itself.
+
+    Whole logits, no padding, no packing, no mask: what `next_token_log_probs` is held against.
+    """
     return torch.cat([_row(model, segment) for segment in segments])
 
 

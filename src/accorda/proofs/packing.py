@@ -6,7 +6,8 @@ import torch
 
 from accorda.data.batch import Batch, Segment, pack_batch, pad_batch
 from accorda.proofs.contract import Proof, Prover, within
-from accorda.proofs.numerics import TOLERANCE, alone, few_rows, in_fp32, largest, together
+from accorda.proofs.numerics import TOLERANCE, alone, few_rows, in_fp32, largest
+from accorda.training.next_token import next_token_log_probs
 from accorda.training.session import Session
 
 
@@ -21,7 +22,7 @@ class Packing(Prover):
         if len(segments) < 2:
             return Proof(self.name, "not applicable", "there are not two rows that could see each other")
         with torch.no_grad(), in_fp32(session.model):
-            ours, theirs = together(session.model, batch), alone(session.model, segments)
+            ours, theirs = next_token_log_probs(session.model, batch), alone(session.model, segments)
         how = "packed end to end" if batch.packing is not None else "padded side by side"
         evidence = {"rows": list(batch.rows), "supervised_tokens": len(theirs), "how": how, "tolerance": TOLERANCE}
         if len(ours) != len(theirs):

@@ -36,6 +36,11 @@ def meant(word: str, words: Iterable[str]) -> str:
     return f"; did you mean {found}?" if found else ""
 
 
+def several(number: int, noun: str) -> str:
+    """`1 row`, `3 rows`, `1,200 rows`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def printable(name: str) -> str:
     """A name on one line, whatever is in it."""
     return name if name.isprintable() else name.encode("unicode_escape").decode()

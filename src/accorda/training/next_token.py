@@ -24,7 +24,7 @@ class NextToken:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.parameters = tail_parameters(model)
-        self.chunk = chunk_size(model.config.vocab_size)
+        self.chunk = _chunk(model)
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """The summed loss, a scalar in fp32."""
@@ -37,7 +37,7 @@ class NextToken:
 def next_token_log_probs(model: PreTrainedModel, batch: Batch) -> Tensor:
     """Log-probability in nats of each supervised token of the batch, (N,), in the order of `batch.targets()`."""
     hidden_ND, labels_N = predicting(model, batch)
-    return chunked_log_probs(hidden_ND, labels_N, partial(logits, model), chunk_size(model.config.vocab_size))
+    return chunked_log_probs(hidden_ND, labels_N, partial(logits, model), _chunk(model))
 
 
 def predicting(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -45,3 +45,8 @@ def predicting(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
     positions, labels_N = batch.targets()
     hidden_BTD = last_hidden(model, **batch.inputs())
     return hidden_BTD.flatten(0, 1).index_select(0, positions), labels_N
+
+
+def _chunk(model: PreTrainedModel) -> int:
+    """How many positions' logits exist at a time."""
+    return chunk_size(model.config.get_text_config(decoder=True).vocab_size)

@@ -16,7 +16,8 @@ class Display:
     """Shows events as they come: call it with each, close it at the end.
 
     On a terminal a bar with loss, tokens per second and the time left; in a pipe or a file one line at the first step,
-    every ten seconds, at every evaluation and at the last step. Loss and speed are smoothed over about ten steps.
+    every ten seconds, at every evaluation and at the last step. The mean loss and the
+    speed are smoothed over about ten steps; the result has the loss of the last step alone.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Display:
         self._loss = smooth(self._loss, event["loss"])
         self._speed = smooth(self._speed, event["tokens"] / max(event["seconds"], 1e-9))
         self._seconds_per_step = smooth(self._seconds_per_step, event["seconds"])
-        step, facts = event["step"], f"loss {self._loss:.4f}  {self._speed:,.0f} tokens/s"
+        step, facts = event["step"], f"mean loss {self._loss:.4f}  {self._speed:,.0f} tokens/s"
         if self._bar:
             self._bar.update(self._task, completed=step, facts=facts)
             return

@@ -93,7 +93,7 @@ def told(result: Mapping[str, Any]) -> str:
             ("rows", counted(result.get("rows") or {})),
             ("steps", result.get("steps")),
             ("tokens", result.get("tokens")),
-            ("loss", result.get("loss")),
+            ("loss of the last step", result.get("loss")),
             ("evaluation loss", result.get("eval_loss")),
             ("trained parameters", result.get("trainable_parameters")),
             ("seconds", result.get("train_seconds")),
