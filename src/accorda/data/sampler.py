@@ -95,13 +95,18 @@ class Batches:
 
     def at(self, step: int) -> list[Batch]:
         """This rank's micro-batches of optimizer step `step`, counted from 0."""
+        return [self.batch(rows) for rows in self.groups(step)]
+
+    def groups(self, step: int) -> list[np.ndarray]:
+        """The rows of each of this rank's micro-batches of a step."""
         rows = self.rows(step)
         lengths = self.dataset.lengths[rows]
         split = best_fit_decreasing if self.packed else padded_groups
         groups = split(lengths.tolist(), self.micro_tokens)
-        return [self._batch(rows[group]) for group in groups[self.rank :: self.world]]
+        return [rows[group] for group in groups[self.rank :: self.world]]
 
-    def _batch(self, rows: np.ndarray) -> Batch:
+    def batch(self, rows: np.ndarray) -> Batch:
+        """These rows as one micro-batch."""
         segments = [self.dataset[int(row)] for row in rows]
         batch = pack_batch(segments) if self.packed else pad_batch(segments, self.pad_id)
         return batch.to(self.device)

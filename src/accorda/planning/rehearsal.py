@@ -1,86 +1,231 @@
-"""The memory bill of a session that stands ready: what is there is counted, what a step adds is rehearsed.
+"""A run's passes gone through with the real code on a hollow model, and every tensor they make written down.
 
-    bill = weights + gradients + optimizer states + activations        bytes; a GB is 1e9 of them
-
-Weights, gradients and states are exact. Activations are the tensors that autograd keeps for the backward pass of the
-largest micro-batch among the first steps, found by running its forward pass. What the allocator and the kernels take
-for themselves is not in it.
+Nothing is estimated here: the model, its method, the objective, autograd and the optimizer run as they would, on
+shapes. What kernels allocate inside themselves is not seen.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from transformers import DynamicCache, PreTrainedModel
 
-from accorda.data.batch import Batch
+from accorda.generation.sample import evaluating
 from accorda.methods.install import trainable
+from accorda.models.heads import last_hidden, logits
+from accorda.objectives.language_model import chunk_size, chunked_log_probs
+from accorda.planning.hollow import hollow
+from accorda.planning.ledger import Ledger
+from accorda.planning.workload import Workload
+from accorda.training.loop import Objective
 from accorda.training.optimizers.contract import Settings
-from accorda.training.session import Session
+from accorda.training.optimizers.groups import parameter_groups
+from accorda.training.precision import Precision
 
-STEPS_LOOKED_AT = 8
+BASE, COPY, ADAPTER, GRADIENT, OPTIMIZER = "weights", "base copy", "adapter", "gradients", "optimizer states"
+ACTIVATION, CACHE, OTHER = "activations", "key/value cache", "workspace"
+FORWARD, LOSS, BACKWARD, UPDATE = "forward", "loss chunks", "backward", "update"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bill:
-    """Bytes by what they are for."""
+@dataclass(frozen=True)
+class Passes:
+    """What a run goes through. `evaluation`: rows measured at once. `answers`: rows, prompt and new tokens."""
 
-    weights: int
-    gradients: int
-    optimizer: int
-    activations: int
+    step: tuple[Workload, ...]
+    evaluation: Workload | None = None
+    answers: tuple[int, int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A stretch of a rehearsed run: where its events begin and end in the ledger."""
+
+    name: str
+    begin: int
+    end: int
+
+
+@dataclass
+class Rehearsal:
+    """The ledger of the whole course, and its stretches.
+
+    kinds: what tensors are, by number, where they are something by name. forwards_end: events at which a forward pass
+    has ended. in_files: the tensors that are pages of the checkpoint.
+    """
+
+    ledger: Ledger
+    stretches: list[Stretch]
+    kinds: dict[int, str]
+    forwards_end: list[int]
+    in_files: set[int]
+
+
+def rehearse(
+    model: PreTrainedModel,
+    make_objective: Callable[[PreTrainedModel], Objective],
+    passes: Passes,
+    optimizer: Settings,
+    precision: Precision,
+    in_files: frozenset[int] = frozenset(),
+) -> Rehearsal:
+    """Evaluation, two optimizer steps and answers, on shapes. The model is as before afterwards.
+
+    Args:
+        model: with its method installed and what trains decided; in memory or on the meta device.
+        make_objective: the stage's.
+        passes: the shapes that go through it.
+        optimizer: settings of the optimizer.
+        precision: of the products.
+        in_files: ids of the parameters that are pages of the checkpoint.
+    """
+    training = model.training
+    filed = [name for name, parameter in model.named_parameters() if id(parameter) in in_files]
+    with hollow(model), torch.random.fork_rng(devices=[]):
+        course = _Course(model, make_objective, passes, optimizer, precision, filed)
+        try:
+            return course.run()
+        finally:
+            model.train(training)
+
+
+class _Course:
+    """One rehearsal."""
+
+    def __init__(
+        self, model: Any, make: Any, passes: Passes, optimizer: Settings, precision: Precision, filed: Sequence[str]
+    ):
+        self.model, self.passes, self.precision, self.filed = model, passes, precision, filed
+        self.objective = make(model)
+        self.trained = trainable(model)
+        self.optimizer = optimizer.build(parameter_groups(self.trained))
+        self.ledger = Ledger()
+        self.kinds: dict[int, str] = {}
+        self.stretches: list[Stretch] = []
+        self.forwards_end: list[int] = []
+
+    def run(self) -> Rehearsal:
+        """Everything in the order of a run."""
+        with self.ledger:
+            with self.stretch("start"):
+                self.enter_model()
+            if self.passes.evaluation is not None:
+                with self.stretch("evaluation"):
+                    self.evaluate(self.passes.evaluation)
+            for _ in range(2):  # the second has the optimizer's states from its beginning
+                with self.stretch("training"):
+                    self.step()
+            if self.passes.answers is not None:
+                with self.stretch("answers"):
+                    self.answer(*self.passes.answers)
+        filed = {self.ledger.note(self.model.get_parameter(name)) for name in self.filed}
+        return Rehearsal(self.ledger, self.stretches, self.kinds, self.forwards_end, filed)
+
+    @contextmanager
+    def stretch(self, name: str) -> Iterator[None]:
+        """Events that belong together."""
+        begin = len(self.ledger.events)
+        yield
+        self.stretches.append(Stretch(name, begin, len(self.ledger.events)))
+
+    def enter_model(self) -> None:
+        """Parameters and buffers, by what they are."""
+        for name, tensor in [*self.model.named_parameters(), *self.model.named_buffers()]:
+            number = self.ledger.note(tensor)
+            kind = COPY if ".originals." in f".{name}" else ADAPTER if ".adapters." in f".{name}." else BASE
+            self.kinds.setdefault(number, kind)
+
+    def step(self) -> None:
+        """One optimizer step as the loop makes it."""
+        self.model.train()
+        for work in self.passes.step:
+            batch = work.batch()
+            self.ledger.label = FORWARD
+            with self.autocast(), self.loss_apart():
+                loss = self.objective(self.model, batch) / batch.num_supervised
+            self.forwards_end.append(len(self.ledger.events))
+            self.ledger.label = BACKWARD
+            loss.backward()
+            del loss, batch
+        self.ledger.label = UPDATE
+        found = [parameter.grad for parameter in self.trained.values() if parameter.grad is not None]
+        self.kinds.update({self.ledger.note(gradient): GRADIENT for gradient in found})
+        clip_grads_with_norm_(self.trained.values(), 1.0, get_total_norm(found))
+        del found
+        self.optimizer.step()
+        states = [value for state in self.optimizer.state.values() for value in state.values()]
+        self.kinds.update({self.ledger.note(value): OPTIMIZER for value in states if isinstance(value, Tensor)})
+        self.optimizer.zero_grad()
+
+    @contextmanager
+    def loss_apart(self) -> Iterator[None]:
+        """What is made after the backbone has answered is the loss's."""
+
+        def answered(*_: Any) -> None:
+            self.ledger.label = LOSS
+
+        handle = self.model.base_model.register_forward_hook(answered)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    @torch.no_grad()
+    def evaluate(self, work: Workload) -> None:
+        """Log-probabilities of a batch of evaluation rows."""
+        self.ledger.label = OTHER
+        batch, chunk = work.batch(), chunk_size(self.vocabulary)
+        with evaluating(self.model), self.autocast():
+            hidden_BTD = last_hidden(self.model, **batch.inputs())
+            at, labels = batch.targets()
+            chunked_log_probs(hidden_BTD.flatten(0, 1)[at], labels, partial(logits, self.model), chunk)
+
+    @torch.no_grad()
+    def answer(self, rows: int, prompt: int, new: int) -> None:
+        """The prefill of a batch of prompts, and the last token of its answers."""
+        self.ledger.label = OTHER
+        with evaluating(self.model), self.autocast():
+            cache = DynamicCache(config=self.model.config)
+            self._continue(rows, prompt, 0, cache)
+            self.enter_cache(cache)
+            del cache
+            cache = DynamicCache(config=self.model.config)
+            with self.ledger.looking_away():
+                self._continue(rows, prompt + new - 1, 0, cache)
+            self.enter_cache(cache)
+            self._continue(rows, 1, prompt + new - 1, cache)
+            self.enter_cache(cache)
+            del cache
+
+    def _continue(self, rows: int, length: int, before: int, cache: DynamicCache) -> None:
+        ids = torch.zeros(rows, length, dtype=torch.long)
+        mask = torch.ones(rows, before + length, dtype=torch.long)
+        positions = torch.arange(before, before + length).expand(rows, length)
+        hidden = last_hidden(
+            self.model,
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        logits(self.model, hidden[:, -1:]).float().log_softmax(-1)
+
+    def enter_cache(self, cache: DynamicCache) -> None:
+        """Keys and values, by number."""
+        for layer in cache.layers:
+            for tensor in (layer.keys, layer.values):
+                if tensor is not None:
+                    self.kinds[self.ledger.note(tensor)] = CACHE
 
     @property
-    def total(self) -> int:
-        """The whole bill."""
-        return self.weights + self.gradients + self.optimizer + self.activations
+    def vocabulary(self) -> int:
+        return self.model.config.get_text_config(decoder=True).vocab_size
 
-    def to_dict(self) -> dict[str, int]:
-        """For JSON."""
-        return {**vars(self), "total": self.total}
-
-
-def rehearse(session: Session, optimizer: Settings) -> Bill:
-    """The bill of a session; nothing of it changes, random generators included where the caller guards them."""
-    model = session.model
-    trained = list(trainable(model).values())
-    return Bill(
-        weights=storage_bytes([*model.parameters(), *model.buffers()]),
-        gradients=sum(parameter.numel() * parameter.element_size() for parameter in trained),
-        optimizer=round(sum(p.numel() * optimizer.bytes_per_parameter(p.shape) for p in trained)),
-        activations=saved_bytes(session, largest(session)),
-    )
-
-
-def largest(session: Session) -> Batch:
-    """The micro-batch with the most positions, padding included, among the first steps."""
-    steps = range(min(STEPS_LOOKED_AT, session.batches.steps_per_epoch))
-    return max((batch for step in steps for batch in session.batches.at(step)), key=lambda b: b.input_ids.numel())
-
-
-def saved_bytes(session: Session, batch: Batch) -> int:
-    """What autograd keeps of one forward pass, less what is a parameter or buffer anyway."""
-    own = {tensor.untyped_storage().data_ptr() for tensor in tensors(session.model)}
-    kept: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with session.loop.precision.autocast(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        loss = session.objective(session.model, batch)
-    del loss
-    return sum(kept.values())
-
-
-def storage_bytes(found: Iterable[Tensor]) -> int:
-    """Bytes of the tensors, tied ones once."""
-    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in found}
-    return sum(storages.values())
-
-
-def tensors(model: nn.Module) -> list[Tensor]:
-    """Everything a model holds."""
-    return [*model.parameters(), *model.buffers()]
+    def autocast(self) -> AbstractContextManager[object]:
+        """The precision's context, on the device that shapes pretend to be on."""
+        return nullcontext() if self.precision.name == "fp32" else torch.autocast("cpu", self.precision.dtype)

@@ -31,7 +31,7 @@ from accorda.training.session import Session
 OPENED_NOTE, OPTIMIZER_NOTE, ATTENTION_NOTE, STEPS_NOTE = "opened", "optimizer", "attention", "num_steps"
 
 
-BILL_NOTE = "bill_bytes"
+BILL_NOTE = "bill"
 
 
 @dataclass(kw_only=True)

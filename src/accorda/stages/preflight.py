@@ -10,11 +10,14 @@ from accorda.evaluation.metric import Row
 from accorda.evaluation.registry import read_metrics
 from accorda.methods import registry
 from accorda.methods.install import trainable
-from accorda.planning.rehearsal import Bill, rehearse
+from accorda.planning.bill import Bill
+from accorda.planning.price import Priced, price
 from accorda.proofs.contract import Proof
 from accorda.proofs.registry import provers
 from accorda.recipe.layers import leaves, mapping
-from accorda.stages.build import ATTENTION_NOTE, OPTIMIZER_NOTE, STEPS_NOTE
+from accorda.stages.build import ATTENTION_NOTE, OPENED_NOTE, OPTIMIZER_NOTE, STEPS_NOTE
+from accorda.stages.contract import find_stage
+from accorda.stages.pricing import file_dtype, is_tried, passes
 from accorda.training.rng import undisturbed
 from accorda.training.session import Session
 from accorda.training.trackers.follow import require
@@ -74,9 +77,20 @@ def check(session: Session) -> Report:
 
 
 def bill(session: Session) -> Bill:
-    """What the run will hold in memory; the generators are as before."""
+    """What the run will hold in memory; the session and the generators are as before."""
+    opened, recipe = session.notes[OPENED_NOTE], session.recipe
     with undisturbed():
-        return rehearse(session, session.notes[OPTIMIZER_NOTE])
+        return price(
+            Priced(
+                model=session.model,
+                objective=find_stage(recipe.stage).objective,
+                passes=passes(recipe, session.batches, session.eval),
+                optimizer=session.notes[OPTIMIZER_NOTE],
+                precision=session.loop.precision,
+                files=file_dtype(recipe, opened.base_path),
+                trial=is_tried(recipe, session.notes[STEPS_NOTE], session.eval is not None),
+            )
+        )
 
 
 def trial(session: Session) -> None:

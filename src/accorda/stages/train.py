@@ -53,7 +53,7 @@ def train(recipe: Any = None, *, dry_run: bool = False, watch: Watch | None = No
     if dry_run:
         return Run(None, {"status": "dry run", **report.to_dict()}, report.proofs)
     session.recipe = settle_threads(session.recipe, lambda: preflight.trial(session))
-    session.notes[BILL_NOTE] = report.bill.total
+    session.notes[BILL_NOTE] = report.bill
     outcome.begin(session)
     with inside(session.folder):
         return go(session, resume=False, watch=watch)
@@ -69,7 +69,7 @@ def resume(folder: str | Path | RunFolder, *, watch: Watch | None = None) -> Run
     if place.is_complete():
         raise Refusal(f"{place.path}: the run is complete; nothing is left to resume")
     session = build(load(place.recipe), place)
-    session.notes[BILL_NOTE] = preflight.bill(session).total
+    session.notes[BILL_NOTE] = preflight.bill(session)
     settle_threads(session.recipe, lambda: None)
     with inside(session.folder):
         return go(session, resume=True, watch=watch)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from accorda.cli.terminal.bill import bill_table
 from accorda.cli.terminal.facts import blocks, bytes_shown, counted, facts, lengths, places, sources
 from accorda.cli.terminal.outcome import DONE, UNPROVEN, Outcome
 from accorda.cli.terminal.table import table
@@ -49,7 +50,7 @@ def dry_run(run: Any) -> Outcome:
             places(report),
             table(("mask", "verdict", "reason"), checks),
             facts(batches),
-            table(("memory", "size"), [(name, bytes_shown(size)) for name, size in bill.items()]),
+            bill_table(bill),
             decided({name: (item["value"], item["origin"]) for name, item in found["decided"].items()}),
             proofs_table(run.proofs),
             "nothing was trained and nothing was written",

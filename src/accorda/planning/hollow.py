@@ -1,0 +1,44 @@
+"""A model without its values: same code, hooks, adapters and shapes; nothing is computed and nothing is stored.
+
+Every parameter and buffer is replaced, for as long as the context is entered, by a tensor that knows its shape, dtype
+and device only (torch's FakeTensor). A model that was built on the meta device and one that stands in memory are
+treated alike.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+
+
+@contextmanager
+def hollow(model: nn.Module, device: torch.device | str = "cpu") -> Iterator[FakeTensorMode]:
+    """Inside, the model holds shapes that pretend to be on `device`; afterwards its own tensors, as they were."""
+    mode, place = FakeTensorMode(allow_non_fake_inputs=True), torch.device(device)
+    shapes: dict[int, Tensor] = {}
+
+    def shape_of(tensor: Tensor) -> Tensor:
+        if id(tensor) not in shapes:
+            shapes[id(tensor)] = emptied(tensor, mode, place)
+        return shapes[id(tensor)]
+
+    with ExitStack() as stack:
+        for module in list(model.modules()):
+            for held in (module._parameters, module._buffers):
+                stack.callback(held.update, {name: tensor for name, tensor in held.items() if tensor is not None})
+                filled = {name: tensor for name, tensor in held.items() if tensor is not None}
+                held.update({name: shape_of(tensor) for name, tensor in filled.items()})
+        with mode:
+            yield mode
+
+
+def emptied(tensor: Tensor, mode: FakeTensorMode, device: torch.device) -> Tensor:
+    """The shape of one tensor; a parameter stays one, with its wish for a gradient."""
+    bare = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+    shape: Any = FakeTensor(mode, bare, device)
+    if not isinstance(tensor, nn.Parameter):
+        return shape
+    return nn.Parameter(shape, requires_grad=tensor.requires_grad)

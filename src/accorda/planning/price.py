@@ -1,0 +1,110 @@
+"""The bill of a run, from its model, its method, its shapes and its settings."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from accorda.methods.install import trainable
+from accorda.planning.bill import Bill, Moment
+from accorda.planning.course import moments
+from accorda.planning.rehearsal import ADAPTER, BASE, COPY, OPTIMIZER, Passes, rehearse
+from accorda.quantization.contract import QuantizedLinear
+from accorda.training.loop import Objective
+from accorda.training.optimizers.contract import Settings
+from accorda.training.precision import Precision
+
+OVERHEAD = {"cpu": 60_000_000, "cuda": 500_000_000}
+"""Measured on a CPU: what a run of 140 thousand parameters holds beyond its tensors (`benchmarks/bill.py`): modules of
+transformers and tokenizers imported on first use, tables of kernels, the interpreter's objects. Of a GPU: an estimate
+of the context and the matrix library's workspace, not measured by us."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Priced:
+    """What a bill is made of.
+
+    model: with its method installed, prepared for its precision, in memory or on the meta device. files: the dtype of
+    the files that the base's weights are pages of, None where they are not. trial: the proof of resume is drawn
+    while the run goes on.
+    """
+
+    model: PreTrainedModel
+    objective: Callable[[PreTrainedModel], Objective]
+    passes: Passes
+    optimizer: Settings
+    precision: Precision
+    files: torch.dtype | None
+    trial: bool
+
+
+def price(priced: Priced) -> Bill:
+    """The bill; the model stays as it is."""
+    kind, filed = priced.precision.device_type, in_files(priced)
+    rehearsal = rehearse(
+        priced.model, priced.objective, priced.passes, priced.optimizer, priced.precision, frozenset(map(id, filed))
+    )
+    found = moments(rehearsal, c_library=kind == "cpu")
+    if priced.trial:
+        found += trial(next(moment for moment in found if moment.name == "training"), state_bytes(priced))
+    standing = {"overhead": OVERHEAD[kind], "mapped files": unused_pages(priced, filed)}
+    return Bill(tuple(with_more(moment, standing) for moment in found), kind)
+
+
+def with_more(moment: Moment, more: Mapping[str, float]) -> Moment:
+    """The moment with more in it."""
+    sizes = Counter({item.name: item.bytes for item in moment.items})
+    sizes.update({name: round(size) for name, size in more.items()})
+    return Moment.of(moment.name, sizes)
+
+
+def trial(training: Moment, state: int) -> list[Moment]:
+    """The proof of resume: a copy of the state beside a step, and beside the checkpoint as it is read back."""
+    standing = {name: training[name] for name in (BASE, COPY, ADAPTER, OPTIMIZER)}
+    read_back = Moment.of("checkpoint read back", standing | {"copies": 2 * state})
+    return [with_more(replace(training, name="proof of resume"), {"copies": state}), read_back]
+
+
+def state_bytes(priced: Priced) -> int:
+    """What a checkpoint holds: the parameters that train and what the optimizer remembers of them."""
+    return round(sum(p.nbytes + p.numel() * bytes_of(priced, p) for p in trainable(priced.model).values()))
+
+
+def bytes_of(priced: Priced, parameter: nn.Parameter) -> float:
+    """The optimizer's states, per number of one parameter."""
+    return priced.optimizer.bytes_per_parameter(parameter.shape)
+
+
+def in_files(priced: Priced) -> list[nn.Parameter]:
+    """The parameters that are pages of the checkpoint: of its dtype, and of no number format."""
+    own = {id(p) for module in quantized(priced.model) for name, p in module.named_parameters(recurse=False)}
+    base = [p for name, p in priced.model.named_parameters() if not is_added(name) and id(p) not in own]
+    return [parameter for parameter in base if parameter.dtype == priced.files]
+
+
+def is_added(name: str) -> bool:
+    """Whether a parameter is of an adapter or a copy, by its name."""
+    return ".adapters." in f".{name}" or ".originals." in f".{name}"
+
+
+def quantized(model: nn.Module) -> list[QuantizedLinear]:
+    """The layers that are held in a number format."""
+    return [module for module in model.modules() if isinstance(module, QuantizedLinear)]
+
+
+def unused_pages(priced: Priced, filed: Sequence[nn.Parameter]) -> int:
+    """Pages of the files that were read and are no longer used, held because others of the same files are."""
+    if priced.files is None or not filed:
+        return 0
+    kept = {id(parameter) for parameter in filed}
+    dense = sum(module.in_features * module.out_features for module in quantized(priced.model))
+    named = priced.model.named_parameters()
+    others = sum(
+        p.numel()
+        for name, p in named
+        if not is_added(name) and p.is_floating_point() and id(p) not in kept and p.ndim > 1
+    )
+    return priced.files.itemsize * (dense + others)

@@ -1,0 +1,88 @@
+"""What a run's bill is made of: the shapes of its largest passes, and the dtype its weights lie in on disk."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from accorda.data.dataset import Dataset
+from accorda.data.sampler import Batches
+from accorda.errors import Refusal
+from accorda.evaluation.during_training import BATCH_SIZE
+from accorda.evaluation.measure import needing
+from accorda.evaluation.questions import PROMPT_OF_TEXT
+from accorda.evaluation.registry import read_metrics
+from accorda.models.folder import checkpoint_dtype, declared_dtype, model_folder, read_config, weight_files
+from accorda.models.load import DTYPES
+from accorda.planning.rehearsal import Passes
+from accorda.planning.workload import Workload
+from accorda.recipe.sections import Recipe
+
+STEPS_LOOKED_AT = 2000
+
+
+def passes(recipe: Recipe, batches: Batches, evaluation: Dataset | None) -> Passes:
+    """The largest micro-batch of the first epoch, twice where a step has several; and evaluation's."""
+    steps = range(min(STEPS_LOOKED_AT, batches.steps_per_epoch))
+    groups = [(step, group) for step in steps for group in batches.groups(step)]
+    lengths = batches.dataset.lengths
+    step, rows = max(groups, key=lambda found: positions(lengths[found[1]], batches.packed))
+    work = Workload.of(batches.batch(rows))
+    times = min(2, len(batches.groups(step)))
+    if evaluation is None or not len(evaluation):
+        return Passes((work,) * times)
+    return Passes((work,) * times, measured(evaluation), answers(recipe, evaluation))
+
+
+def positions(lengths: np.ndarray, packed: bool) -> int:
+    """Tokens of one pass, padding included."""
+    return int(lengths.sum() if packed else len(lengths) * lengths.max())
+
+
+def measured(evaluation: Dataset) -> Workload:
+    """The longest evaluation rows, as many as are measured at once."""
+    longest = np.argsort(-evaluation.lengths, kind="stable")[:BATCH_SIZE]
+    segments = [evaluation[int(row)] for row in longest]
+    learned = tuple(int(segment.supervised[1:].sum()) for segment in segments)
+    return Workload(tuple(map(len, segments)), learned, packed=False)
+
+
+def answers(recipe: Recipe, evaluation: Dataset) -> tuple[int, int, int] | None:
+    """Rows answered at once, their longest prompt and the tokens they may get; None where nothing is generated."""
+    wanted = recipe.evaluation
+    metrics = needing("generations", read_metrics(("eval_loss", *wanted.metrics)))
+    number = wanted.generate or (len(evaluation) if metrics else 0)
+    if not number:
+        return None
+    rows = range(min(number, len(evaluation)))
+    if evaluation.everything:
+        return min(BATCH_SIZE, len(rows)), PROMPT_OF_TEXT, wanted.max_new_tokens
+    longest = max(len(evaluation.prompt_ids(row)) for row in rows)
+    return min(BATCH_SIZE, len(rows)), max(1, longest), wanted.max_new_tokens
+
+
+def is_tried(recipe: Recipe, num_steps: int, evaluated: bool) -> bool:
+    """Whether a checkpoint is written, and the proof of resume drawn, before the last step."""
+    first = recipe.training.checkpoint_every
+    if evaluated:  # the best so far is kept as a checkpoint
+        first = min(first, recipe.evaluation.every)
+    return first < num_steps
+
+
+def file_dtype(recipe: Recipe, base: str | None) -> torch.dtype | None:
+    """The dtype of the base's files where its weights are used as they lie there; None where they are made anew."""
+    if recipe.model.config is not None or base is None:
+        return None
+    folder = model_folder(base, code=recipe.model.trust_remote_code)
+    declared = declared_dtype(read_config(folder))
+    stored = stored_dtype(folder) or declared or "float32"
+    wanted = declared or stored if recipe.model.dtype == "auto" else recipe.model.dtype
+    return DTYPES[stored] if DTYPES[wanted] == DTYPES[stored] else None
+
+
+def stored_dtype(folder: Path) -> str | None:
+    """The dtype of the weights in a folder; None where there are none."""
+    try:
+        return checkpoint_dtype(weight_files(folder))
+    except Refusal:
+        return None
