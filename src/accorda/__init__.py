@@ -24,6 +24,7 @@ PUBLIC = {  # name: the module that has it
     "prepare": "accorda.methods.prepare",
     "remove": "accorda.methods.install",
     "save_adapter": "accorda.methods.storage",
+    "sweep": "accorda.stages.sweep",
     "train": "accorda.stages",
     "trainable": "accorda.methods.install",
     "use": "accorda.methods.routing",

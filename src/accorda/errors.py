@@ -6,12 +6,16 @@ class Refusal(Exception):
 
 
 class Stopped(Exception):
-    """A run stopped before its end and can be resumed: signal, memory, disk, non-finite loss. Exit code 3."""
+    """A run stopped before its end and can be resumed: signal, memory, disk, non-finite loss. Exit code 3.
 
-    def __init__(self, reason: str, run: str):
+    `own`: the run's settings are the reason (memory, non-finite loss), so that other runs need not stop.
+    """
+
+    def __init__(self, reason: str, run: str, *, own: bool = False):
         super().__init__(f"{reason}; continue with: accorda resume {run}")
         self.reason = reason
         self.run = run
+        self.own = own
 
 
 class Unproven(Exception):

@@ -249,6 +249,12 @@ def test_limit_counts_rows_over_the_sources(write):
     assert made((Source(path=one), Source(path=two)), limit=1)[0].lengths.tolist() == [6]
 
 
+def test_the_limits_of_training_and_evaluation_are_two(write):
+    train, held = write(*rows(6, 7), name="a.jsonl"), write(*rows(8, 9, 10), name="b.jsonl")
+    assert [len(part or ()) for part in made(train, eval=held, limit=1)] == [1, 3]
+    assert [len(part or ()) for part in made(train, eval=held, eval_limit=2)] == [2, 2]
+
+
 def test_rows_from_python():
     dataset, _ = made([{"text": "ab"}, {"text": "cd"}])
     assert texts(dataset) == ["<s>ab</s>", "<s>cd</s>"]

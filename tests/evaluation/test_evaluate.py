@@ -149,6 +149,6 @@ def test_answers_end_where_the_template_ends_a_turn(model, tokenizer):
 
 
 def test_a_limit_never_widens_the_sections_own(model, tokenizer):
-    section = DataSection(eval=ROWS, limit=1)
+    section = DataSection(eval=ROWS, eval_limit=1)
     assert evaluate(model, tokenizer, section, "eval_loss", limit=2)["num_rows"] == 1
-    assert evaluate(model, tokenizer, DataSection(eval=ROWS, limit=3), "eval_loss", limit=2)["num_rows"] == 2
+    assert evaluate(model, tokenizer, DataSection(eval=ROWS, eval_limit=3), "eval_loss", limit=2)["num_rows"] == 2

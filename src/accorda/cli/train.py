@@ -1,7 +1,9 @@
 """Train by a recipe or flags and prove what was done; --dry-run shows all of it first and stops.
 
 RECIPE.yaml and KEY.PATH=VALUE may come in any order: `accorda train run.yaml training.batch_size=16`.
-Flags win over the recipe; every value is written down with where it came from.
+Flags win over the recipe; every value is written down with where it came from. A list where a setting takes one value
+trains once per value and compares: `data.limit=[125,250,500]`, `--rank [4,8]`, `method=[lora,bitfit]`; several lists
+are combined.
 """
 
 import argparse
@@ -12,8 +14,10 @@ from accorda.cli.terminal.columns import add_column, columns
 from accorda.cli.terminal.outcome import Outcome
 from accorda.cli.terminal.parser import filled
 from accorda.errors import Refusal
+from accorda.recipe.layers import leaves
 from accorda.recipe.load import SHORT
 
+LISTED = ("method", "model")  # text, or several of it for a sweep
 TYPED = ("rank", "lr", "epochs", "batch_size")  # read as YAML reads them; the other flags are text
 
 
@@ -42,7 +46,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     """One run, or all of it but the steps."""
     from accorda.cli.terminal.summary import dry_run, finished
     from accorda.cli.terminal.watching import Watching
-    from accorda.recipe.load import load
+    from accorda.recipe.load import load, merged
     from accorda.stages import train
 
     recipes = [item for item in arguments.settings if "=" not in item]
@@ -51,13 +55,31 @@ def run(arguments: argparse.Namespace) -> Outcome:
     if len(recipes) > 1:
         raise Refusal(f"{recipes[1]}: a second recipe; one run has one (overrides are written KEY.PATH=VALUE)")
     overrides = [item for item in arguments.settings if "=" in item]
-    recipe = load(recipes[0] if recipes else None, overrides, flags(arguments))
+    given = (recipes[0] if recipes else None, overrides, flags(arguments))
+    if any(isinstance(value, list) for _, value in leaves(merged(*given)[0])):
+        swept = sweep(*merged(*given), dry_run=arguments.dry_run)
+        if swept is not None:
+            return swept
+    recipe = load(*given)
     if recipe.model.config is None:
         recipe.require("model.path", "name a model folder, hub id or run with --model")
     recipe.require("data.train", "name the training rows with --data")
     with Watching() as watch:
         done = train(recipe, dry_run=arguments.dry_run, watch=watch)
     return dry_run(done) if arguments.dry_run else finished(done)
+
+
+def sweep(values: dict[str, Any], origins: dict[str, str], *, dry_run: bool) -> Outcome | None:
+    """The outcome of a sweep; None where no setting has several values."""
+    from accorda.cli.terminal.sweep import compared, dry_runs
+    from accorda.cli.terminal.watching import Watching
+    from accorda.stages.sweep import sweep_of, varying
+
+    if not varying(values, origins):
+        return None
+    with Watching() as watch:
+        done = sweep_of(values, origins, dry_run=dry_run, watch=watch, tell=watch.tell)
+    return dry_runs(done.result) if dry_run else compared(done.result)
 
 
 def flags(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -68,5 +90,6 @@ def flags(arguments: argparse.Namespace) -> dict[str, Any]:
     for name, setting in SHORT.items():
         text = getattr(arguments, name, None)
         if text is not None:
-            given[setting] = parse_value(text, setting) if name in TYPED else text
+            typed = name in TYPED or (name in LISTED and text.startswith("["))
+            given[setting] = parse_value(text, setting) if typed else text
     return given | {f"data.columns.{ours}": theirs for ours, theirs in columns(arguments.column).items()}

@@ -44,13 +44,14 @@ class Table:
 
 
 def load(settings: Settings, setting: Split) -> Table:
-    """Tokenise what `data.train` or `data.eval` names; `data.limit` counts rows over the sources in their order."""
+    """Tokenise what `data.train` or `data.eval` names; a limit counts rows over the sources in their order."""
     section, renderer = settings.section, settings.renderer
     strict = settings.strict and section.on_bad_row == "error"
     listed = origins(section, setting)
     if not listed:
         raise Refusal(f"data.{setting}: no data given; name a file, e.g. --data FILE")
-    root, left, stores = store_root(settings.store_folder), section.limit, list[Store]()
+    root, stores = store_root(settings.store_folder), list[Store]()
+    left = section.limit if setting == "train" else section.eval_limit
     for origin in listed:
         stores.append(tokenised(origin, renderer, root, limit=left, strict=strict))
         left = None if left is None else max(0, left - stores[-1].num_seen)

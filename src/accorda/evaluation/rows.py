@@ -41,7 +41,7 @@ def dataset_of(
     section = data if isinstance(data, DataSection) else DataSection(eval=as_source(data))
     section = replace(section, overlong="skip" if section.overlong == "auto" else section.overlong)
     if limit is not None and section.eval is not None and split == "eval":  # else it would move the split
-        section = replace(section, limit=min(limit, section.limit or limit))
+        section = replace(section, eval_limit=min(limit, section.eval_limit or limit))
     length = section.max_length if isinstance(section.max_length, int) else room(model)
     found = _rows(Settings(section, renderer, length, stage, seed), split)
     if renderer.kind == "text" and stage == "sft" and (found is None or found.report.rows["overlong"]):

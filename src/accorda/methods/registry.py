@@ -34,7 +34,7 @@ def read(mapping: Mapping[str, Any], *, at: str = "method", origins: Mapping[str
     """
     settings = dict(mapping)
     name = settings.pop("name", None)
-    if name not in methods():
+    if not isinstance(name, str) or name not in methods():
         origin = f" ({origins[f'{at}.name']})" if origins and f"{at}.name" in origins else ""
         near = meant(str(name), methods()) or f": choose one of {', '.join(methods())}"
         raise Refusal(f"{at}.name = {shown(name)}{origin}: no such method{near}")

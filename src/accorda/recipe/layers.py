@@ -58,9 +58,10 @@ def expanded(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def full_name(name: str, value: Any) -> str:
-    """`method` given as one value means `method.name`."""
+    """`method` given as one value, or as several of a sweep, means `method.name`."""
     one_value = isinstance(value, str | PathLike) or (name == "data" and isinstance(value, Sequence))
-    return f"{name}.{HEADS[name]}" if name in HEADS and one_value else name
+    several = isinstance(value, list | tuple) and bool(value) and all(isinstance(item, str) for item in value)
+    return f"{name}.{HEADS[name]}" if name in HEADS and (one_value or several) else name
 
 
 def copied(value: Any) -> Any:

@@ -39,6 +39,15 @@ def load(
     Raises:
         Refusal: unreadable file, unknown setting, wrong value, the same setting given twice on the command line.
     """
+    return Recipe.build(*merged(source, overrides, flags))
+
+
+def merged(
+    source: str | PathLike[str] | Mapping[str, Any] | None = None,
+    overrides: Iterable[str] = (),
+    flags: Mapping[str, Any] | None = None,
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The nested values of `load`, not yet read as a recipe, and the origin of each by dotted name."""
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     if isinstance(source, Mapping):
@@ -48,11 +57,16 @@ def load(
         values = expanded(given)
     for name, value in _command_line(overrides, flags or {}).items():
         put(values, origins, name.split("."), value, COMMAND_LINE)
-    return Recipe.build(values, origins)
+    return values, origins
 
 
 def from_keywords(**keywords: Any) -> Recipe:
     """A recipe from Python's keyword arguments: sections as mappings, or the names of flags (`rank=`, `lr=`)."""
+    return Recipe.build(*merged_keywords(**keywords))
+
+
+def merged_keywords(**keywords: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    """The nested values of `from_keywords`, not yet read as a recipe, and the origin of each."""
     sections = [name for name in Recipe.__dataclass_fields__ if name != "origins"]
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -62,7 +76,7 @@ def from_keywords(**keywords: Any) -> Recipe:
             raise Refusal(f"{name} = {shown(value)} (python): no such setting{near}")
         short = name not in sections or (name in HEADS and not isinstance(value, Mapping))
         put(values, origins, SHORT[name].split(".") if short else [name], value, PYTHON)
-    return Recipe.build(expanded(values), origins)
+    return expanded(values), origins
 
 
 def _command_line(overrides: Iterable[str], flags: Mapping[str, Any]) -> dict[str, Any]:

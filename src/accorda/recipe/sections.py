@@ -42,6 +42,7 @@ class DataSection:
     max_length: PositiveInt | Auto = "auto"
     overlong: Literal["auto", "skip", "truncate_prompt", "truncate", "error"] = "auto"
     limit: PositiveInt | None = None
+    eval_limit: PositiveInt | None = None
     on_bad_row: Literal["error", "skip"] = "error"
 
     def sources(self, split: Split) -> tuple[Source, ...]:

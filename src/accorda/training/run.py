@@ -98,7 +98,7 @@ def run(
             fault = error.with_traceback(None)  # its frames hold the tensors that filled the memory
         reason = work.stop(fault)
         work.tell_stopped(reason)
-        raise Stopped(reason, str(folder.path))
+        raise Stopped(reason, str(folder.path), own=isinstance(fault, NonFinite) or is_out_of_memory(fault))
 
 
 @dataclass

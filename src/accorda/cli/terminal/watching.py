@@ -18,6 +18,7 @@ class Watching:
         """The display of a run of that many steps."""
         from accorda.training.progress import Display
 
+        self.close()
         self.display = Display(num_steps, sys.stderr)
         return self.display
 
@@ -27,5 +28,15 @@ class Watching:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the display of the run that is over."""
         if self.display is not None:
             self.display.close()
+
+    @staticmethod
+    def tell(line: str) -> None:
+        """A line beside the displays, as a sweep goes from run to run."""
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()

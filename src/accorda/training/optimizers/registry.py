@@ -32,7 +32,7 @@ def read(
     """`{"name": "adamw", "beta2": 0.95}` as the settings it names; unknown names and keys are refused."""
     fields = dict(setting)
     name = fields.pop("name", "adamw")
-    if name not in optimizers():
+    if not isinstance(name, str) or name not in optimizers():
         near = get_close_matches(str(name), optimizers(), 1)
         way_out = f"did you mean {near[0]}?" if near else f"there are: {', '.join(optimizers())}"
         raise Refusal(f"{at}.name: no optimizer {name!r}; {way_out}")

@@ -79,6 +79,8 @@ def rows(draft: Draft) -> None:
         several = len(trainer.listed(draft.value("dataset"))) > 1
         says = "of all data sets together here, of each there" if several else ""
         draft.put("data.limit", int(draft.number("max_samples")), "max_samples", says=says)
+        if draft.has("eval_dataset"):
+            draft.put("data.eval_limit", int(draft.number("max_samples")), "max_samples", says=says)
     draft.claim("dataset_dir")
 
 
