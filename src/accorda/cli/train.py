@@ -73,7 +73,8 @@ def sweep(values: dict[str, Any], origins: dict[str, str], *, dry_run: bool) -> 
     """The outcome of a sweep; None where no setting has several values."""
     from accorda.cli.terminal.sweep import compared, dry_runs
     from accorda.cli.terminal.watching import Watching
-    from accorda.stages.sweep import sweep_of, varying
+    from accorda.stages.sweep import sweep_of
+    from accorda.stages.sweep_plan import varying
 
     if not varying(values, origins):
         return None

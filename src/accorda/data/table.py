@@ -51,7 +51,7 @@ def load(settings: Settings, setting: Split) -> Table:
     if not listed:
         raise Refusal(f"data.{setting}: no data given; name a file, e.g. --data FILE")
     root, stores = store_root(settings.store_folder), list[Store]()
-    left = section.limit if setting == "train" else section.eval_limit
+    left = {"train": section.limit, "eval": section.eval_limit}[setting]
     for origin in listed:
         stores.append(tokenised(origin, renderer, root, limit=left, strict=strict))
         left = None if left is None else max(0, left - stores[-1].num_seen)

@@ -12,7 +12,7 @@ from accorda.runs.story import is_number
 MOST_PANELS = 6
 BESIDE = {"stop_rate", "rouge1", "rouge2"}
 COLORS = ("#1d66a8", "#c25409", "#3d7a52", "#8b4fa0", "#b08a12", "#2b8a8a", "#a8434a", "#6b6f9c")
-STYLE = {
+STYLE: Any = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -47,9 +47,9 @@ def draw(record: Mapping[str, Any], svg: Path, png: Path) -> bool:
             draw_panel(panel, metric, rows, across, others, record["base"], first=number == 0)
         for panel in list(panels)[len(metrics) :]:
             panel.set_visible(False)
-        for path, settings in ((svg, {"metadata": {"Date": None}}), (png, {"dpi": 144})):
+        for path, dots, metadata in ((svg, None, {"Date": None}), (png, 144, {})):
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=path.suffix[1:], facecolor="white", **settings)
+            figure.savefig(buffer, format=path.suffix[1:], facecolor="white", dpi=dots or "figure", metadata=metadata)
             write_bytes(path, buffer.getvalue())
     return True
 
