@@ -1,6 +1,7 @@
 """The page and the card: complete and partial folders, nothing unescaped, nothing from a network."""
 
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -149,6 +150,42 @@ def test_answers_stand_side_by_side_and_equal_ones_are_seen(run):
     assert text.index(">reference<") < text.index(">base<") < text.index(">tuned ")
     run.samples.write_text(json.dumps({"error": EVIL, "samples": []}))
     assert f"No answers: {EVIL}" in Page(report(run.path)).text
+
+
+def test_the_bill_stands_item_by_item_beside_the_peak(run):
+    items = [{"name": "weights", "bytes": 1e9, "says": EVIL}, {"name": "activations", "bytes": 2e9, "says": "kept"}]
+    moments = [
+        {"name": "a step", "total": 3e9, "items": {"weights": 1e9, "activations": 2e9}},
+        {"name": "an answer", "total": 1.5e9, "items": {"weights": 1e9, "key/value cache": 5e8}},
+    ]
+    bill = {"total": 3e9, "moment": "a step", "items": items, "moments": moments}
+    text = report(run.path, {"bill_bytes": 3e9, "bill": bill, "peak_memory_bytes": 2e9})
+    section = text[text.index('<section id="memory">') : text.index('<section id="settings">')]
+    words = Page(section).text
+    assert "The bill is 50% above what was measured." in words
+    assert "bill, at its fullest: a step3 GB" in words
+    assert "measured peak2 GB" in words
+    bars = [[float(width) for width in re.findall(r"width:([0-9.]+)%", part)] for part in section.split('"bar"')[1:]]
+    assert bars == [
+        pytest.approx([33.33, 66.67], abs=0.01),
+        pytest.approx([66.67], abs=0.01),
+        pytest.approx([33.33, 66.67], abs=0.01),
+        pytest.approx([33.33, 16.67], abs=0.01),
+    ]
+    assert EVIL in words
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        ({"bill_bytes": 1e9, "peak_memory_bytes": 4e9}, "The bill is 75% below what was measured."),
+        ({"bill_bytes": 1e9, "peak_memory_bytes": 0}, "bill1 GB"),
+        ({"peak_memory_bytes": 4e9}, "measured peak4 GB"),
+        ({"bill": {"items": 3, "moments": [4]}, "peak_memory_bytes": 4e9}, "measured peak4 GB"),
+    ],
+)
+def test_a_bill_without_items_or_a_peak_alone(run, result, words):
+    assert words in Page(report(run.path, {"status": "complete", **result})).text
 
 
 def test_a_long_prompt_is_there_whole_and_folded(run):
