@@ -13,7 +13,8 @@ from accorda.cli.terminal.parser import filled, number, whole_number
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The model, the system message, the sampling."""
-    parser.add_argument("run", metavar="RUN", help="a run, an adapter folder, a model folder or a hub id")
+    says = "a run, an adapter folder, a model folder or a hub id; default: bundled, the model that comes with accorda"
+    parser.add_argument("run", nargs="?", metavar="RUN", default="bundled", help=says)
     parser.add_argument("--system", metavar="TEXT", type=filled, help="what stands in front of the conversation")
     parser.add_argument("--max-new-tokens", metavar="N", type=whole_number(1), default=256, help="default: 256")
     parser.add_argument(

@@ -3,8 +3,8 @@
 Prompts of different lengths stand right-padded in one prefill. Every forward gets a mask over all cached positions and
 the position of every token within its own row, so a row never sees the padding of another, whatever positions the
 architecture uses (rotary, learned, alibi) and whatever a soft prompt puts in front. Left padding would push a soft
-prompt away from its text. Only a sliding window counts positions in the cache, padding included; `fits_window` says
-when that cannot matter.
+prompt away from its text. Only a sliding window counts positions in the cache, padding included; `past.fits_window`
+says when that cannot matter.
 
 Rows that have ended leave the batch and the cache. Where each row has its own adapter they stay, unread: a soft prompt
 widens every row to the longest prompt of the batch, which must not change in between.
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from accorda.generation.past import Past
 from accorda.generation.sampling import Sampling, choose
 from accorda.methods.routing import use
 from accorda.models.heads import last_hidden, logits
@@ -49,6 +50,7 @@ class Decoding:
         seeds: what each row's random numbers are made from; default (seed, row).
         limit: positions a row may fill.
         adapters: the adapter of each row or None, instead of those that act now.
+        past: for a single row: what was read before, and what of it this row begins with is not read again.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Decoding:
         seeds: Sequence[tuple[int, ...]] | None = None,
         limit: int | None = None,
         adapters: Sequence[str | None] | None = None,
+        past: Past | None = None,
     ):
         self.model = model
         self.sampling = sampling
@@ -71,10 +74,12 @@ class Decoding:
         self._room = [_room(len(prompt), sampling.max_new_tokens, limit) for prompt in prompts]
         self._batch = [row for row, room in enumerate(self._room) if room > 0 or adapters]
         self._draws = [np.random.default_rng(s) for s in seeds or [(sampling.seed, row) for row in range(len(prompts))]]
-        self._ids = _right_padded([prompts[row] for row in self._batch]).to(model.device)
+        ids = _right_padded([prompts[row] for row in self._batch]).to(model.device)
         self._lengths = torch.tensor([len(prompts[row]) for row in self._batch], device=model.device)
-        self._mask = (torch.arange(self._ids.shape[1], device=model.device) < self._lengths[:, None]).long()
-        self._cache: Any = DynamicCache(config=model.config)
+        self._mask = (torch.arange(ids.shape[1], device=model.device) < self._lengths[:, None]).long()
+        self._past = past if self._batch else None
+        self._cache, self._held = self._past.begin(model, prompts[0]) if self._past else (_cache(model), 0)
+        self._ids = ids[:, self._held :]
         self._prefilled = False
 
     @property
@@ -90,6 +95,8 @@ class Decoding:
             return []
         with self._routed():
             logits_BV = (self._decode() if self._prefilled else self._prefill()).float()
+        if self._past:
+            self._past.ids += self._ids[0].tolist()
         places = torch.tensor([self._batch.index(row) for row in rows], device=logits_BV.device)
         tokens = self._choose(rows, logits_BV[places])
         self._append(places, tokens)
@@ -126,10 +133,11 @@ class Decoding:
 
     def _prefill(self) -> Tensor:
         """The logits (B, V) behind every prompt's last token; no others are formed."""
-        positions = torch.arange(self._ids.shape[1], device=self._ids.device).expand_as(self._ids)
+        whole = torch.arange(self._mask.shape[1], device=self._ids.device)
+        positions = whole[self._held :].expand_as(self._ids)
         hidden_BTD = last_hidden(self.model, **self._inputs(positions))
         self._prefilled = True
-        ends = torch.arange(len(self._batch), device=hidden_BTD.device), self._lengths - 1
+        ends = torch.arange(len(self._batch), device=hidden_BTD.device), self._lengths - 1 - self._held
         return logits(self.model, hidden_BTD[ends][:, None])[:, 0]
 
     def _decode(self) -> Tensor:
@@ -155,10 +163,8 @@ class Decoding:
             yield
 
 
-def fits_window(model: Any, num_positions: int) -> bool:
-    """Whether no layer's sliding window is shorter than this many cached positions."""
-    windows = [getattr(layer, "sliding_window", None) for layer in DynamicCache(config=model.config).layers]
-    return all(window is None or num_positions <= window for window in windows)
+def _cache(model: Any) -> Any:
+    return DynamicCache(config=model.config)
 
 
 def _right_padded(prompts: Sequence[Sequence[int]]) -> Tensor:

@@ -12,7 +12,8 @@ from typing import Any
 
 from accorda.errors import Refusal
 from accorda.generation import stopping
-from accorda.generation.decoding import Decoding, Token, fits_window
+from accorda.generation.decoding import Decoding, Token
+from accorda.generation.past import Past, fits_window
 from accorda.generation.progress import tell
 from accorda.generation.sampling import Sampling
 from accorda.generation.words import cut_at, decoded, words_behind
@@ -87,18 +88,25 @@ def generate(
 
 
 def stream(
-    model: Any, prompt: Sequence[int], *, tokenizer: Any = None, stop_ids: Iterable[int] | None = None, **sampling: Any
+    model: Any,
+    prompt: Sequence[int],
+    *,
+    tokenizer: Any = None,
+    stop_ids: Iterable[int] | None = None,
+    past: Past | None = None,
+    **sampling: Any,
 ) -> Iterator[Token]:
     """The tokens `generate` would give for this prompt alone, one by one as they come, the stop token included.
 
     What cannot be generated from is refused at once. The model is in eval mode from the first token until the stream
-    ends or is closed.
+    ends or is closed. With `past`, what the prompt has in common with what was read before is not read again; sums then
+    run in another order than in `generate`, so log-probabilities are the same to rounding.
     """
     settings = _settings(sampling, tokenizer)
     adapters = routing(model).route.rows
     limit = _check(model, [prompt], adapters)
     stops = stopping.stop_ids(model, tokenizer) if stop_ids is None else frozenset(stop_ids)
-    decoding = Decoding(model, [prompt], settings, stop_ids=stops, limit=limit, adapters=adapters)
+    decoding = Decoding(model, [prompt], settings, stop_ids=stops, limit=limit, adapters=adapters, past=past)
     return _tokens(decoding, tokenizer)
 
 

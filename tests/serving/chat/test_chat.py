@@ -10,6 +10,7 @@ from accorda.generation.sampling import Sampling
 from accorda.generation.text import generate
 from accorda.methods.open import open_model
 from accorda.models.load import load_model, load_tokenizer
+from accorda.serving.chat import voices
 from accorda.serving.chat.chat import Chat
 from accorda.serving.chat.voices import Voices
 
@@ -188,3 +189,25 @@ def test_the_model_is_as_before_between_pieces(place):
         before = talk.voices.model(input_ids=ids).logits
         next(iter(answer))
         assert torch.equal(talk.voices.model(input_ids=ids).logits, before)
+
+
+def test_what_was_read_is_not_read_again_where_it_costs_much_and_each_voice_reads_for_itself(place, monkeypatch):
+    cheap = chat(place / "one")
+    (first,), (second,) = say(cheap, "Who is Lily?"), say(cheap, "And Natalia?")
+    monkeypatch.setattr(voices, "CHEAP", 0.0)
+    talk = chat(place / "one")
+    (first,) = say(talk, "Who is Lily?")
+    fed = []
+    talk.voices.model.model.register_forward_pre_hook(
+        lambda module, args, given: fed.append(given["input_ids"].shape[1]), with_kwargs=True
+    )
+    (other,) = say(talk, "And Natalia?")
+    assert other.completion.token_ids == second.completion.token_ids
+    assert other.completion.log_probs == pytest.approx(second.completion.log_probs, abs=1e-4)
+    assert fed[0] < len(second.prompt) - len(first.prompt) + 2
+    fed.clear()
+    talk.voices.use_base()
+    talk.history.reopen()
+    (base,) = talk.answers()
+    "".join(base)
+    assert fed[0] == len(base.prompt) == len(second.prompt)

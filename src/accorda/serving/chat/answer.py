@@ -29,7 +29,8 @@ class Answer:
         with use(self.model, voice.adapter):
             self.room = _room(self.model)
             self.prompt, self.left_out = _shown(voice, messages, self.room, sampling.max_new_tokens)
-            tokens = stream(self.model, self.prompt, tokenizer=tokenizer, stop_ids=stops, **vars(sampling))
+            drawn = {**vars(sampling), "tokenizer": tokenizer, "stop_ids": stops}
+            tokens = stream(self.model, self.prompt, past=voices.past(voice), **drawn)
         self.stream = Stream(tokens, tokenizer, self.prompt, stop_ids=stops, stop_texts=sampling.stop_texts)
 
     def __iter__(self) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Any
 from accorda.data.example import Example, Kind, Message, RowError
 from accorda.data.renderer import FILE, Renderer
 from accorda.errors import Refusal
+from accorda.generation.past import Past
 from accorda.generation.stopping import stop_ids
 from accorda.methods.install import freeze
 from accorda.methods.locate import adapter_folder
@@ -17,6 +18,7 @@ from accorda.models import tokenizer as tokenizers
 from accorda.models.load import load_tokenizer
 
 BASE = "base"
+CHEAP = 2e10  # operations: about a second of one slow core; what takes less is read anew, bit for bit as by generate
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +65,7 @@ class Voices:
         self.tuned = voice
         self.speaking: tuple[Voice, ...] = (voice,)
         self.known = {voice.path: voice}
+        self._pasts: dict[str | None, Past] = {}
 
     @classmethod
     def open(cls, name: str, *, quantization: str = "none", trust_remote_code: bool = False) -> "Voices":
@@ -72,6 +75,10 @@ class Voices:
         stored = opened.renderer_path
         renderer = Renderer(tokenizer) if stored is None else Renderer.load(stored.parent, tokenizer)
         return cls(opened.model, Voice(name, Path(name).name or name, opened.adapter_name, renderer))
+
+    def past(self, voice: Voice) -> Past:
+        """What the voice has read and said so far: only what is new of a long conversation is read."""
+        return self._pasts.setdefault(voice.adapter, Past(CHEAP))
 
     def stop_ids(self, voice: Voice) -> frozenset[int]:
         """The ids that end its answers, as `generate` finds them."""
