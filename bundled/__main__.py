@@ -1,4 +1,4 @@
-"""`python -m bundled STEP`: text, tokenizer, tickets; after pre-training adopt, and the curve of three sizes."""
+"""`python -m bundled STEP`: text, tokenizer, tickets, sheet; after pre-training adopt, and the curve of three sizes."""
 
 import argparse
 from pathlib import Path
@@ -34,6 +34,13 @@ def tickets() -> None:
     write(TICKETS)
 
 
+def sheet() -> None:
+    """The table that the tutorial starts from."""
+    from bundled.sheet import write
+
+    write(ROOT / "examples" / "tickets.csv")
+
+
 def adopt() -> None:
     """The pre-trained run's model into the package."""
     from bundled.adopt import adopt as into
@@ -48,7 +55,7 @@ def curve() -> None:
     draw(BUILD)
 
 
-STEPS = (text, tokenizer, tickets, adopt, curve)
+STEPS = (text, tokenizer, tickets, sheet, adopt, curve)
 
 
 def main() -> None:

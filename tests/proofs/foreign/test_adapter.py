@@ -1,6 +1,7 @@
 """Adapters that Hugging Face PEFT wrote, whole and damaged."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -203,3 +204,11 @@ def test_refusals(base, tmp_path):
     (tmp_path / "adapter_config.json").write_text("{")
     with pytest.raises(Refusal, match="not readable as JSON"):
         verify_folder(tmp_path)
+
+
+def test_the_base_that_comes_with_the_package_is_found_by_its_name(base, tmp_path, monkeypatch):
+    monkeypatch.setattr("accorda.proofs.foreign.folder.model_folder", lambda name: {"bundled": base}[name])
+    folder = adapter(base, tmp_path / "adapter")
+    edit_json(folder / "adapter_config.json", base_model_name_or_path="bundled")
+    assert verdicts(verify_folder(folder))["coverage"] == "holds"
+    assert verdicts(verify_folder(folder, Path("bundled")))["coverage"] == "holds"

@@ -11,6 +11,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedTokenizerBase
 
 from accorda.errors import Refusal
+from accorda.models.folder import BUNDLED, model_folder
 from accorda.models.tokenizer import FILES as TOKENIZER_FILES
 from accorda.models.tokenizer import load_tokenizer
 from accorda.proofs.tensors import TensorFiles
@@ -31,6 +32,8 @@ class Folder:
         Raises:
             Refusal: neither an adapter nor a model folder; a base that is not a model folder.
         """
+        if base is not None and str(base) == BUNDLED:
+            base = model_folder(BUNDLED)
         if base is not None and not (base / "config.json").is_file():
             raise Refusal(f"base={base}: no model folder (no config.json)")
         if (path / "adapter_config.json").is_file():
@@ -109,6 +112,8 @@ def _named_base(path: Path) -> Path | None:
     named = read_json(path / "adapter_config.json").get("base_model_name_or_path")
     if not isinstance(named, str) or not named:
         return None
+    if named == BUNDLED:
+        return model_folder(BUNDLED)
     around = [] if Path(named).is_absolute() else [parent / named for parent in path.resolve().parents]
     places = [Path(named).expanduser(), *around]
     return next((place for place in places if (place / "config.json").is_file()), None)
