@@ -4,7 +4,7 @@ Blocks fenced with ```sh are commands, those with ```python are run as they are.
 else there is to know of it:
 
     <!-- not run: REASON -->    the block is not run; the reason is printed
-    <!-- exits N -->            its last command ends with N, not 0; a ```error block that follows is its last line
+    <!-- exits N -->            its last command ends with N, not 0; a ```output block that follows is its last line
     <!-- given ... -->          shell lines that make what the block is about, run before it
 """
 
@@ -70,7 +70,7 @@ def read(text: str) -> list[Block]:
             continue
         if language in ("sh", "python"):
             found.append(block(Block(text.count("\n", 0, piece.start()) + 1, language, inside), comments))
-        elif language == "error":
+        elif language == "output":
             found[-1].shown = " ".join(inside.split())
         comments = []
     return found

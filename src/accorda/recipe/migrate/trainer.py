@@ -23,7 +23,7 @@ OWN_SEED = "the same number draws another order and other starting values here"
 
 TABLE: dict[str, Rule] = {
     "learning_rate": same("training.learning_rate", float),
-    "weight_decay": differs("training.weight_decay", "vectors (biases, norms) are never decayed here", float),
+    "weight_decay": same("training.weight_decay", float),  # vectors are never decayed, there nor here
     "max_grad_norm": same("training.max_grad_norm", lambda norm: float(norm) or None),
     "seed": differs("training.seed", OWN_SEED),
     "output_dir": same("output"),
