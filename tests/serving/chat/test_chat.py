@@ -153,6 +153,18 @@ def test_a_full_context_leaves_the_oldest_out_and_says_so(place):
     assert len(talk.history.messages) == 2 * number + 3
 
 
+@pytest.mark.parametrize(("max_new_tokens", "room"), [(60, 60), (9999, 128)])
+def test_an_answer_keeps_the_room_it_may_take_or_half_of_the_context(max_new_tokens, room, place):
+    talk = chat(place / "one", max_new_tokens=max_new_tokens)
+    for number in range(12):
+        talk.history.ask(f"Question number {number}")
+        (answer,) = talk.answers()
+        assert len(answer.prompt) + room <= 256
+        talk.history.answer("An answer.")
+    assert answer.left_out > 1
+    assert answer.before()[0].endswith(f"the {answer.left_out} oldest questions were left out, with what followed")
+
+
 def test_a_message_that_cannot_fit_is_refused_and_one_that_just_fits_is_answered_briefly(place):
     talk = chat(place / "one", max_new_tokens=50)
     talk.history.ask("x" * 400)
