@@ -224,12 +224,17 @@ def test_a_run_that_has_just_begun_has_a_page_too(run):
 
 def test_a_stopped_run_says_why_until_it_goes_on(run):
     log = EventLog(run.events)
-    log.append({"event": "step", "step": 1, "loss": 2.0})
-    log.append({"event": "stopped", "step": 1, "reason": f"out of {EVIL}"})
+    log.append({"event": "step", "step": 1, "loss": 2.0, "tokens": 500, "seconds": 2.0, "memory": 3e6})
+    log.append({"event": "step", "step": 2, "loss": 2.0, "tokens": 700, "seconds": 1.0, "memory": 2e6})
+    log.append({"event": "stopped", "step": 2, "reason": f"out of {EVIL}"})
+    for known in ("1,200", "400 tokens/s", "3.0 s", "3 MB"):
+        assert known in Page(report(run.path)).text
     assert f"Stopped: out of {EVIL}" in Page(report(run.path)).text
     log.append({"event": "resumed", "from": 1})
     assert "Stopped:" not in Page(report(run.path)).text
     assert "Not finished" in Page(report(run.path)).text
+    log.append({"event": "stopped", "step": 2, "reason": "stopped by Ctrl-C after step 2"})
+    assert "Stopped: by Ctrl-C after step 2. It can be resumed" in Page(report(run.path)).text
 
 
 @pytest.mark.parametrize("name", ["data", "samples", "environment", "proof", "result"])

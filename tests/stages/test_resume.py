@@ -72,7 +72,7 @@ def test_sigterm_saves_and_stops(whole, tmp_path, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setenv("ACCORDA_CACHE", str(tmp_path / "cache"))
     assert (tmp_path / "stopped" / "checkpoints" / "step-5").is_dir()
-    assert "stopped by SIGTERM after step 5" in (tmp_path / "stopped" / "report.html").read_text()
+    assert "by SIGTERM after step 5" in (tmp_path / "stopped" / "report.html").read_text()
     assert adapter_bytes(resume(tmp_path / "stopped").folder) == whole
 
 

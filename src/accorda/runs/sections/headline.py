@@ -33,7 +33,11 @@ def verdict(story: Story) -> tuple[str, str, str]:
         steps = story.series("step", "loss")
         last = f"after step {steps[-1][0]:g}" if steps else "before the first step"
         if reason := story.stopped():
-            return "open", "Stopped", f"{reason}. It can be resumed; this page shows what is there so far."
+            return (
+                "open",
+                "Stopped",
+                f"{reason.removeprefix('stopped ')}. It can be resumed; this page shows what is there so far.",
+            )
         return "open", "Not finished", f"{last}; this page shows what is there so far."
     holding = sum(proof.get("verdict") == "holds" for proof in story.proofs)
     if not holding:
@@ -136,19 +140,25 @@ def track(value: float, before: float | None, both: tuple[float, float] | None) 
 
 
 def costs(story: Story) -> list[tuple[str, str]]:
-    """Parameters, time, tokens, memory."""
-    result = story.result
-    trained, seconds = result.get("trainable_parameters"), result.get("train_seconds")
+    """Parameters, time, tokens, memory: of the result, or of the steps so far."""
+    found = {**so_far(story), **{name: value for name, value in story.result.items() if is_number(value)}}
+    trained, seconds, tokens = (found.get(name) for name in ("trainable_parameters", "train_seconds", "tokens"))
+    learned, peak = found.get("supervised_tokens"), found.get("peak_memory_bytes")
     base = (story.environment.get("base") or {}).get("num_parameters")
-    tokens, learned = result.get("tokens"), result.get("supervised_tokens")
-    speed, peak = result.get("tokens_per_second"), result.get("peak_memory_bytes")
-    of_base = f" <small>{share(trained, base)} of the base</small>" if is_number(base) and is_number(trained) else ""
-    learned_share = f" <small>{share(learned, tokens)} learned</small>" if is_number(learned) and tokens else ""
+    of_base = f" <small>{share(trained, base)} of the base</small>" if is_number(base) and trained else ""
+    learned_share = f" <small>{share(learned, tokens)} learned</small>" if learned and tokens else ""
     return [
-        ("trained parameters", number(trained) + of_base if is_number(trained) else ""),
-        ("training time", duration(seconds) if is_number(seconds) else ""),
-        ("tokens", number(tokens) + learned_share if is_number(tokens) else ""),
-        ("throughput", f"{number(round(speed))} tokens/s" if is_number(speed) else ""),
-        ("peak memory", size(peak) if is_number(peak) and peak else ""),
+        ("trained parameters", number(trained) + of_base if trained else ""),
+        ("training time", duration(seconds) if seconds else ""),
+        ("tokens", number(tokens) + learned_share if tokens else ""),
+        ("throughput", f"{number(round(tokens / seconds))} tokens/s" if tokens and seconds else ""),
+        ("peak memory", size(peak) if peak else ""),
         ("device", text(story.environment.get("device") or "")),
     ]
+
+
+def so_far(story: Story) -> dict[str, float]:
+    """What the steps in the log add up to."""
+    pairs = (("train_seconds", "seconds"), ("tokens", "tokens"), ("supervised_tokens", "supervised_tokens"))
+    sums = {name: sum(value for _, value in story.series("step", key)) for name, key in pairs}
+    return {**sums, "peak_memory_bytes": max((value for _, value in story.series("step", "memory")), default=0.0)}

@@ -22,7 +22,7 @@ def parent(story: Story, path: Path) -> str:
         return f'{name}<p class="note">It is not there any more, so nothing can be compared.</p>'
     found = differences(old, story)
     same = '<p class="note">The same settings, data and environment.</p>'
-    return name + (table(("", "name", "parent", "this run"), map(row, found), "settings") or same)
+    return name + (table(("", "name", "parent", "this run"), map(row, found), "differences") or same)
 
 
 def row(item: Difference) -> tuple[str, str, str, str]:

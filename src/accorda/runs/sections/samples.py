@@ -56,7 +56,8 @@ def card(item: dict[str, Any], answers: list[tuple[str, Answer]]) -> str:
     """One prompt with its reference and the answers."""
     reference = str(item.get("reference") or "")
     columns = [column("reference", {"text": reference, "stopped": True}, "")] if reference else []
-    columns += [column(name, answer, reference) for name, answer in answers]
+    last = len(answers) - 1
+    columns += [column(name, answer, reference, tuned=at == last) for at, (name, answer) in enumerate(answers)]
     return (
         f'<article class="sample"><div class="prompt"><h3>prompt</h3>{prompt(str(item.get("prompt") or ""))}</div>\n'
         f'<div class="answers">{"".join(columns)}</div></article>\n'
@@ -72,11 +73,12 @@ def prompt(words: str) -> str:
     return f'<div class="text">{ends}</div>' + folded("the whole prompt", f'<div class="text">{text(words)}</div>')
 
 
-def column(name: str, answer: Answer, reference: str) -> str:
+def column(name: str, answer: Answer, reference: str, *, tuned: bool = False) -> str:
     """One answer; a sign where it is the reference, and where it was cut off."""
     words = str(answer.get("text") or "")
     same = bool(reference) and " ".join(words.split()) == " ".join(reference.split())
     sign = ' <span class="same">as the reference</span>' if same else ""
     body = text(words.strip("\n")) if words.strip() else '<span class="cut">(nothing)</span>'
     end = "" if answer.get("stopped", True) else ' <span class="cut" title="cut off here">…</span>'
-    return f'<div class="answer {name.split()[0]}"><h3>{text(name)}{sign}</h3><div class="text">{body}{end}</div></div>'
+    kind = "answer tuned" if tuned else "answer"
+    return f'<div class="{kind}"><h3>{text(name)}{sign}</h3><div class="text">{body}{end}</div></div>'
