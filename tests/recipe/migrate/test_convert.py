@@ -254,6 +254,54 @@ def test_a_four_bit_base_is_told_or_taken_as_this_version_can(here):
     assert (kinds(found)["load_in_4bit"] == "no counterpart") == (bits["model.quantization"] == "none")
 
 
+START = "model_name_or_path: a\ndataset_name: b\n"
+SMALL = {
+    "a constant rate has no warm-up": (
+        "lr_scheduler_type: constant\nwarmup_steps: 5\n",
+        {"training.schedule": "constant", "training.warmup_steps": 0},
+    ),
+    "a constant rate after warm-up": (
+        "lr_scheduler_type: constant_with_warmup\nwarmup_steps: 5\n",
+        {"training.schedule": "constant", "training.warmup_steps": 5},
+    ),
+    "a share of an unknown number of steps": ("warmup_ratio: 0.1\n", {"training.warmup_steps": "auto"}),
+    "a share given as steps": ("warmup_steps: 0.5\nmax_steps: 9\n", {"training.warmup_steps": 5}),
+    "no clipping": ("max_grad_norm: 0\n", {"training.max_grad_norm": None}),
+    "adafactor": ("optim: adafactor\nadam_beta1: 0.8\n", {"training.optimizer": {"name": "adafactor"}}),
+    "an optimizer that is not here": ("optim: lomo\n", {"training.optimizer": {"name": "adamw"}}),
+    "checkpoints by epoch": ("save_strategy: epoch\nsave_steps: 7\n", {"training.checkpoint_every": 100}),
+    "fp16": ("fp16: true\n", {"training.precision": "fp16"}),
+    "neither": ("fp16: false\nbf16: false\n", {"training.precision": "fp32"}),
+    "both lengths": ("max_seq_length: 300\n", {"data.max_length": 300}),
+    "no length": ("max_length:\n", {"data.max_length": "auto"}),
+    "peft's own targets": (
+        "use_peft: true\n",
+        {"method.target_modules": ["attention.query", "attention.value"], "method.dropout": 0.05},
+    ),
+    "text of another column": ("dataset_text_field: body\n", {"data.columns": {"text": "body"}}),
+    "a split of the hub": (
+        "eval_strategy: steps\ndataset_config: en\n",
+        {"data.train": "hf:b:en:train", "data.eval": "hf:b:en:test"},
+    ),
+    "a 16-bit base": ("torch_dtype: bfloat16\n", {"model.dtype": "bfloat16"}),
+}
+
+
+@pytest.mark.parametrize("case", SMALL)
+def test_keys_that_belong_together(case, here):
+    text, expected = SMALL[case]
+    found = converted(here, START + text)
+    settings = dict(flat(mapping(found.recipe))) | {"training.optimizer": found.recipe.training.optimizer}
+    assert part(expected, settings) == expected
+    assert {line.partition(":")[0] for line in text.splitlines()} <= set(kinds(found))
+
+
+def test_a_count_of_rows_is_no_share(here):
+    found = converted(here, configs.AXOLOTL_LORA.replace("val_set_size: 0.1", "val_set_size: 100"))
+    assert values(found)["data.eval_split"] == 0.05
+    assert kinds(found)["val_set_size"] == "differs"
+
+
 REFUSED = {
     "dpo of LLaMA-Factory": (configs.FACTORY_LORA.replace("stage: sft", "stage: dpo"), "other.yaml:5: stage: dpo: DPO"),
     "pretraining of LLaMA-Factory": (configs.FACTORY_LORA.replace("stage: sft", "stage: pt"), "pretraining"),

@@ -104,9 +104,9 @@ class Draft:
         note.settings += [setting] if setting and setting not in note.settings else []
 
     def claim(self, *keys: str, says: str = "", kind: Kind = "mapped") -> None:
-        """Note those of the keys that are given."""
+        """Note those of the keys that are given; one that has been read already is not dropped."""
         for key in keys:
-            if key in self.given:
+            if key in self.given and not (kind == "dropped" and key in self.notes):
                 self.tell(kind, key, says)
 
     def refuse(self, key: str, reason: str) -> Refusal:
