@@ -13,6 +13,7 @@ NOW = 1_800_000_000.0
 def make(path: Path, days: float, *, complete: bool, model: str = "m", checkpoints: int = 1) -> Path:
     path.mkdir(parents=True)
     (path / "recipe.yaml").write_text(f"stage: sft  # default\nmodel:\n  path: {model}  # command line\n")
+    (path / "environment.json").write_text("{}")
     (path / "events.jsonl").write_text('{"event": "step"}\n')
     for step in range(checkpoints):
         (path / "checkpoints" / f"step-{step}").mkdir(parents=True)
@@ -35,6 +36,13 @@ def test_checkpoints_of_complete_runs_and_old_unfinished_runs(tmp_path):
     make(tmp_path / "going", 13, complete=False)
     assert named(tmp_path) == {"done/checkpoints", "old"}
     assert named(tmp_path, days=12) == {"done/checkpoints", "old", "going"}
+
+
+def test_a_folder_of_ones_own_that_holds_a_recipe_is_no_run(tmp_path):
+    mine = make(tmp_path / "mine", 99, complete=False)
+    (mine / "environment.json").unlink()
+    (mine / "rows.csv").write_text("a,b\n")
+    assert named(tmp_path) == set()
 
 
 def test_news_in_any_place_counts(tmp_path):
@@ -66,5 +74,7 @@ def test_what_goes_is_gone_and_nothing_else(tmp_path):
     assert {item.bytes for item in found} == {1000, size(tmp_path / "old")}
     remove(found)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["done", "elsewhere"]
-    assert sorted(path.name for path in (tmp_path / "done").iterdir()) == ["events.jsonl", "recipe.yaml", "result.json"]
+    assert sorted(path.name for path in (tmp_path / "done").iterdir()) == [
+        *("environment.json", "events.jsonl", "recipe.yaml", "result.json"),
+    ]
     assert (tmp_path / "elsewhere" / "precious").exists()
