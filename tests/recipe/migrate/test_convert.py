@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import json
 
@@ -303,15 +304,18 @@ def test_a_count_of_rows_is_no_share(here):
 
 
 REFUSED = {
-    "dpo of LLaMA-Factory": (configs.FACTORY_LORA.replace("stage: sft", "stage: dpo"), "other.yaml:5: stage: dpo: DPO"),
+    "dpo of LLaMA-Factory": (
+        configs.FACTORY_LORA.replace("stage: sft", "stage: dpo"),
+        "other.yaml:5: stage = dpo: DPO",
+    ),
     "pretraining of LLaMA-Factory": (configs.FACTORY_LORA.replace("stage: sft", "stage: pt"), "pretraining"),
     "preference rows": (configs.FACTORY_LORA.replace("dataset: sums", "dataset: pairs"), "pairs holds preferences"),
-    "OFT": (configs.FACTORY_LORA.replace("type: lora", "type: oft"), "finetuning_type: oft"),
+    "OFT": (configs.FACTORY_LORA.replace("type: lora", "type: oft"), "finetuning_type = oft"),
     "an export": (configs.FACTORY_LORA.replace("do_train: true", "export_dir: x"), "does not train"),
-    "dpo of Axolotl": (configs.AXOLOTL_LORA + "rl: dpo\n", "rl: dpo"),
+    "dpo of Axolotl": (configs.AXOLOTL_LORA + "rl: dpo\n", "rl = dpo"),
     "a reward model of Axolotl": (configs.AXOLOTL_LORA + "reward_model: true\n", "reward_model"),
-    "an adapter of a plugin": (configs.AXOLOTL_LORA.replace("adapter: lora", "adapter: wobble"), "adapter: wobble"),
-    "dpo of TRL": (configs.TRL_LORA + "beta: 0.1\n", "beta: 0.1: a key of another trainer"),
+    "an adapter of a plugin": (configs.AXOLOTL_LORA.replace("adapter: lora", "adapter: wobble"), "adapter = wobble"),
+    "dpo of TRL": (configs.TRL_LORA + "beta: 0.1\n", "beta = 0.1: a key of another trainer"),
     "no tool": ("a: 1\nb: 2\n", "no tool has these keys (a, b)"),
     "a recipe": ("model: {{path: a}}\ntraining: {{epochs: 1}}\n", "a recipe of accorda already"),
     "accelerate": ("distributed_type: FSDP\ncompute_environment: LOCAL_MACHINE\n", "a configuration of accelerate"),
@@ -322,6 +326,28 @@ REFUSED = {
     "a value out of range": (configs.AXOLOTL_LORA.replace("lora_r: 4", "lora_r: 4\nseed: -3"), "training.seed = -3"),
     "a number that is none": (configs.AXOLOTL_LORA.replace('"2e-3"', "fast"), "learning_rate = fast: must be a number"),
 }
+
+
+ODD = (5, -1, "abc", True, [1], [["x"]], {"a": 1}, [{"path": 3, "type": 4}], ["a", "b"])
+INNER = (
+    *("path", "type", "split", "name", "data_files", "roles_to_train", "message_property_mappings", "field_messages"),
+    *("message_field_role", "train_on_eos", "field", "ds_type"),
+)
+STARTS = {"axolotl": {"base_model": "a", "adapter": "lora"}, "trl": {"model_name_or_path": "a", "use_peft": True}}
+STARTS["llamafactory"] = {"model_name_or_path": "a", "stage": "sft", "dataset": "sums"}
+
+
+@pytest.mark.parametrize("name", sorted(STARTS))
+def test_whatever_stands_behind_a_key_is_read_or_refused(name, here):
+    tool, start = tools()[name], STARTS[name]
+    read = {key for key, rule in tool.table.items() if rule.setting} | {*tool.defaults, *tool.signature, "datasets"}
+    read |= {line.partition(":")[0] for text in TEXTS.values() for line in text.splitlines() if line[:1].isalpha()}
+    given = [start | {key: value} for key in sorted(read) for value in ODD]
+    given += [start | {"datasets": [{"path": "a", key: value}]} for key in INNER for value in ODD]
+    for configuration in given:
+        (here / "other.json").write_text(json.dumps(configuration), encoding="utf-8")
+        with contextlib.suppress(Refusal):
+            read_method(migrate("other.json", KNOWN, tool=name).recipe.method)
 
 
 @pytest.mark.parametrize("case", REFUSED)

@@ -54,7 +54,10 @@ def _by_table(draft: Draft, key: str, rule: Rule | None) -> None:
     elif value is None or (rule.kind == "no counterpart" and (value in OFF or value in ([], {}))):
         draft.tell("dropped", key, "not set" if value is None else "off")
     elif rule.setting:
-        draft.put(rule.setting, rule.reads(value), key, says=rule.says)
+        try:
+            draft.put(rule.setting, rule.reads(value), key, says=rule.says)
+        except (TypeError, ValueError):
+            raise draft.refuse(key, "must be a number") from None
     else:
         draft.tell(rule.kind, key, rule.says)
 

@@ -1,5 +1,6 @@
 """A recipe in the making: the other tool's keys with their lines, the settings found so far, a note for every key."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,10 +75,24 @@ class Draft:
         """
         value = self.value(*keys)
         try:
-            return value if isinstance(value, int | float) else float(str(value))
+            found = value if isinstance(value, int | float) else float(str(value))
         except ValueError:
-            key = next(key for key in keys if self.has(key))
-            raise Refusal(f"{self.place(key)}: {key} = {shown(value)}: must be a number") from None
+            found = math.nan
+        if isinstance(found, bool) or not math.isfinite(found):
+            raise self.refuse(next(key for key in keys if self.has(key)), "must be a number")
+        return found
+
+    def listed(self, key: str, value: Any = None) -> list[str]:
+        """Names given as a list or as text with commas: those of a key, or of `value`, which stands at an inner one.
+
+        Raises:
+            Refusal: a mapping, or a list of something else than names.
+        """
+        value = self.value(key) if value is None else value
+        items = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
+        if any(isinstance(item, dict | list) for item in items):
+            raise self.refuse(key, "must be a name or a list of names", value)
+        return [name for item in items if item is not None and (name := str(item).strip())]
 
     def place(self, key: str) -> str:
         """`file:line` of a key."""
@@ -109,9 +124,9 @@ class Draft:
             if key in self.given and not (kind == "dropped" and key in self.notes):
                 self.tell(kind, key, says)
 
-    def refuse(self, key: str, reason: str) -> Refusal:
-        """The refusal of a configuration for one of its keys."""
-        return Refusal(f"{self.place(key)}: {key}: {shown(self.given.get(key))}: {reason}")
+    def refuse(self, key: str, reason: str, value: Any = None) -> Refusal:
+        """The refusal of a configuration for one of its keys; `value` is what stands at an inner one."""
+        return Refusal(f"{self.place(key)}: {key} = {shown(self.given.get(key) if value is None else value)}: {reason}")
 
 
 GRAVITY: tuple[Kind, ...] = ("dropped", "mapped", "differs", "no counterpart", "unknown")

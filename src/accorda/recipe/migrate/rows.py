@@ -1,6 +1,6 @@
 """Where rows come from, as `data.train` and `data.eval` hold it: one place plainly, several as a list."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,32 @@ def place(name: str, split: str = "train", configuration: str | None = None) -> 
     if name.startswith((".", "/", "~")) or name.endswith(FILES) or Path(name).expanduser().exists():
         return name
     return ":".join(["hf", name, *([configuration] if configuration else []), split])
+
+
+def entries(draft: Draft, key: str) -> list[dict[str, Any]]:
+    """The data sets that a key lists, each with its keys; a name alone is its path.
+
+    Raises:
+        Refusal: something else than names and mappings.
+    """
+    given = draft.value(key) or []
+    listed = given if isinstance(given, list) else [given]
+    items = [{"path": item} if isinstance(item, str) else item for item in listed]
+    if not all(isinstance(item, dict) for item in items):
+        raise draft.refuse(key, "must be a list of data sets")
+    return [{str(name): value for name, value in item.items()} for item in items]
+
+
+def source(draft: Draft, at: str, item: Mapping[str, Any]) -> Place:
+    """Where the rows of one entry are: its file, or its data set of the hub."""
+    files = draft.listed(f"{at}.data_files", item.get("data_files"))
+    if len(files) > 1:
+        says = "one file a source; list the others in data.train"
+        draft.tell("no counterpart", f"{at}.data_files", says, value=files)
+    if files:
+        return {"path": files[0]}
+    path, split, configuration = (item.get(key) for key in ("path", "split", "name"))
+    return {"path": place(str(path), str(split or "train"), None if configuration is None else str(configuration))}
 
 
 def put_places(draft: Draft, split: str, places: Sequence[Place], *keys: str) -> None:

@@ -1,7 +1,6 @@
 """What the tools have in common: transformers' training arguments, which all pass on, by one name or another."""
 
 import math
-from typing import Any
 
 from accorda.recipe.migrate.draft import Draft
 from accorda.recipe.migrate.rules import OFF, Rule, differs, each, internal, missing, same
@@ -225,19 +224,12 @@ def precision(draft: Draft, default: str) -> None:
 
 def reporting(draft: Draft) -> None:
     """Trackers; their names are the same where they exist."""
-    asked = draft.value("report_to")
-    names = [asked] if isinstance(asked, str) else list(asked or ())
+    names = draft.listed("report_to")
     kept = [name for name in names if name in draft.known.trackers]
     if kept:
         draft.put("training.trackers", kept, "report_to")
-    lost = [str(name) for name in names if name not in kept and name not in OFF]
+    lost = [name for name in names if name not in kept and name not in OFF]
     if lost:
         has = ", ".join(sorted(draft.known.trackers))
         draft.tell("no counterpart", "report_to", f"no tracker {', '.join(lost)}; there are {has}")
     draft.claim("report_to", kind="dropped")
-
-
-def listed(value: Any) -> list[str]:
-    """Names given as a list or as text with commas."""
-    items = value.split(",") if isinstance(value, str) else value or []
-    return [str(item).strip() for item in items if str(item).strip()]

@@ -6,7 +6,7 @@ from accorda.recipe.migrate import trainer
 from accorda.recipe.migrate.draft import Draft
 from accorda.recipe.migrate.lora import TABLE as LORA
 from accorda.recipe.migrate.lora import full, lora, quantization
-from accorda.recipe.migrate.rows import Place, place, put_places, split_of
+from accorda.recipe.migrate.rows import Place, entries, put_places, source, split_of
 from accorda.recipe.migrate.rules import Tool, differs, each, internal, missing, same, words
 
 ENTRY = (
@@ -65,7 +65,7 @@ def method(draft: Draft) -> None:
         return draft.claim(*names.values(), kind="dropped", says="no adapter")
     if adapter not in ("lora", "qlora"):
         raise draft.refuse("adapter", "migrate knows lora, qlora and none; accorda methods lists what there is")
-    targets: Any = trainer.listed(draft.value("lora_target_modules")) or None
+    targets: Any = draft.listed("lora_target_modules") or None
     targets = "all-linear" if draft.on("lora_target_linear") else targets
     keys = ["lora_target_linear"] if draft.on("lora_target_linear") else ["lora_target_modules"]
     lora(draft, **names, targets=targets, target_keys=keys)
@@ -76,10 +76,10 @@ def method(draft: Draft) -> None:
 def rows(draft: Draft) -> None:
     """The data sets, their formats, the chat template, and what is set apart for evaluation."""
     for key, split in (("datasets", "train"), ("test_datasets", "eval")):
-        entries = draft.value(key) or []
-        if entries:
-            put_places(draft, split, [entry(draft, f"{key}[{index}]", item) for index, item in enumerate(entries)], key)
-    template(draft, {item.get("type") for item in draft.value("datasets") or [] if isinstance(item.get("type"), str)})
+        places = [entry(draft, f"{key}[{index}]", item) for index, item in enumerate(entries(draft, key))]
+        if places:
+            put_places(draft, split, places, key)
+    template(draft, {kind for item in entries(draft, "datasets") if isinstance(kind := item.get("type"), str)})
     if draft.on("test_datasets"):
         draft.claim("val_set_size", kind="dropped", says="test_datasets is given")
     else:
@@ -94,14 +94,7 @@ def rows(draft: Draft) -> None:
 
 def entry(draft: Draft, at: str, item: dict[str, Any]) -> Place:
     """One data set: where its rows are, their format and columns. Keys that do not carry over are told."""
-    files = trainer.listed(item.get("data_files"))
-    found: Place = {
-        "path": files[0] if files else place(str(item.get("path")), item.get("split") or "train", item.get("name"))
-    }
-    if len(files) > 1:
-        draft.tell(
-            "no counterpart", f"{at}.data_files", "one file a source; list the others in data.train", value=files
-        )
+    found = source(draft, at, item)
     told(draft, at, item)
     kind = item.get("type")
     if isinstance(kind, dict):
@@ -115,7 +108,7 @@ def told(draft: Draft, at: str, item: dict[str, Any]) -> None:
     """The keys of an entry that choose turns, and those that nothing here does."""
     if "roles_to_train" in item and not item["roles_to_train"]:
         draft.put("data.supervise", "last", why=f"{at}.roles_to_train is empty")
-    elif set(item.get("roles_to_train") or ["assistant"]) - {"assistant", "gpt"}:
+    elif set(draft.listed(f"{at}.roles_to_train", item.get("roles_to_train"))) - {"assistant", "gpt"}:
         roles = item["roles_to_train"]
         draft.tell("no counterpart", f"{at}.roles_to_train", "only the assistant's turns are learned", value=roles)
     if item.get("train_on_eos") not in (None, "turn", "last"):
@@ -145,6 +138,8 @@ def typed(draft: Draft, at: str, kind: str, item: dict[str, Any]) -> Place:
 def conversation(draft: Draft, at: str, kind: str, item: dict[str, Any]) -> Place:
     """Messages by role and content, or ShareGPT's by from and value; other names of these two cannot be mapped."""
     names = item.get("message_property_mappings") or {}
+    if not isinstance(names, dict):
+        raise draft.refuse(f"{at}.message_property_mappings", "must be a mapping", names)
     role = names.get("role") or item.get("message_field_role") or ("from" if kind == "sharegpt" else "role")
     known = {"role": "messages", "from": "sharegpt"}
     if role not in known:

@@ -35,7 +35,7 @@ def model(draft: Draft) -> None:
     """The base, an adapter to go on from, the number format."""
     if draft.has("model_name_or_path"):
         draft.put("model.path", draft.value("model_name_or_path"), "model_name_or_path")
-    adapters = trainer.listed(draft.value("adapter_name_or_path"))
+    adapters = draft.listed("adapter_name_or_path")
     if len(adapters) > 1:
         draft.tell("no counterpart", "adapter_name_or_path", "one adapter is gone on from; merge the others first")
     elif adapters:
@@ -56,7 +56,7 @@ def method(draft: Draft) -> None:
         return draft.claim(*names.values(), "lora_target", kind="dropped", says="full fine-tuning")
     if kind != "lora":
         raise draft.refuse("finetuning_type", "migrate knows lora and full; accorda methods lists what there is")
-    targets: Any = trainer.listed(draft.value("lora_target"))
+    targets: Any = draft.listed("lora_target")
     lora(draft, **names, targets="all-linear" if "all" in targets else targets, target_keys=["lora_target"])
     return draft.claim("finetuning_type")
 
@@ -65,7 +65,7 @@ def rows(draft: Draft) -> None:
     """Data sets by the names of dataset_info.json, the template, and what is set apart for evaluation."""
     described = descriptions(draft)
     for key, split in (("dataset", "train"), ("eval_dataset", "eval")):
-        found = [entry(draft, key, name, described) for name in trainer.listed(draft.value(key))]
+        found = [entry(draft, key, name, described) for name in draft.listed(key)]
         if found:
             put_places(draft, split, found, key)
     if draft.has("eval_dataset"):
@@ -76,7 +76,7 @@ def rows(draft: Draft) -> None:
     template(draft)
     draft.put("data.supervise", "last" if draft.on("mask_history") else "all", "mask_history")
     if draft.has("max_samples"):
-        several = len(trainer.listed(draft.value("dataset"))) > 1
+        several = len(draft.listed("dataset")) > 1
         says = "of all data sets together here, of each there" if several else ""
         draft.put("data.limit", int(draft.number("max_samples")), "max_samples", says=says)
         if draft.has("eval_dataset"):
@@ -139,7 +139,7 @@ def mapped(draft: Draft, key: str, name: str, columns: dict[str, str], ours: dic
 
 def template(draft: Draft) -> None:
     """A built-in template of the same name, else the tokenizer's own."""
-    name = draft.value("template")
+    name = str(draft.value("template") or "")
     if name in draft.known.templates:
         draft.put("data.template", name, "template")
     elif name:

@@ -1,12 +1,13 @@
 """TRL's command line: `trl sft --config FILE`. Keys are fields of SFTConfig, ModelConfig and ScriptArguments."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from accorda.recipe.migrate import trainer
 from accorda.recipe.migrate.draft import Draft
 from accorda.recipe.migrate.lora import TABLE as LORA
 from accorda.recipe.migrate.lora import full, lora, quantization
-from accorda.recipe.migrate.rows import Place, place, put_places
+from accorda.recipe.migrate.rows import Place, entries, place, put_places, source
 from accorda.recipe.migrate.rules import Tool, differs, each, internal, missing, words
 
 OTHER_STAGES = words(
@@ -45,8 +46,7 @@ def method(draft: Draft) -> None:
         full(draft, "use_peft")
         draft.claim(*names.values(), "lora_target_modules", kind="dropped", says="use_peft is off")
         return
-    asked = draft.value("lora_target_modules")
-    targets: Any = trainer.listed(asked) or None
+    targets: Any = draft.listed("lora_target_modules") or None
     targets = "all-linear" if targets == ["all-linear"] else targets
     lora(draft, **names, targets=targets, target_keys=["lora_target_modules"])
     draft.claim("use_peft")
@@ -54,7 +54,7 @@ def method(draft: Draft) -> None:
 
 def rows(draft: Draft) -> None:
     """A data set by name, or a list of them, with the splits."""
-    listed = draft.value("datasets") or []
+    listed = entries(draft, "datasets")
     train, test = draft.value("dataset_train_split"), draft.value("dataset_test_split")
     evaluated = draft.value("eval_strategy", "evaluation_strategy") not in (None, False, "no")
     if listed:
@@ -72,14 +72,12 @@ def rows(draft: Draft) -> None:
     trainer.evaluations(draft, evaluated)
 
 
-def listed_place(draft: Draft, index: int, item: Any) -> Place:
+def listed_place(draft: Draft, index: int, item: Mapping[str, Any]) -> Place:
     """One entry of `datasets`."""
-    item = item if isinstance(item, dict) else {"path": str(item)}
-    files = trainer.listed(item.get("data_files"))
     for key in sorted(set(item) - {"path", "name", "split", "data_files"}):
         reason = "shares of a mixture are weights here: data.train[].weight" if key == "fraction" else "not read"
         draft.tell("no counterpart", f"datasets[{index}].{key}", reason, value=item[key])
-    return {"path": files[0] if files else place(str(item.get("path")), item.get("split") or "train", item.get("name"))}
+    return source(draft, f"datasets[{index}]", item)
 
 
 def learned(draft: Draft) -> None:
@@ -109,7 +107,8 @@ def course(draft: Draft) -> None:
             "data.max_length", "auto", "max_length", says="unlimited there; auto: the model's positions, at most 1024"
         )
     else:
-        draft.put("data.max_length", int(most), "max_length", "max_seq_length", says=LONGER)
+        keys = ("max_length", "max_seq_length")
+        draft.put("data.max_length", int(draft.number(*keys)), *keys, says=LONGER)
 
 
 TOOL = Tool(
