@@ -7,15 +7,18 @@ ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build" / "bundled"
 MODEL = ROOT / "src" / "accorda" / "models" / "bundled"
 TICKETS = ROOT / "src" / "accorda" / "data" / "bundled"
-DOCUMENTS = 60_000
+DOCUMENTS = 45_000
+ECHOES = 22_000
 HELDOUT = 400
 POSITIONS = 1024
 
 
 def text() -> None:
-    """The corpus and its held-out part."""
+    """What is copied at first, the corpus, and the held-out part of each."""
     from bundled import corpus
 
+    corpus.write(BUILD / "echo.jsonl", seed=2, count=ECHOES, made=corpus.echo)
+    corpus.write(BUILD / "echo-heldout.jsonl", seed=3, count=HELDOUT // 4, made=corpus.echo)
     corpus.write(BUILD / "corpus.jsonl", seed=0, count=DOCUMENTS)
     corpus.write(BUILD / "heldout.jsonl", seed=1, count=HELDOUT)
 

@@ -1,7 +1,6 @@
 """From a pre-trained run to the model in the package: its weights rounded to bfloat16, half the size on disk."""
 
 import json
-import shutil
 from pathlib import Path
 
 import torch
@@ -9,6 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from accorda.errors import Refusal
 from accorda.runs.layout import RunFolder
+from bundled.tokenizer import END_OF_TEXT, END_OF_TURN, SPECIAL
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -32,4 +32,8 @@ def adopt(run: Path, folder: Path) -> None:
     config = json.loads((source.model / CONFIG).read_text(encoding="utf-8"))
     config["dtype"] = "float32"
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    shutil.copy(source.model / "generation_config.json", folder)
+    stops = {
+        "eos_token_id": [SPECIAL.index(END_OF_TEXT), SPECIAL.index(END_OF_TURN)],
+        "pad_token_id": config["pad_token_id"],
+    }
+    (folder / "generation_config.json").write_text(json.dumps(stops, indent=2) + "\n", encoding="utf-8")

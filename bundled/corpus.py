@@ -1,6 +1,7 @@
 """The text that the bundled model is pre-trained on: one document per line, drawn from a seed."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -8,15 +9,57 @@ from bundled import tickets
 from bundled.arithmetic import exercise
 from bundled.instructions import Turn, about_text, about_words
 from bundled.stories import story
-from bundled.words import pick
+from bundled.words import (
+    ANIMALS,
+    COLOURS,
+    FEELINGS,
+    FIRST_NAMES,
+    FOODS,
+    LAST_NAMES,
+    PLACES,
+    PRODUCTS,
+    THINGS,
+    full_name,
+    pick,
+    some,
+)  # fmt: skip
 
-SHARES = {"story": 0.2, "long story": 0.04, "ticket": 0.12, "thread": 0.06, "text": 0.33, "words": 0.15, "sums": 0.1}
+SHARES = {
+    "story": 0.13,
+    "long story": 0.03,
+    "ticket": 0.08,
+    "thread": 0.06,
+    "text": 0.44,
+    "words": 0.12,
+    "sums": 0.1,
+    "echo": 0.1,
+}
+
+WORDS = sorted({*THINGS, *FOODS, *PLACES, *ANIMALS, *COLOURS, *FEELINGS, *FIRST_NAMES, *LAST_NAMES})
+FEW = WORDS[::6]
+ITEMS = (
+    lambda rng: pick(rng, WORDS),
+    full_name,
+    lambda rng: str(rng.randrange(10**4)),
+    lambda rng: pick(rng, PRODUCTS),
+)
 
 
 def chat(turns: list[Turn]) -> str:
     """A conversation in the words of the bundled chat template (ChatML)."""
     asked = (f"<|im_start|>user\n{ask}<|im_end|>\n<|im_start|>assistant\n{answer}<|im_end|>\n" for ask, answer in turns)
     return "".join(asked)
+
+
+def echo(rng: Random) -> str:
+    """Words, names and numbers in any order, said several times over: nothing but copying helps."""
+    kind = rng.random()
+    count = rng.randrange(3, 14) if rng.random() < 0.85 else rng.randrange(14, 40)
+    if kind < 0.7:
+        line = " ".join(some(rng, FEW if kind < 0.45 else WORDS, count))
+    else:
+        line = ", ".join(pick(rng, ITEMS)(rng) for _ in range(1 + count // 3))
+    return "\n".join([line] * rng.randrange(3, 7))
 
 
 def document(rng: Random) -> str:
@@ -32,17 +75,19 @@ def document(rng: Random) -> str:
         case "thread":
             return tickets.thread(rng, tickets.facts(rng))
         case "text":
-            return chat([about_text(rng) for _ in range(pick(rng, (1, 1, 1, 2, 3)))])
+            return chat(about_text(rng))
         case "words":
             return chat([about_words(rng) for _ in range(rng.randrange(1, 8))])
+        case "echo":
+            return echo(rng)
         case _:
             return chat([exercise(rng) for _ in range(rng.randrange(1, 6))])
 
 
-def write(path: Path, seed: int, count: int) -> None:
+def write(path: Path, seed: int, count: int, made: Callable[[Random], str] = document) -> None:
     """`count` documents as JSON lines {"text"}."""
     rng = Random(seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
         for _ in range(count):
-            file.write(json.dumps({"text": document(rng)}) + "\n")
+            file.write(json.dumps({"text": made(rng)}) + "\n")

@@ -51,7 +51,7 @@ SMALL_TALK = (
 )
 
 
-def _write_story(rng: Random) -> Turn:
+def _write_story(rng: Random) -> list[Turn]:
     made = story(rng)
     asked = (
         "Tell me a story about {hero}.",
@@ -59,43 +59,46 @@ def _write_story(rng: Random) -> Turn:
         "Tell me a story with a {colour} {thing} in it.",
         "Write a story about {hero} and {friend}.",
     )
-    return pick(rng, asked).format(hero=made.hero, thing=made.thing, colour=made.colour, friend=made.friend), made.text
+    wish = pick(rng, asked).format(hero=made.hero, thing=made.thing, colour=made.colour, friend=made.friend)
+    return [(wish, made.text)]
 
 
-def _about_story(rng: Random) -> Turn:
+def _about_story(rng: Random) -> list[Turn]:
     made = story(rng)
-    asked = (
+    asked = [
         (f"What does {made.hero} have?", f"{made.hero} has a {made.colour} {made.thing}."),
         (f"What colour is the {made.thing}?", f"The {made.thing} is {made.colour}."),
         ("Who is the story about?", f"The story is about {made.hero}."),
-    )
-    question, answer = pick(rng, asked)
-    if rng.random() < 0.5:
-        return f"{made.text}\n\n{question}", answer
-    return f"{question}\n\n{made.text}", answer
+    ]
+    return _asked_about(rng, made.text, some(rng, asked, rng.randrange(1, 4)))
 
 
-def _about_ticket(rng: Random) -> Turn:
+def _about_ticket(rng: Random) -> list[Turn]:
     about = tickets.facts(rng)
-    text = tickets.thread(rng, about) if rng.random() < 0.25 else tickets.ticket(rng, about)
-    asked = (
+    text = tickets.thread(rng, about) if rng.random() < 0.3 else tickets.ticket(rng, about)
+    first, last = about.name.split()
+    urgency = {"high": "It is very urgent.", "normal": "It is not very urgent.", "low": "There is no hurry."}
+    asked = [
         (("What is the order number?", "Which order is this about?"), about.order),
         (("Who wrote this?", "What is the name of the customer?"), about.name),
+        (("What is the first name?", "How may we call the customer?"), first),
+        (("What is the last name?", "What is the family name?"), last),
         (("Which product is this about?", "What was bought?"), f"The {about.product}."),
         (("Write down name and order number.", "Name and order, please."), f"{about.name}, {about.order}"),
+        (("Write down product and order number.", "Product and order, please."), f"{about.product}, {about.order}"),
         (("What is the problem?", "What is wrong?"), f"The {about.product} {about.problem}."),
         (("What does the customer want?", "What should we do?"), f"The customer wants {about.wish}."),
-        (
-            ("How urgent is it?", "Is it urgent?"),
-            {"high": "It is very urgent.", "normal": "It is not very urgent.", "low": "There is no hurry."}[
-                about.urgency
-            ],
-        ),
+        (("How urgent is it?", "Is it urgent?"), urgency[about.urgency]),
         (("Answer the customer.", "Write a reply."), _reply(rng, about)),
-    )
-    questions, answer = pick(rng, asked)
-    question = pick(rng, questions)
-    return (f"{question}\n\n{text}" if rng.random() < 0.5 else f"{text}\n\n{question}"), answer
+    ]
+    chosen = some(rng, asked, rng.randrange(2, 8))
+    return _asked_about(rng, text, [(pick(rng, questions), answer) for questions, answer in chosen])
+
+
+def _asked_about(rng: Random, text: str, turns: list[Turn]) -> list[Turn]:
+    """Questions about a text, which stands before or behind the first of them."""
+    question, answer = turns[0]
+    return [(f"{question}\n\n{text}" if rng.random() < 0.5 else f"{text}\n\n{question}", answer), *turns[1:]]
 
 
 def _reply(rng: Random, about: tickets.Facts) -> str:
@@ -192,15 +195,6 @@ def _next_day(rng: Random) -> Turn:
     )
 
 
-def _find(rng: Random) -> Turn:
-    names, numbers = some(rng, FIRST_NAMES, 4), [rng.randrange(100, 10000) for _ in range(4)]
-    table = "\n".join(f"{name}: {number}" for name, number in zip(names, numbers, strict=True))
-    at = rng.randrange(4)
-    if rng.random() < 0.5:
-        return f"{table}\n\nWhich number has {names[at]}?", str(numbers[at])
-    return f"{table}\n\nWho has {numbers[at]}?", names[at]
-
-
 def _sentence(rng: Random) -> Turn:
     thing, place, name = pick(rng, THINGS), pick(rng, PLACES), pick(rng, CHILDREN)
     made = (
@@ -218,7 +212,7 @@ def _small_talk(rng: Random) -> Turn:
 
 WORDS: tuple[Callable[[Random], Turn], ...] = (
     _repeat, _reverse, _sort, _count, _first_last, _opposite, _capital, _name_some, _odd_one, _which_kind, _next_day,
-    _find, _sentence, _small_talk,
+    _sentence, _small_talk,
 )  # fmt: skip
 
 
@@ -227,6 +221,21 @@ def about_words(rng: Random) -> Turn:
     return pick(rng, WORDS)(rng)
 
 
-def about_text(rng: Random) -> Turn:
-    """An instruction that brings a text along, or asks for one."""
-    return pick(rng, (_write_story, _about_story, _about_ticket, _about_ticket, _about_ticket))(rng)
+def about_list(rng: Random) -> list[Turn]:
+    """A list of names with numbers or products, and what to find in it; or the list once more."""
+    count = rng.randrange(3, 9)
+    names = some(rng, FIRST_NAMES, count)
+    values = some(rng, PRODUCTS, count) if rng.random() < 0.4 else [str(rng.randrange(100, 10000)) for _ in names]
+    table = "\n".join(f"{name}: {value}" for name, value in zip(names, values, strict=True))
+    if rng.random() < 0.3:
+        return [(f"Copy this list.\n\n{table}", table)]
+    turns = []
+    for at in some(rng, range(count), count - 1):
+        asked = (f"What has {names[at]}?", values[at]) if rng.random() < 0.5 else (f"Who has {values[at]}?", names[at])
+        turns.append(asked)
+    return _asked_about(rng, table, turns)
+
+
+def about_text(rng: Random) -> list[Turn]:
+    """A conversation about a text that it brings along, or that it asks for."""
+    return rng.choices((_about_ticket, about_list, _about_story, _write_story), (5, 3, 2, 1))[0](rng)

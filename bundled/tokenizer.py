@@ -7,7 +7,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import PreTrainedTokenizerFast
 
 VOCABULARY = 2048
-SPECIAL = ("<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>")
+END_OF_TEXT, END_OF_TURN = "<|endoftext|>", "<|im_end|>"
+SPECIAL = (END_OF_TEXT, "<|pad|>", "<|im_start|>", END_OF_TURN)
 WORDS = Regex(r"\p{N}| ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
 TEMPLATE = Path(__file__).parents[1] / "src" / "accorda" / "data" / "templates" / "chatml.jinja"
 
@@ -30,9 +31,9 @@ def train(corpus: Path, folder: Path, positions: int) -> None:
         tokenizer.train_from_iterator((json.loads(line)["text"] for line in lines), trainer)
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        eos_token="<|endoftext|>",
+        eos_token=END_OF_TEXT,
         pad_token="<|pad|>",
-        extra_special_tokens=["<|im_start|>", "<|im_end|>"],
+        extra_special_tokens=["<|im_start|>", END_OF_TURN],
         model_max_length=positions,
         clean_up_tokenization_spaces=False,
         chat_template=TEMPLATE.read_text(encoding="utf-8"),

@@ -83,7 +83,7 @@ def test_no_summary_stands_in_the_corpus():
 
 def test_conversations_are_what_the_chat_template_writes():
     tokenizer, rng = load_tokenizer("bundled"), Random(1)
-    turns = [about_words(rng), about_text(rng), exercise(rng)]
+    turns = [about_words(rng), *about_text(rng), exercise(rng)]
     messages = [
         {"role": role, "content": text}
         for turn in turns

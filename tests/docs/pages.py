@@ -33,6 +33,7 @@ SHORT = {  # added to commands that would take long; what a page says itself sta
     ),
     "eval": ("--limit", "4", "--max-new-tokens", "8"),
     "generate": ("--max-new-tokens", "8"),
+    "demo": ("training.max_steps=2", "training.threads=1", "evaluation.samples=1", "--limit", "4"),
 }
 
 

@@ -7,8 +7,6 @@ import torch
 from tests.conftest import SHARED
 from tests.docs.pages import PAGES, ROOT, blocks, run_block, shim
 
-from accorda.models.folder import model_folder
-
 WITH_COMMANDS = [page for page in PAGES if blocks(page)]
 
 
@@ -29,8 +27,6 @@ def place(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.stem)
 def test_the_commands_of_the_page_work(page, place):
-    if not (model_folder("bundled") / "model.safetensors").is_file():
-        pytest.skip("the bundled model has no weights yet")
     for block in blocks(page):
         where = f"{page.name}:{block.line}"
         if reason := block.skip or absent(block.text, place):

@@ -110,7 +110,8 @@ def notes(found: dict[str, Any]) -> list[str]:
 
 
 def side_by_side(sample: dict[str, Any]) -> str:
-    """One question with everybody's answer."""
+    """One question as it was asked, with everybody's answer on one line."""
     width = max(map(len, [*sample["answers"], "reference"]))
+    asked = [f"> {cell(line)}".rstrip() for line in sample["prompt"].strip().splitlines()]
     lines = [("reference", sample["reference"]), *sample["answers"].items()]
-    return "\n".join([f"> {cell(sample['prompt'])}", *(f"  {name:<{width}}  {cell(text)}" for name, text in lines)])
+    return "\n".join([*asked, *(f"  {name:<{width}}  {cell(text.strip())}" for name, text in lines)])

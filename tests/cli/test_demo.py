@@ -1,0 +1,49 @@
+"""The demo, shortened: a few steps, a few tickets."""
+
+import json
+
+from accorda.cli import demo, main
+
+SHORT = ["training.max_steps=4", "training.checkpoint_every=2", "training.threads=1"]
+
+
+def test_the_demo_tells_everything_and_leaves_a_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main.main(["demo", *SHORT, "--limit", "3"]) == 0
+    told = capsys.readouterr()
+    for part in ("Training", "Held-out tickets", "base + 3 examples", "tuned", "reference", "Proofs"):
+        assert part in told.out
+    assert "accorda chat runs/demo" in told.out
+    assert "└─" in told.out
+    assert json.loads((tmp_path / "runs" / "demo" / "result.json").read_text())["steps"] == 4
+
+
+def test_json_has_run_rows_and_seconds(tmp_path, capsys):
+    assert main.main(["demo", *SHORT, "--limit", "2", "--long", "--output", str(tmp_path / "threads"), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in result["evaluation"]["rows"]] == ["base", "base + 3 examples", "tuned"]
+    assert set(result["evaluation"]["rows"][2]["metrics"]) >= {"exact_match", "rougeL"}
+    assert all(verdict != "fails" for verdict in result["proofs"].values())
+    assert result["seconds"] > 0
+    assert result["output"] == str(tmp_path / "threads")
+
+
+def test_a_second_demo_takes_the_next_folder(tmp_path):
+    assert demo.free(tmp_path / "demo") == str(tmp_path / "demo")
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo-2").mkdir()
+    assert demo.free(tmp_path / "demo") == str(tmp_path / "demo-3")
+
+
+def test_an_output_that_stands_there_is_refused_before_anything_is_loaded(tmp_path, capsys):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "recipe.yaml").write_text("stage: sft\n")
+    (run / "result.json").write_text("{}")
+    assert main.main(["demo", "--output", str(run)]) == 2
+    assert str(run) in capsys.readouterr().err
+
+
+def test_what_is_no_change_is_refused(capsys):
+    assert main.main(["demo", "bitfit"]) == 2
+    assert "KEY.PATH=VALUE" in capsys.readouterr().err
