@@ -1,6 +1,7 @@
 """The bundled model's tokenizer: byte-level BPE, every digit a token of its own, ChatML's tokens for turns."""
 
 import json
+from itertools import islice
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -13,8 +14,8 @@ WORDS = Regex(r"\p{N}| ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
 TEMPLATE = Path(__file__).parents[1] / "src" / "accorda" / "data" / "templates" / "chatml.jinja"
 
 
-def train(corpus: Path, folder: Path, positions: int) -> None:
-    """Learn the merges from the corpus and write the tokenizer's files."""
+def train(corpus: Path, documents: int, folder: Path, positions: int) -> None:
+    """Learn the merges from the first documents of the corpus and write the tokenizer's files."""
     tokenizer = Tokenizer(models.BPE())
     split = pre_tokenizers.Split(WORDS, "isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -28,7 +29,7 @@ def train(corpus: Path, folder: Path, positions: int) -> None:
         show_progress=False,
     )
     with corpus.open(encoding="utf-8") as lines:
-        tokenizer.train_from_iterator((json.loads(line)["text"] for line in lines), trainer)
+        tokenizer.train_from_iterator((json.loads(line)["text"] for line in islice(lines, documents)), trainer)
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token=END_OF_TEXT,

@@ -15,13 +15,14 @@ from accorda.errors import Refusal
 
 METRICS = "exact_match,rouge"
 MAX_NEW_TOKENS = 64
-NEXT = """\
-accorda chat {run}                              talk to it; /base shows what it was
-accorda generate {run} --prompt "..."           one answer
-accorda verify {run}                            the proofs again, from the files
-accorda merge {run} --output merged             one model folder, for any other tool
-accorda train --model bundled --data FILE       the same with rows of your own
-{report} is the whole run on one page"""
+SHOWN = ("exact_match", "rougeL")
+NEXT = (
+    ("accorda chat {run}", "talk to it; /base shows what it was"),
+    ("accorda verify {run}", "the proofs again, from the files"),
+    ("accorda merge {run} --output merged", "one model folder, for any other tool"),
+    ("accorda train --model bundled --data FILE", "the same with rows of your own"),
+    ("{report}", "the whole run on one page"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Outcome:
     """Bill, training, curve, the report of three rows, answers, proofs, what to do next."""
+    from accorda.cli.terminal.facts import facts
     from accorda.cli.terminal.scenes import Scenes
 
     begun, scenes = monotonic(), Scenes()
@@ -47,7 +49,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     found = measured(name, f"{settings.data.train}-heldout", arguments.limit, scenes)
     failed = proven(name, scenes)
     scenes.open("Where to go from here")
-    scenes.tell(NEXT.format(run=name, report=made.folder.report))
+    scenes.tell(facts((line.format(run=name, report=made.folder.report), says) for line, says in NEXT))
     result = {**made.result, "evaluation": found, "seconds": round(monotonic() - begun, 1)}
     scenes.tell(f"{result['seconds']:.0f} seconds in all")
     return Outcome(code=UNPROVEN if failed else DONE, result=result, text=scenes.rest(), error=failed)
@@ -118,7 +120,8 @@ def measured(name: str, data: str, limit: int | None, scenes: Any) -> dict[str, 
     )
     options = {"limit": limit, "batch_size": 32, "max_new_tokens": MAX_NEW_TOKENS}
     found = report(open_model(name), data, METRICS, **options)
-    scenes.tell(numbers(found))
+    shown = [metric for metric in found["metrics"] if metric["name"] in SHOWN]
+    scenes.tell(numbers({**found, "metrics": shown}))
     for sample in found["samples"][:2]:
         scenes.tell(side_by_side(sample))
     return found

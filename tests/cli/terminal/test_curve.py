@@ -30,3 +30,11 @@ def test_flat_and_too_few():
     assert curve([(0, 1.0)], "steps") == ""
     assert curve([], "steps") == ""
     assert any(filled(line) for line in curve([(0, 1.0), (1, 1.0)], "steps").splitlines())
+
+
+def test_heights_of_losses_are_logarithms():
+    lines = curve([(0, 1.0), (50, 10.0), (100, 100.0)], "steps", width=40, height=5).splitlines()
+    middle = filled(lines[2])
+    margin = lines[0].index("┤") + 1
+    assert min(middle) - margin in range(14, 20)
+    assert max(middle) - margin in range(20, 26)

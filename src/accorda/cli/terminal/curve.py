@@ -1,5 +1,6 @@
 """A curve drawn with characters: four rows and two columns of dots in each (Unicode's Braille patterns)."""
 
+import math
 from collections.abc import Sequence
 
 BRAILLE = 0x2800
@@ -8,6 +9,9 @@ DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # by row and co
 
 def curve(points: Sequence[tuple[float, float]], label: str, *, width: int = 60, height: int = 8) -> str:
     """The line through (x, y) points, y upwards, with the bounds of both axes; nothing for fewer than two points.
+
+    Heights are logarithms where every y is above zero, as losses are: the end of a curve is not flat because its
+    beginning was steep.
 
     Args:
         points: in the order of their x.
@@ -21,7 +25,8 @@ def curve(points: Sequence[tuple[float, float]], label: str, *, width: int = 60,
     low, high = min(ys), max(ys)
     marks = [f"{high:.4g}", *[""] * (height - 2), f"{low:.4g}"]
     margin = max(map(len, marks))
-    lines = [f"{mark:>{margin}} ┤{line}" for mark, line in zip(marks, _drawn(points, width, height), strict=True)]
+    heights = [(x, math.log(y) if low > 0 else y) for x, y in points]
+    lines = [f"{mark:>{margin}} ┤{line}" for mark, line in zip(marks, _drawn(heights, width, height), strict=True)]
     first, last = f"{xs[0]:g}", f"{xs[-1]:g} {label}"
     gap = " " * max(1, width - len(first) - len(last))
     return "\n".join([*lines, f"{'':>{margin}} └{'─' * width}", f"{'':>{margin}}  {first}{gap}{last}"])
@@ -30,9 +35,11 @@ def curve(points: Sequence[tuple[float, float]], label: str, *, width: int = 60,
 def _drawn(points: Sequence[tuple[float, float]], width: int, height: int) -> list[str]:
     """The lines of the drawing, from above."""
     canvas = [[0] * width for _ in range(height)]
-    for column, y in enumerate(_sampled(points, 2 * width)):
-        row = round((1 - y) * (4 * height - 1))
-        canvas[row // 4][column // 2] |= DOTS[row % 4][column % 2]
+    rows = [round((1 - y) * (4 * height - 1)) for y in _sampled(points, 2 * width)]
+    for column, (before, row) in enumerate(zip([rows[0], *rows], rows, strict=False)):
+        step = 1 if row >= before else -1
+        for each in range(before + step, row + step, step) if row != before else (row,):
+            canvas[each // 4][column // 2] |= DOTS[each % 4][column % 2]
     return ["".join(chr(BRAILLE + cell) if cell else " " for cell in line).rstrip() for line in canvas]
 
 
