@@ -77,6 +77,11 @@ def test_both_through_a_pipe_are_named(piped):
         ("x" * 3000, (), "the message takes"),
         ("hi", ("--top-p", "0"), "sampling.top_p = 0.0: must be a number above 0 and of at most 1"),
         ("/undo", (), "nothing was said yet"),
+        ('"""hi\nthere', (), "the last message is not finished"),
+        ("hi\\", (), "the last message is not finished"),
+        ('"""hi""" there\n', (), 'there: stands behind the closing """'),
+        ("\udcff\n", (), "standard input: what was read is not UTF-8 text"),
+        ("hi", ("--system", "\udcff"), "--system: '\\udcff' is not UTF-8 text"),
     ],
 )
 def test_a_mistake_through_a_pipe_ends_it(text, arguments, line, piped):

@@ -8,7 +8,8 @@ import argparse
 import sys
 
 from accorda.cli.terminal.outcome import Outcome
-from accorda.cli.terminal.parser import filled, number, whole_number
+from accorda.cli.terminal.parser import filled
+from accorda.cli.terminal.sampling import add_base, add_sampling, sampling
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,20 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     says = "a run, an adapter folder, a model folder or a hub id; default: bundled, the model that comes with accorda"
     parser.add_argument("run", nargs="?", metavar="RUN", default="bundled", help=says)
     parser.add_argument("--system", metavar="TEXT", type=filled, help="what stands in front of the conversation")
-    parser.add_argument("--max-new-tokens", metavar="N", type=whole_number(1), default=256, help="default: 256")
-    parser.add_argument(
-        "--temperature", metavar="X", type=number(0), default=0.0, help="default: 0, the likeliest token"
-    )
-    parser.add_argument(
-        "--top-k", metavar="K", type=whole_number(0), default=0, help="draw from the K likeliest; 0: all"
-    )
-    parser.add_argument(
-        "--top-p", metavar="P", type=number(0, 1), default=1.0, help="draw from the likeliest with mass P"
-    )
-    parser.add_argument("--seed", metavar="N", type=whole_number(0), default=0, help="what is drawn follows from it")
-    parser.add_argument("--stop", metavar="TEXT", type=filled, action="append", default=[], help="ends an answer")
-    parser.add_argument("--quantization", metavar="Q", type=filled, default="none", help="of the base: none or int8")
-    parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
+    add_sampling(parser, max_new_tokens=256)
+    add_base(parser)
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
@@ -43,16 +32,14 @@ def run(arguments: argparse.Namespace) -> Outcome:
     from accorda.serving.chat.voices import Voices
     from accorda.training.threads import settle_threads
 
-    drawn = {"temperature": arguments.temperature, "top_k": arguments.top_k, "top_p": arguments.top_p}
-    drawn |= {"seed": arguments.seed, "max_new_tokens": arguments.max_new_tokens, "stop_texts": arguments.stop}
-    sampling = read(Sampling, drawn, at="sampling")
+    drawn = read(Sampling, sampling(arguments), at="sampling")
     if sys.stdin is None:
         raise Refusal("standard input: is closed; messages come from there")
     voices = Voices.open(
         arguments.run, quantization=arguments.quantization, trust_remote_code=arguments.trust_remote_code
     )
     settle_threads(voices.model)
-    chat = Chat(voices, sampling)
+    chat = Chat(voices, drawn)
     if arguments.system:
         obey(chat, f"/system {arguments.system}")
     interactive = not arguments.json and sys.stdin.isatty() and sys.__stdout__ is not None and sys.__stdout__.isatty()

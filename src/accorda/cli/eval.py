@@ -12,6 +12,7 @@ from accorda.cli.terminal.columns import add_column, columns
 from accorda.cli.terminal.counting import Counting
 from accorda.cli.terminal.outcome import Outcome
 from accorda.cli.terminal.parser import filled, number, whole_number
+from accorda.cli.terminal.sampling import add_base
 from accorda.cli.terminal.table import cell, table
 
 
@@ -35,8 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", metavar="N", type=whole_number(0), default=0, help="draws examples and answers")
     parser.add_argument("--batch-size", metavar="N", type=whole_number(1), default=8, help="rows at a time; default: 8")
-    parser.add_argument("--quantization", metavar="Q", type=filled, default="none", help="of the base: none or int8")
-    parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
+    add_base(parser)
 
 
 def run(arguments: argparse.Namespace) -> Outcome:

@@ -14,7 +14,9 @@ from accorda.cli.terminal.columns import add_column, columns
 from accorda.cli.terminal.counting import Counting
 from accorda.cli.terminal.opening import Ready, ready
 from accorda.cli.terminal.outcome import Outcome
-from accorda.cli.terminal.parser import filled, number, whole_number
+from accorda.cli.terminal.parser import filled, whole_number
+from accorda.cli.terminal.sampling import add_base, add_sampling, sampling
+from accorda.cli.terminal.typed import typed
 from accorda.errors import Refusal
 
 
@@ -27,23 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_column(parser)
     parser.add_argument("--chat", action="store_true", help="prompts are what a user says, through the chat template")
-    parser.add_argument("--max-new-tokens", metavar="N", type=whole_number(1), default=128, help="default: 128")
-    parser.add_argument(
-        "--temperature", metavar="X", type=number(0), default=0.0, help="default: 0, the likeliest token"
-    )
-    parser.add_argument(
-        "--top-k", metavar="K", type=whole_number(0), default=0, help="draw from the K likeliest; 0: all"
-    )
-    parser.add_argument(
-        "--top-p", metavar="P", type=number(0, 1), default=1.0, help="draw from the likeliest with mass P"
-    )
-    parser.add_argument("--seed", metavar="N", type=whole_number(0), default=0, help="what is drawn follows from it")
-    parser.add_argument("--stop", metavar="TEXT", type=filled, action="append", default=[], help="ends an answer")
+    add_sampling(parser, max_new_tokens=128)
     parser.add_argument(
         "--batch-size", metavar="N", type=whole_number(1), default=8, help="prompts at a time; default: 8"
     )
-    parser.add_argument("--quantization", metavar="Q", type=filled, default="none", help="of the base: none or int8")
-    parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
+    add_base(parser)
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
@@ -76,12 +66,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
             tokenizer=opened.tokenizer,
             stop_ids=stop_ids(opened.model, opened.tokenizer, opened.renderer.stop_ids),
             batch_size=arguments.batch_size,
-            max_new_tokens=arguments.max_new_tokens,
-            temperature=arguments.temperature,
-            top_k=arguments.top_k,
-            top_p=arguments.top_p,
-            seed=arguments.seed,
-            stop_texts=arguments.stop,
+            **sampling(arguments),
         )
     shown = [opened.tokenizer.decode(prompt) for prompt in prompts]
     found = [{"prompt": prompt, **vars(done)} for prompt, done in zip(shown, completions, strict=True)]
@@ -92,10 +77,7 @@ def standard_input() -> str:
     """All of standard input as one prompt."""
     if sys.stdin is None or sys.stdin.isatty():
         raise Refusal("no prompt: give --prompt TEXT, --file F, or text on standard input")
-    try:
-        text = sys.stdin.read().removesuffix("\n")
-    except UnicodeDecodeError as error:
-        raise Refusal(f"standard input: byte {error.start} is not UTF-8 text") from error
+    text = typed(sys.stdin.read).removesuffix("\n")
     if not text.strip():
         raise Refusal("standard input: is empty; give --prompt TEXT, --file F, or text there")
     return text

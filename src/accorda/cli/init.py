@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from accorda.cli.terminal.new_file import new_file
 from accorda.cli.terminal.outcome import Outcome
 from accorda.cli.terminal.parser import filled
 from accorda.errors import Refusal
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     from accorda.runs.files import write_text
 
     flags = meaning(arguments.name.lower().replace("-", "_"), arguments.method)
-    path = place(arguments.output or f"{arguments.name}.yaml")
+    path = new_file(arguments.output or f"{arguments.name}.yaml")
     given = {"model.path": arguments.model, "data.train": arguments.data, "output": arguments.run}
     if arguments.lr is not None:
         given["training.learning_rate"] = parse_value(arguments.lr, "training.learning_rate")
@@ -85,20 +86,6 @@ def meaning(name: str, method: str | None) -> dict[str, Any]:
         near = meant(method, methods()) or f"; there are {', '.join(methods())}"
         raise Refusal(f"--method {shown(method)}: no such method{near}")
     return named | ({"method.name": method} if method else {})
-
-
-def place(name: str) -> Path:
-    """Where the recipe goes.
-
-    Raises:
-        Refusal: something is there, or there is no such folder.
-    """
-    path = Path(name)
-    if path.exists():
-        raise Refusal(f"--output {path}: exists already and is never replaced; choose another name")
-    if not path.absolute().parent.is_dir():
-        raise Refusal(f"--output {path}: no folder {path.parent}")
-    return path
 
 
 def way_to_run(path: Path, model: str | None, data: str | None) -> str:

@@ -8,13 +8,12 @@ meaning here, without a counterpart, unknown, or of the tool's own workings.
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from accorda.cli.terminal.facts import blocks
+from accorda.cli.terminal.new_file import new_file
 from accorda.cli.terminal.outcome import Outcome
 from accorda.cli.terminal.parser import filled, whole_number
-from accorda.errors import Refusal
 
 TITLES = {
     "differs": "mean something else here",
@@ -50,9 +49,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     from accorda.runs.files import write_text
     from accorda.training.optimizers.registry import read as read_optimizer
 
-    path = None if arguments.output is None else Path(arguments.output)
-    if path is not None:
-        _check(path)
+    path = None if arguments.output is None else new_file(arguments.output)
     found = migrate(arguments.file, known(), tool=arguments.tool, devices=arguments.devices)
     read_method(found.recipe.method, origins=found.recipe.origins)
     read_optimizer(found.recipe.training.optimizer, origins=found.recipe.origins)
@@ -71,14 +68,6 @@ def run(arguments: argparse.Namespace) -> Outcome:
     }
     keys = {kind.replace(" ", "_"): [vars(note) for note in notes] for kind, notes in groups.items()}
     return Outcome(result=result | {"keys": keys}, text=found.text if path is None else report)
-
-
-def _check(path: Path) -> None:
-    """Refuse an output that exists or has no folder, before anything is read."""
-    if path.exists():
-        raise Refusal(f"--output {path}: exists already and is never replaced; choose another name")
-    if not path.absolute().parent.is_dir():
-        raise Refusal(f"--output {path}: no folder {path.parent}")
 
 
 def known() -> Any:

@@ -99,7 +99,11 @@ def number(least: float, most: float = float("inf")) -> Any:
 
 
 def filled(text: str) -> str:
-    """An argument type: text that is not empty."""
+    """An argument type: text that is not empty. Bytes that are no UTF-8 come from the shell as lone surrogates."""
     if not text.strip():
         raise argparse.ArgumentTypeError("must not be empty")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(f"{text!a} is not UTF-8 text") from None
     return text

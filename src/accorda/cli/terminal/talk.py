@@ -6,7 +6,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Protocol, TextIO, cast
 
+from accorda.cli.terminal.typed import typed
 from accorda.errors import Refusal
+from accorda.recipe.words import shown
 from accorda.serving.chat.answer import Answer
 from accorda.serving.chat.chat import Chat
 from accorda.serving.chat.commands import COMMANDS, Reply, obey
@@ -56,15 +58,25 @@ def talk(chat: Chat, place: Place) -> None:
 
 
 def message(place: Place) -> str:
-    r"""The next message or command: a line, lines joined by `\` at their ends, or what stands between triple quotes."""
+    r"""The next message or command: a line, lines joined by `\` at their ends, or what stands between triple quotes.
+
+    Raises:
+        Refusal: it ends before it is whole, or something stands behind the closing quotes.
+    """
     line = place.line("> ")
-    if line.strip().startswith(QUOTES):
-        text = line.strip().removeprefix(QUOTES)
-        while QUOTES not in text:
-            text += "\n" + place.line("  ")
-        return text.partition(QUOTES)[0].strip("\n")
-    while line.endswith("\\"):
-        line = line[:-1] + "\n" + place.line("  ")
+    try:
+        if line.strip().startswith(QUOTES):
+            text = line.strip().removeprefix(QUOTES)
+            while QUOTES not in text:
+                text += "\n" + place.line("  ")
+            text, _, behind = text.partition(QUOTES)
+            if behind.strip():
+                raise Refusal(f"{shown(behind.strip())}: stands behind the closing {QUOTES}; say it in front or apart")
+            return text.strip("\n")
+        while line.endswith("\\"):
+            line = line[:-1] + "\n" + place.line("  ")
+    except EOFError:
+        raise Refusal(f"the last message is not finished: {QUOTES} or a line behind \\ is missing") from None
     return line
 
 
@@ -103,10 +115,7 @@ class Piped:
 
     def line(self, prompt: str, before: str = "") -> str:
         """The next line of standard input."""
-        try:
-            line = sys.stdin.readline()
-        except UnicodeDecodeError as error:
-            raise Refusal(f"standard input: byte {error.start} is not UTF-8 text") from error
+        line = typed(sys.stdin.readline)
         if not line:
             raise EOFError
         return line.removesuffix("\n").removesuffix("\r")
@@ -147,12 +156,10 @@ class Terminal:
             self.readline.set_startup_hook(lambda: self.readline.insert_text(before))
         with contextlib.redirect_stdout(self.out):  # `input` edits lines only where the output is the terminal's
             try:
-                return input(prompt)
+                return typed(lambda: input(prompt))
             except EOFError:
                 self.out.write("\n")
                 raise
-            except UnicodeDecodeError as error:
-                raise Refusal("the line is not UTF-8 text") from error
 
     def remark(self, text: str) -> None:
         """Dimmed."""
