@@ -21,6 +21,7 @@ PUBLIC = {  # name: the module that has it
     "load_model": "accorda.methods.open",
     "load_tokenizer": "accorda.methods.open",
     "merge": "accorda.methods.merging",
+    "plan": "accorda.stages",
     "prepare": "accorda.methods.prepare",
     "remove": "accorda.methods.install",
     "save_adapter": "accorda.methods.storage",

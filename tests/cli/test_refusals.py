@@ -104,6 +104,12 @@ CASES = {
     "merge of a bare model": (nothing, ("merge", "llama"), "llama"),
     "inspect of nothing": (nothing, ("inspect", "nowhere"), "nowhere"),
     "data check without a model": (nothing, ("data", "check", "rows.jsonl"), "--model"),
+    "plan of nothing": (nothing, ("plan", "--model", "nowhere"), "nowhere"),
+    "plan without a model": (nothing, ("plan",), "--model"),
+    "plan for a device nobody knows": (nothing, ("plan", "--model", "llama", "--device", "rtx4090"), "rtx-4090"),
+    "plan of a folder without a config": (without("config.json"), ("plan", "--model", "llama"), "llama"),
+    "picture of another kind": (nothing, ("plan", "--picture", "memory.doc"), ".svg"),
+    "table of a model": (nothing, ("plan", "--table", "--model", "llama"), "--table"),
     "unknown method shown": (nothing, ("methods", "lorra"), "lora"),
 }
 

@@ -20,16 +20,17 @@ logger = logging.getLogger(__name__)
 BUNDLED = "bundled"
 """The name of the model that comes with the package; a folder of that name is `./bundled`."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken"]
+WEIGHTS = "*.safetensors"
+FILES = ["*.json", WEIGHTS, "*.model", "*.txt", "*.jinja", "*.tiktoken"]
 NOT_FILES = ["*/*", "consolidated*"]  # other formats of the same weights
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
-def model_folder(path: str | Path, *, code: bool = False) -> Path:
+def model_folder(path: str | Path, *, code: bool = False, weights: bool = True) -> Path:
     """The folder `path` names: the bundled model's, itself, or the download of a hub id, which alone uses the network.
 
-    `code`: download Python files too. Raises Refusal where there is no such folder and no such id.
+    `code`: download Python files too; `weights`: those. Raises Refusal where there is no such folder and no such id.
     """
     if str(path) == BUNDLED:
         return Path(__file__).parent / BUNDLED
@@ -43,6 +44,7 @@ def model_folder(path: str | Path, *, code: bool = False) -> Path:
     try:
         with quiet():
             patterns = [*FILES, "*.py"] if code else FILES
+            patterns = [name for name in patterns if weights or name != WEIGHTS]
             return Path(snapshot_download(str(path), allow_patterns=patterns, ignore_patterns=NOT_FILES))
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise Refusal(f"model: no folder {path} here, and the hub did not give it: {one_line(error)}") from error

@@ -5,7 +5,7 @@
 A bill is plain data: it is printed by `accorda plan`, shown by `--dry-run` and kept in `result.json` as `bill`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,3 +141,15 @@ class Change:
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {**vars(self), "settings": dict(self.settings)}
+
+
+def line(at: Sequence[int], bills: Sequence[Bill], to: int) -> Bill:
+    """The bill at `to`, on the straight line through those at two places, item by item."""
+    share = (to - at[0]) / (at[1] - at[0])
+    moments = []
+    for moment in bills[0].moments:
+        other = next(each for each in bills[1].moments if each.name == moment.name)
+        names = {item.name for item in (*moment.items, *other.items)}
+        sizes = {name: moment[name] + share * (other[name] - moment[name]) for name in names}
+        moments.append(Moment.of(moment.name, sizes))
+    return Bill(tuple(moments), bills[0].device)

@@ -1,20 +1,21 @@
 """From a rehearsed run to its bill: what is held at the fullest instant of every stretch, item by item."""
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from accorda.planning.bill import Moment
-from accorda.planning.heap import Heap
-from accorda.planning.rehearsal import ACTIVATION, FORWARD, LOSS, OTHER, Rehearsal
+from accorda.planning.rehearsal import ACTIVATION, FORWARD, LOSS, OTHER, TRAINING, Rehearsal
+from accorda.planning.replay import Course, held
+
+REPEATS = 3  # optimizer steps after the second: by then the holes between tensors no longer grow
 
 
 @dataclass(frozen=True)
 class Fullest:
-    """The instant at which most is in use: the event before it, and the bytes. `held`: the most that pages hold."""
+    """The instant at which most is in use: the event before it, and the bytes."""
 
     event: int
     used: int
-    held: int
 
 
 def moments(rehearsal: Rehearsal, *, c_library: bool) -> list[Moment]:
@@ -24,39 +25,50 @@ def moments(rehearsal: Rehearsal, *, c_library: bool) -> list[Moment]:
         rehearsal: of a run.
         c_library: tensors come from the C library's allocator, so what it cannot give back counts.
     """
-    ledger = rehearsal.ledger
-    instants = fullest(rehearsal, rehearsal.in_files if c_library else set(ledger.sizes))
-    kinds = named(rehearsal)
+    ledger, kinds = rehearsal.ledger, named(rehearsal)
+    holes = unusable(rehearsal) if c_library else {}
     found = []
-    for name, instant in instants.items():
+    for name, instant in fullest(rehearsal).items():
         sizes = Counter[str]()
         for number, size in ledger.events[: instant.event + 1]:
             sizes[kinds[number]] += ledger.sizes[number] if size is not None else -ledger.sizes[number]
-        if c_library:
-            sizes["allocator"] = max(0, instant.held - instant.used)
+        sizes["allocator"] = max(0, holes.get(name, 0) - instant.used)
         found.append(Moment.of(name, sizes))
     return found
 
 
-def fullest(rehearsal: Rehearsal, outside: set[int]) -> dict[str, Fullest]:
-    """By name of the stretch, the instant at which most is in use; tensors `outside` are not the heap's."""
-    ledger, heap, found = rehearsal.ledger, Heap(), dict[str, Fullest]()
-    used = elsewhere = 0
+def fullest(rehearsal: Rehearsal) -> dict[str, Fullest]:
+    """By name of the stretch, the instant at which most is in use."""
+    ledger, found, used = rehearsal.ledger, dict[str, Fullest](), 0
     for stretch in rehearsal.stretches:
-        best = found.get(stretch.name, Fullest(stretch.begin, 0, 0))
+        best = found.get(stretch.name, Fullest(stretch.begin, 0))
         for event in range(stretch.begin, stretch.end):
             number, size = ledger.events[event]
-            change = ledger.sizes[number] if size is not None else -ledger.sizes[number]
-            used += change
-            if number in outside:
-                elsewhere += change
-            elif size is not None:
-                heap.allocate(number, size)
-            else:
-                heap.free(number)
-            held = max(best.held, heap.resident + elsewhere)
-            best = Fullest(event, used, held) if used > best.used else replace(best, held=held)
+            used += ledger.sizes[number] if size is not None else -ledger.sizes[number]
+            if used > best.used:
+                best = Fullest(event, used)
         found[stretch.name] = best
+    return found
+
+
+def unusable(rehearsal: Rehearsal) -> dict[str, int]:
+    """By name of the stretch, the most that the C library holds, holes included; empty where it cannot tell."""
+    stretches = rehearsal.stretches
+    last = max(place for place, stretch in enumerate(stretches) if stretch.name == TRAINING)
+    order = [*stretches[: last + 1], *[stretches[last]] * REPEATS, *stretches[last + 1 :]]
+    graph = [number for number, label in rehearsal.ledger.labels.items() if label in (FORWARD, LOSS)]
+    most = held(
+        Course(
+            events=rehearsal.ledger.events,
+            stretches=[(stretch.begin, stretch.end) for stretch in order],
+            outside=sorted(rehearsal.in_files),
+            graph=graph,
+            ends=rehearsal.backwards_end,
+        )
+    )
+    found: dict[str, int] = {}
+    for stretch, size in zip(order, most or (), strict=False):
+        found[stretch.name] = max(size, found.get(stretch.name, 0))
     return found
 
 

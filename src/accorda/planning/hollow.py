@@ -6,7 +6,7 @@ treated alike.
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -25,14 +25,18 @@ def hollow(model: nn.Module, device: torch.device | str = "cpu") -> Iterator[Fak
             shapes[id(tensor)] = emptied(tensor, mode, place)
         return shapes[id(tensor)]
 
-    with ExitStack() as stack:
-        for module in list(model.modules()):
-            for held in (module._parameters, module._buffers):
-                stack.callback(held.update, {name: tensor for name, tensor in held.items() if tensor is not None})
-                filled = {name: tensor for name, tensor in held.items() if tensor is not None}
-                held.update({name: shape_of(tensor) for name, tensor in filled.items()})
+    places: list[dict[str, Any]] = [
+        held for module in model.modules() for held in (module._parameters, module._buffers)
+    ]
+    before = [dict(held) for held in places]
+    try:
+        for held in places:
+            held.update({name: shape_of(tensor) for name, tensor in held.items() if tensor is not None})
         with mode:
             yield mode
+    finally:
+        for held, own in zip(places, before, strict=True):
+            held.update(own)
 
 
 def emptied(tensor: Tensor, mode: FakeTensorMode, device: torch.device) -> Tensor:

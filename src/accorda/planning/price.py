@@ -11,16 +11,16 @@ from transformers import PreTrainedModel
 from accorda.methods.install import trainable
 from accorda.planning.bill import Bill, Moment
 from accorda.planning.course import moments
-from accorda.planning.rehearsal import ADAPTER, BASE, COPY, OPTIMIZER, Passes, rehearse
+from accorda.planning.rehearsal import ADAPTER, BASE, COPY, OPTIMIZER, TRAINING, Passes, rehearse
 from accorda.quantization.contract import QuantizedLinear
 from accorda.training.loop import Objective
 from accorda.training.optimizers.contract import Settings
 from accorda.training.precision import Precision
 
-OVERHEAD = {"cpu": 60_000_000, "cuda": 500_000_000}
-"""Measured on a CPU: what a run of 140 thousand parameters holds beyond its tensors (`benchmarks/bill.py`): modules of
-transformers and tokenizers imported on first use, tables of kernels, the interpreter's objects. Of a GPU: an estimate
-of the context and the matrix library's workspace, not measured by us."""
+OVERHEAD = {"cpu": 40_000_000, "cuda": 500_000_000}
+"""Measured on a CPU: what a run of 140 thousand parameters holds just before its first pass (38 MB) and tables of its
+kernels: modules of transformers and tokenizers imported on first use, the tokens, what this rehearsal leaves behind. Of
+a GPU: an estimate of the context and the matrix library's workspace, not measured by us."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ def price(priced: Priced) -> Bill:
     )
     found = moments(rehearsal, c_library=kind == "cpu")
     if priced.trial:
-        found += trial(next(moment for moment in found if moment.name == "training"), state_bytes(priced))
+        found += trial(next(moment for moment in found if moment.name == TRAINING), state_bytes(priced))
     standing = {"overhead": OVERHEAD[kind], "mapped files": unused_pages(priced, filed)}
     return Bill(tuple(with_more(moment, standing) for moment in found), kind)
 

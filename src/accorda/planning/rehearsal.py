@@ -29,6 +29,7 @@ from accorda.training.precision import Precision
 
 BASE, COPY, ADAPTER, GRADIENT, OPTIMIZER = "weights", "base copy", "adapter", "gradients", "optimizer states"
 ACTIVATION, CACHE, OTHER = "activations", "key/value cache", "workspace"
+TRAINING = "training"  # the stretch of optimizer steps
 FORWARD, LOSS, BACKWARD, UPDATE = "forward", "loss chunks", "backward", "update"
 
 
@@ -54,14 +55,15 @@ class Stretch:
 class Rehearsal:
     """The ledger of the whole course, and its stretches.
 
-    kinds: what tensors are, by number, where they are something by name. forwards_end: events at which a forward pass
-    has ended. in_files: the tensors that are pages of the checkpoint.
+    kinds: what tensors are, by number, where they are something by name. forwards_end, backwards_end: events at
+    which a pass has ended. in_files: the tensors that are pages of the checkpoint.
     """
 
     ledger: Ledger
     stretches: list[Stretch]
     kinds: dict[int, str]
     forwards_end: list[int]
+    backwards_end: list[int]
     in_files: set[int]
 
 
@@ -107,6 +109,7 @@ class _Course:
         self.kinds: dict[int, str] = {}
         self.stretches: list[Stretch] = []
         self.forwards_end: list[int] = []
+        self.backwards_end: list[int] = []
 
     def run(self) -> Rehearsal:
         """Everything in the order of a run."""
@@ -117,13 +120,13 @@ class _Course:
                 with self.stretch("evaluation"):
                     self.evaluate(self.passes.evaluation)
             for _ in range(2):  # the second has the optimizer's states from its beginning
-                with self.stretch("training"):
+                with self.stretch(TRAINING):
                     self.step()
             if self.passes.answers is not None:
                 with self.stretch("answers"):
                     self.answer(*self.passes.answers)
         filed = {self.ledger.note(self.model.get_parameter(name)) for name in self.filed}
-        return Rehearsal(self.ledger, self.stretches, self.kinds, self.forwards_end, filed)
+        return Rehearsal(self.ledger, self.stretches, self.kinds, self.forwards_end, self.backwards_end, filed)
 
     @contextmanager
     def stretch(self, name: str) -> Iterator[None]:
@@ -151,6 +154,7 @@ class _Course:
             self.ledger.label = BACKWARD
             loss.backward()
             del loss, batch
+            self.backwards_end.append(len(self.ledger.events))
         self.ledger.label = UPDATE
         found = [parameter.grad for parameter in self.trained.values() if parameter.grad is not None]
         self.kinds.update({self.ledger.note(gradient): GRADIENT for gradient in found})
@@ -218,8 +222,8 @@ class _Course:
     def enter_cache(self, cache: DynamicCache) -> None:
         """Keys and values, by number."""
         for layer in cache.layers:
-            for tensor in (layer.keys, layer.values):
-                if tensor is not None:
+            for tensor in (getattr(layer, "keys", None), getattr(layer, "values", None)):
+                if isinstance(tensor, Tensor):
                     self.kinds[self.ledger.note(tensor)] = CACHE
 
     @property

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,8 +45,8 @@ class Workload:
         made = pack_batch(segments) if self.packed else pad_batch(segments, pad_id=0)
         if made.attention_mask is not None and len(set(self.lengths)) == 1:
             made = replace(made, attention_mask=None)  # nothing is padded, which code finds out by looking at values
-        shapes = {name: value for name, value in vars(made).items()}
-        return Shapes(**{name: _like(value, device) for name, value in shapes.items()})
+        filled: dict[str, Any] = {name: _like(value, device) for name, value in vars(made).items()}
+        return Shapes(**filled)
 
 
 class Shapes(Batch):
@@ -62,5 +63,5 @@ def _segment(length: int, supervised: int) -> Segment:
     return Segment(0, np.zeros(length, np.int32), learned, "", 0)
 
 
-def _like(value: object, device: torch.device | str) -> object:
+def _like(value: Any, device: torch.device | str) -> Any:
     return torch.zeros(value.shape, dtype=value.dtype, device=device) if isinstance(value, Tensor) else value

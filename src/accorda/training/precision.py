@@ -45,8 +45,12 @@ class Precision:
                 parameter.data = parameter.data.float()
 
 
-def choose_precision(setting: Name | Literal["auto"], device: torch.device | str, num_parameters: int) -> Precision:
+def choose_precision(
+    setting: Name | Literal["auto"], device: torch.device | str, num_parameters: int, bf16: bool | None = None
+) -> Precision:
     """`auto` is bf16 where the hardware computes in it and the model has over 20 million parameters, else fp32.
+
+    `bf16`: whether it does, where that is said of hardware that is not here.
 
     Raises:
         Refusal: fp16 without CUDA, where its loss scaling has no use.
@@ -58,7 +62,7 @@ def choose_precision(setting: Name | Literal["auto"], device: torch.device | str
         return Precision(setting, device_type)
     if num_parameters <= SMALL_MODEL:
         return Precision("fp32", device_type, f"auto: {num_parameters:,} parameters")
-    if not has_bf16(device_type):
+    if not (has_bf16(device_type) if bf16 is None else bf16):
         return Precision("fp32", device_type, f"auto: no bf16 on this {device_type}")
     return Precision("bf16", device_type, f"auto: {num_parameters:,} parameters, bf16 hardware")
 

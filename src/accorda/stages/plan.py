@@ -1,0 +1,199 @@
+"""The bill of a run that need not be possible here: from a configuration alone, for any device, and what would help."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from accorda.data.sampler import Batches
+from accorda.errors import Refusal
+from accorda.evaluation.during_training import BATCH_SIZE
+from accorda.evaluation.measure import needing
+from accorda.evaluation.registry import read_metrics
+from accorda.methods.checkpointing import enable_checkpointing
+from accorda.methods.contract import Method
+from accorda.methods.locate import locate
+from accorda.methods.open import Opened, open_model
+from accorda.models.attention import use_attention
+from accorda.models.folder import declared_dtype, model_folder, read_config, weight_files
+from accorda.models.load import load_model
+from accorda.planning.bill import Bill, line
+from accorda.planning.devices import Device, find_device
+from accorda.planning.price import Priced, price
+from accorda.planning.rehearsal import Passes
+from accorda.planning.savings import changes
+from accorda.planning.workload import Workload
+from accorda.recipe.sections import Recipe
+from accorda.stages import settle, tune
+from accorda.stages.build import make_batches, read_data
+from accorda.stages.contract import find_stage
+from accorda.stages.pricing import file_dtype, is_tried, passes
+from accorda.stages.train import as_recipe
+from accorda.training.optimizers.registry import read as read_optimizer
+from accorda.training.precision import Precision, choose_precision
+
+DEPTHS = (3, 6)  # blocks of the two shallow models that stand for a deep one
+
+
+def plan(recipe: Any = None, *, device: str | None = None, savings: bool | None = None, **keywords: Any) -> Bill:
+    """The memory bill of a recipe: a path, a mapping, a `Recipe`, or keyword arguments as `accorda.train` takes them.
+
+    No weight is read: a model folder may hold a config.json and nothing else. Without data every row is taken to be
+    `data.max_length` tokens long, all of them learned. Bytes; a GB is 1e9.
+
+    Args:
+        recipe: what would be trained.
+        device: `cpu` or `cuda` of this machine, or a GPU by name ("rtx-4090"); None: what a run would take.
+        savings: whether to look for changes that make it smaller; None: where it does not fit.
+        **keywords: the settings of `accorda.train`, in place of a recipe.
+
+    Raises:
+        Refusal: an unknown device; a model, method, setting or data that a run would refuse too.
+    """
+    place = find_device(device)
+    settled, bill = billed(as_recipe(recipe, keywords), place)
+    if savings or (savings is None and bill.fits is False):
+        bill = replace(bill, changes=changes(settled, bill, lambda other: billed(other, place)[1]))
+    return bill
+
+
+def billed(recipe: Recipe, device: Device) -> tuple[Recipe, Bill]:
+    """The recipe with everything decided that decides memory, and its bill."""
+    stage = find_stage(recipe.stage)
+    method, recipe = tune.read_method(recipe)
+    opened = shape(recipe)
+    method, recipe = tune.continued(recipe, method, opened)
+    recipe = settle.settle_length(recipe, opened.model)
+    recipe = settle.settle_packing(recipe, use_attention(opened.model))
+    data = read_data(recipe, stage, opened) if recipe.data.train is not None else None
+    recipe = settle.settle_micro_batch(recipe, device.kind, len(data.train) if data else recipe.training.batch_size)
+    precision = choose_precision(recipe.training.precision, device.kind, opened.model.num_parameters(), device.bf16)
+    recipe = settle.settle_precision(recipe, precision)
+    found = read_passes(recipe, make_batches(recipe, data, "cpu"), data.eval) if data else assumed(recipe)
+    shallow = [cut(opened, recipe, depth) for depth in DEPTHS] if is_uniform(opened) else []
+    models = [dressed(each, recipe, method, precision) for each in (opened, *shallow)]
+    priced = Priced(
+        model=models[0],
+        objective=stage.objective,
+        passes=found.passes,
+        optimizer=read_optimizer(recipe.training.optimizer, origins=recipe.origins),
+        precision=precision,
+        files=file_dtype(recipe, opened.base_path),
+        trial=found.trial,
+    )
+    bill = deep(priced, models[1:]) or price(priced)
+    return recipe, replace(bill, device=device.name, capacity=device.capacity)
+
+
+def dressed(opened: Opened, recipe: Recipe, method: Method, precision: Precision) -> PreTrainedModel:
+    """A model on the meta device as training would have it."""
+    use_attention(opened.model)
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        tune.put_method(method, opened)
+    precision.prepare(opened.model)
+    if recipe.training.gradient_checkpointing:
+        enable_checkpointing(opened.model)
+    return opened.model
+
+
+def is_uniform(opened: Opened) -> bool:
+    """Whether a model is so deep, and its blocks so much alike, that two shallow ones tell what it holds."""
+    config = opened.model.config
+    kinds = set(getattr(config, "layer_types", None) or ("",))
+    return opened.adapter_name is None and len(kinds) == 1 and config.num_hidden_layers > 2 * DEPTHS[-1]
+
+
+def cut(opened: Opened, recipe: Recipe, depth: int) -> Opened:
+    """The same model with fewer blocks."""
+    config, section = opened.model.config, recipe.model
+    content = config.to_dict()
+    content[config.attribute_map.get("num_hidden_layers", "num_hidden_layers")] = depth
+    if content.get("layer_types"):
+        content["layer_types"] = content["layer_types"][:depth]
+    dtype = str(opened.model.dtype).removeprefix("torch.")
+    model = load_model(None, config=content, dtype=dtype, quantization=section.quantization, device="meta")
+    return replace(opened, model=model)
+
+
+def deep(priced: Priced, shallow: Sequence[PreTrainedModel]) -> Bill | None:
+    """The bill of a deep model on the line through two shallow ones; None where its parameters are not on that line."""
+    sizes = [sum(p.nbytes for p in model.parameters()) for model in (*shallow, priced.model)]
+    if not shallow:
+        return None
+    depth = priced.model.config.num_hidden_layers
+    if sizes[2] != sizes[0] + (depth - DEPTHS[0]) * (sizes[1] - sizes[0]) // (DEPTHS[1] - DEPTHS[0]):
+        return None
+    return line(DEPTHS, [price(replace(priced, model=model)) for model in shallow], depth)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What goes through the model, and whether the proof of resume is drawn on the way."""
+
+    passes: Passes
+    trial: bool
+
+
+def read_passes(recipe: Recipe, batches: Batches, evaluation: Any) -> Found:
+    """As the data has it."""
+    steps = recipe.training.max_steps or batches.num_steps(recipe.training.epochs)
+    return Found(passes(recipe, batches, evaluation), is_tried(recipe, steps, evaluation is not None))
+
+
+def assumed(recipe: Recipe) -> Found:
+    """Without data: rows as long as they may be, all of them learned, and a run long enough to write a checkpoint."""
+    training, wanted = recipe.training, recipe.evaluation
+    length, rows = recipe.data.max_length, training.micro_batch_size
+    assert isinstance(length, int)
+    assert isinstance(rows, int)
+    work = Workload((length,) * rows, (length - 1,) * rows, packed=bool(training.packing))
+    times = min(2, ceil(training.batch_size / rows))
+    steps = training.max_steps or training.checkpoint_every + 1
+    if not recipe.data.eval_split:
+        return Found(Passes((work,) * times), is_tried(recipe, steps, False))
+    measured = Workload((length,) * BATCH_SIZE, (length - 1,) * BATCH_SIZE, packed=False)
+    answered = wanted.generate or needing("generations", read_metrics(("eval_loss", *wanted.metrics)))
+    prompt = max(1, length - wanted.max_new_tokens)
+    answers = (min(BATCH_SIZE, wanted.generate or BATCH_SIZE), prompt, wanted.max_new_tokens) if answered else None
+    return Found(Passes((work,) * times, measured, answers), is_tried(recipe, steps, True))
+
+
+def shape(recipe: Recipe) -> Opened:
+    """What the recipe's model names, on the meta device; a folder needs no weights."""
+    section = recipe.model
+    if section.config is None:
+        recipe.require("model.path", "name a model folder, a hub id, an adapter or a run with --model")
+    folder = None if section.config is not None else bare(str(section.path), section.trust_remote_code)
+    if folder is None:
+        return open_model(
+            section.path,
+            adapter=section.adapter,
+            quantization=section.quantization,
+            dtype=section.dtype,
+            config=section.config,
+            device="meta",
+            trust_remote_code=section.trust_remote_code,
+            trainable=True,
+        )
+    dtype = declared_dtype(read_config(folder)) or "float32" if section.dtype == "auto" else section.dtype
+    model = load_model(None, config=folder, dtype=dtype, quantization=section.quantization, device="meta")
+    return Opened(model, str(folder), str(folder), None, None, None)
+
+
+def bare(path: str, code: bool) -> Path | None:
+    """The folder of a model that holds no weights, a hub id's without downloading them; None for anything else."""
+    try:
+        folder = Path(locate(path).base) if Path(path).expanduser().exists() else Path()
+    except Refusal:
+        return None
+    if not folder.is_dir() or folder == Path():
+        folder = model_folder(path, code=code, weights=False)
+    try:
+        weight_files(folder)
+    except Refusal:
+        return folder if (folder / "config.json").is_file() and not list(folder.glob("*.bin")) else None
+    return None
