@@ -88,6 +88,11 @@ def free(folder: Path) -> str:
 
 def bill(settings: Any, scenes: Any) -> None:
     """What the run will take in memory, before anything is loaded."""
+    from accorda.cli.terminal.bill import told
+    from accorda.stages import plan
+
+    scenes.open("Memory", "What the run will hold at its moments, from shapes alone, before any weight is read.")
+    scenes.tell(told(plan(settings).to_dict()))
 
 
 def trained(settings: Any, scenes: Any) -> Any:
