@@ -11,7 +11,7 @@ def test_the_demo_tells_everything_and_leaves_a_run(tmp_path, capsys, monkeypatc
     monkeypatch.chdir(tmp_path)
     assert main.main(["demo", *SHORT, "--limit", "3"]) == 0
     told = capsys.readouterr()
-    for part in ("Memory", "activations", "Training", "Held-out tickets", "base + 3 examples", "tuned", "reference", "Proofs"):
+    for part in ("Memory", "activations", "Training", "Held-out tickets", "base + 3 examples", "reference", "Proofs"):
         assert part in told.out
     assert "accorda chat runs/demo" in told.out
     assert "└─" in told.out
