@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from accorda.runs.files import write_bytes
-from accorda.runs.sections.names import metric_name, metric_unit
+from accorda.runs.sections.names import BESIDE, metric_name, metric_unit
 from accorda.runs.story import is_number
 
 MOST_PANELS = 6
-BESIDE = {"stop_rate", "rouge1", "rouge2"}
 COLORS = ("#1d66a8", "#c25409", "#3d7a52", "#8b4fa0", "#b08a12", "#2b8a8a", "#a8434a", "#6b6f9c")
 STYLE: Any = {
     "font.size": 10,

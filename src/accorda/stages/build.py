@@ -29,8 +29,6 @@ from accorda.training.schedule import Schedule
 from accorda.training.session import Session
 
 OPENED_NOTE, OPTIMIZER_NOTE, ATTENTION_NOTE, STEPS_NOTE = "opened", "optimizer", "attention", "num_steps"
-
-
 BILL_NOTE = "bill"
 
 

@@ -4,12 +4,10 @@ from pathlib import PurePath
 
 from accorda.runs.figures import duration, number, share, short, size
 from accorda.runs.markup import facts, text
-from accorda.runs.sections.names import metric_name
+from accorda.runs.sections.names import BESIDE, metric_name
 from accorda.runs.story import Story, interval, is_number
 
 MOST_SCORES = 5
-BESIDE = {"stop_rate", "rouge1", "rouge2"}
-"""Metrics that stand beside others and have a curve, but are not what somebody asks for first."""
 
 
 def headline(story: Story) -> str:

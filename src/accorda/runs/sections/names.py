@@ -11,6 +11,8 @@ METRICS = {
     "bleu": ("BLEU", "held-out answers"),
     "stop_rate": ("Answers ended by the model", "share, the rest ran into the limit"),
 }
+BESIDE = {"stop_rate", "rouge1", "rouge2"}
+"""Metrics that stand beside others and have a curve, but are not what somebody asks for first."""
 PROOFS = {
     "mask": "Exactly the intended tokens are learned, and the end of every answer among them.",
     "coverage": "Every target was found, and as many parameters train as the method predicts.",
