@@ -90,6 +90,7 @@ def test_pretraining_from_random_weights(tmp_path):
     run = train(load(recipe))
     assert run.proven
     assert run.result["eval_loss"] < events.read(run.folder.events)[0]["eval_loss"]
+    assert [proof.name for proof in verify(run.folder.path) if proof.verdict == "fails"] == []
 
 
 def test_a_dry_run_tells_and_writes_nothing(tmp_path):

@@ -23,7 +23,7 @@ def read_method(recipe: Recipe) -> tuple[Method, Recipe]:
 
 
 def open_base(recipe: Recipe, path: Any = None) -> Opened:
-    """What `model` names (or `path`, in its place), with the adapter it brings ready to be trained on."""
+    """What `model` names (or the trained model at `path`, in its place), with its adapter ready to be trained on."""
     section = recipe.model
     if section.config is None:
         recipe.require("model.path", "name a model folder, a hub id, an adapter or a run with --model")
@@ -32,7 +32,7 @@ def open_base(recipe: Recipe, path: Any = None) -> Opened:
         adapter=section.adapter,
         quantization=section.quantization,
         dtype=section.dtype,
-        config=section.config,
+        config=section.config if path is None else None,  # the weights that a run trained are random no more
         seed=recipe.training.seed,
         trust_remote_code=section.trust_remote_code,
         trainable=True,
