@@ -29,6 +29,8 @@ def test_a_7b_by_hand():
     assert shape.num_adapter == 32 * 16 * (4 * 2 * 4096 + 3 * (4096 + 11008)) == 39_976_960  # PEFT's count
     linear = 7e9 * shape.num_linear / 6_738_149_376  # all but its 65 norms
     assert TABLE["7B", "nf4"].load == pytest.approx(linear * 4.127 / 8 + (7e9 - linear) * 2, rel=1e-3)
+    scales = 32 * 4 * (4 * 4096 + 2 * 11008 + 4096) * 7e9 * shape.share / shape.num_linear  # one per row of the linears
+    assert TABLE["7B", "int8"].load == pytest.approx(linear + scales + (7e9 - linear) * 2, rel=1e-3)
     assert TABLE["7B", "nf4"].lora == pytest.approx(TABLE["7B", "nf4"].load + 16 * 39_976_960)
 
 
