@@ -7,8 +7,7 @@ ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build" / "bundled"
 MODEL = ROOT / "src" / "accorda" / "models" / "bundled"
 TICKETS = ROOT / "src" / "accorda" / "data" / "bundled"
-DOCUMENTS = 75_000
-TOKENIZED = 45_000  # of them are enough to learn the tokenizer from
+DOCUMENTS = 45_000
 ECHOES = 22_000
 HELDOUT = 400
 POSITIONS = 1024
@@ -28,7 +27,7 @@ def tokenizer() -> None:
     """The tokenizer, from the corpus."""
     from bundled import tokenizer as learned
 
-    learned.train(BUILD / "corpus.jsonl", TOKENIZED, MODEL, POSITIONS)
+    learned.train(BUILD / "corpus.jsonl", DOCUMENTS, MODEL, POSITIONS)
 
 
 def tickets() -> None:

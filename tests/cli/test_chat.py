@@ -168,6 +168,7 @@ def test_at_a_terminal(adapter, screen, tmp_path):
     screen.until("base and adapter")
     screen.type("again\n")
     assert re.search(r"base[^\n]*adapter[^\n]*\n", screen.until("adapter: cut after 6"))
+    screen.until("> ")  # before it, Python may see the key only with the next one
     screen.type("\x03")
     screen.until("/quit leaves")
     screen.type(f"/save {tmp_path / 'talk.jsonl'}\n")

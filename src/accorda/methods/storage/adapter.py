@@ -15,17 +15,17 @@ from accorda.methods.contract import Method
 from accorda.methods.install import install, installed, own_tensors, remove
 from accorda.methods.registry import read as read_method
 from accorda.methods.registry import write as write_method
-from accorda.methods.storage import files, peft_layernorm, peft_lora, peft_prompt
+from accorda.methods.storage import files
 from accorda.methods.storage.base import check_base, fingerprint_of, note_format, number_format
 from accorda.methods.storage.header import KEY as HEADER
 from accorda.methods.storage.header import Header, header_of
+from accorda.methods.storage.peft import format_for, format_of, formats, head_prefix
 from accorda.methods.storage.peft_config import PREFIX, common
 from accorda.methods.storage.strict import about, check_tensors
 from accorda.methods.targets import base_parameters
 from accorda.models.heads import new_heads
 
 OWN_TYPE = "ACCORDA"  # a peft_type PEFT does not know, so that it refuses by name
-PEFT_FORMATS: dict[str, ModuleType] = {module.PEFT_TYPE: module for module in (peft_lora, peft_layernorm, peft_prompt)}
 TASKS = {
     "ForCausalLM": "CAUSAL_LM",
     "LMHeadModel": "CAUSAL_LM",
@@ -56,7 +56,7 @@ def save_adapter(
         Refusal: no such adapter; the folder holds other things.
     """
     methods = _methods_of(model, name)
-    form = next((form for form in PEFT_FORMATS.values() if form.fits(methods, model, name)), None)
+    form = format_for(methods, model, name)
     written = tuple(write_method(method) for method in methods)
     header = Header(methods=written, base=fingerprint_of(model), quantization=number_format(model)).to_dict()
     base = getattr(model, "name_or_path", None) or None
@@ -64,7 +64,7 @@ def save_adapter(
         config = {HEADER: header, "peft_type": OWN_TYPE, "base_model_name_or_path": base}
         tensors, metadata = own_tensors(model, name) | _heads(model, ""), {}
     else:
-        heads = _heads(model, _head_prefix(form))
+        heads = _heads(model, head_prefix(form))
         config = common(form.PEFT_TYPE, _task(model), base) | form.config(methods, model, name)
         config["modules_to_save"] = sorted(new_heads(model)) or None
         tensors = form.encode(model, name) | heads
@@ -134,14 +134,15 @@ def _described(
 ) -> tuple[ModuleType | None, tuple[Method, ...]]:
     """The format of the files, None for our own, and the methods they describe."""
     header, kind = header_of(content.config, content.metadata, where), content.config.get("peft_type")
-    form = PEFT_FORMATS.get(str(kind))
+    form = format_of(content.config)
     if header is not None:
         check_base(header.base, content.config.get("base_model_name_or_path"), model, where)
         note_format(header.quantization, model, where)
         with about(where):
             return form, tuple(read_method(mapping) for mapping in header.methods)
     if form is None:
-        raise Refusal(f"{where}: peft_type = {kind!r}: accorda loads {', '.join(PEFT_FORMATS)} of other tools")
+        known = ", ".join(sorted({form.PEFT_TYPE for form in formats()}))
+        raise Refusal(f"{where}: peft_type = {kind!r}: accorda loads {known} of other tools")
     return form, form.methods(content.config, content.tensors, model, where)
 
 
@@ -153,7 +154,7 @@ def _fill(model: PreTrainedModel, name: str, form: ModuleType | None, content: f
         check_tensors(expected, content.tensors, where)
         found: Mapping[str, Tensor] = content.tensors
     else:
-        heads = _heads(model, _head_prefix(form))
+        heads = _heads(model, head_prefix(form))
         rest = {key: tensor for key, tensor in content.tensors.items() if key not in heads}
         rest = _without_copies_of_base(rest, model, where)
         check_tensors(heads, {key: content.tensors[key] for key in heads if key in content.tensors}, where)
@@ -189,11 +190,6 @@ def _heads(model: PreTrainedModel, prefix: str) -> dict[str, Tensor]:
         for head, module in new_heads(model).items()
         for leaf, parameter in module.named_parameters()
     }
-
-
-def _head_prefix(form: ModuleType) -> str:
-    """PEFT hangs adapters of modules one level deeper than prompts."""
-    return "base_model." if form is peft_prompt else PREFIX
 
 
 def _task(model: PreTrainedModel) -> str | None:

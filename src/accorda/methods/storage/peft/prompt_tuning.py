@@ -17,6 +17,7 @@ from accorda.models.load import is_decoder
 from accorda.recipe.types import PositiveInt
 
 PEFT_TYPE = "PROMPT_TUNING"
+HEAD_PREFIX = "base_model."
 KEY = "prompt_embeddings"
 UNUSED = {"token_dim", "num_attention_heads", "num_layers", "prompt_tuning_init", "prompt_tuning_init_text"}
 UNUSED |= {"tokenizer_name_or_path", "tokenizer_kwargs"}
