@@ -16,6 +16,7 @@ def test_runs_are_listed_as_a_tree(tmp_path, capsys):
     for name, parents in (("sft", []), ("dpo", [str(tmp_path / "sft")])):
         (tmp_path / name).mkdir()
         (tmp_path / name / "recipe.yaml").write_text(dump(load({"method": "lora"})))
+        (tmp_path / name / "environment.json").write_text("{}")
         result = {
             "status": "complete",
             "stage": name,
@@ -27,6 +28,9 @@ def test_runs_are_listed_as_a_tree(tmp_path, capsys):
         (tmp_path / name / "result.json").write_text(json.dumps(result | {"proofs": proofs}))
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "recipe.yaml").write_text(dump(load({"method": "bitfit"})))
+    (tmp_path / "begun" / "environment.json").write_text("{}")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "recipe.yaml").write_text("somebody's own\n")
     assert main(["runs", str(tmp_path)]) == 0
     rows = capsys.readouterr().out.splitlines()
     assert rows[0].split() == ["run", "status", "stage", "method", "steps", "eval_loss", "proofs", "when", "size"]

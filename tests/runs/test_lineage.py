@@ -7,6 +7,7 @@ from accorda.runs.lineage import runs, tree
 def make(path: Path, parents: list[str] | None = None, *, complete: bool = True) -> None:
     path.mkdir(parents=True)
     (path / "recipe.yaml").touch()
+    (path / "environment.json").touch()
     if complete:
         (path / "result.json").write_text(json.dumps({"status": "complete", "steps": 3, "parents": parents or []}))
 

@@ -24,11 +24,9 @@ class Waste:
 def waste(found: Sequence[Listed], days: int, now: float) -> list[Waste]:
     """All of it: unfinished runs in which nothing happened for so many days, unless a run that stays came out of them.
 
-    A folder of somebody's own that holds a recipe.yaml is no run: what accorda began has its environment.json, which
-    appears together with the recipe. `now` is in seconds since 1970, as files' times are.
+    `now` is in seconds since 1970, as files' times are.
     """
-    begun = [run for run in found if RunFolder(run.path).environment.is_file()]
-    old = {id(run): run for run in begun if run.status == "unfinished" and now - last_change(run.path) > days * DAY}
+    old = {id(run): run for run in found if run.status == "unfinished" and now - last_change(run.path) > days * DAY}
     while True:
         kept = [run for run in found if id(run) not in old]
         needed = [key for key, run in old.items() if any(comes_from(other, run.path) for other in kept)]
@@ -36,7 +34,7 @@ def waste(found: Sequence[Listed], days: int, now: float) -> list[Waste]:
             break
         for key in needed:
             del old[key]
-    complete = [RunFolder(run.path).checkpoints for run in begun if run.status != "unfinished"]
+    complete = [RunFolder(run.path).checkpoints for run in found if run.status != "unfinished"]
     return [
         *(
             Waste(path=path, what="checkpoints of a complete run", bytes=size(path))

@@ -21,11 +21,14 @@ class Listed:
 
 
 def runs(folder: str | os.PathLike[str]) -> list[Listed]:
-    """Every run at or below a folder, by path; a run's own inside is not searched."""
-    found = []
+    """Every run at or below a folder, by path; a run's own inside is not searched.
+
+    A folder of somebody's own that holds a recipe.yaml is none: a run has its environment.json from the beginning.
+    """
+    found, begun = [], {"recipe.yaml", "environment.json"}
     for path, folders, files in os.walk(folder):
         folders.sort()
-        if "recipe.yaml" in files:
+        if begun & set(files) == begun:
             folders.clear()
             found.append(listed(Path(path)))
     return found
