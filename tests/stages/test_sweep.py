@@ -129,20 +129,26 @@ def interrupted_after(monkeypatch, steps):
 
 @pytest.mark.parametrize("by", ["resume", "the same command"])
 def test_what_was_stopped_goes_on_and_what_is_complete_stays(by, tmp_path, monkeypatch):
-    given = recipe(tmp_path, data={"limit": [8, 16, 24]})
-    interrupted_after(monkeypatch, 4 + 1 + 3)  # the first run's, a proof's, and some of the second's
+    """A run that changes the base is by itself; the others share one and are stopped together."""
+    given = recipe(tmp_path, method={"name": ["full", "lora", "bitfit"]}, training={"max_steps": 4})
+    interrupted_after(monkeypatch, 4 + 1 + 5)  # the first run's, a proof's, and some of the two others'
     with pytest.raises(Stopped, match=f"continue with: accorda resume {tmp_path / 'out'}$"):
         sweep(given)
     monkeypatch.undo()
     monkeypatch.setenv("ACCORDA_CACHE", str(tmp_path / "cache"))
-    first, second, third = (run_of(tmp_path, f"limit-{number}") for number in (8, 16, 24))
-    assert (first.is_complete(), second.is_unfinished(), third.is_run()) == (True, True, False)
-    before = first.result.stat().st_mtime_ns
+    full, *others = (run_of(tmp_path, f"method-{name}") for name in ("full", "lora", "bitfit"))
+    assert full.is_complete()
+    assert all(folder.is_unfinished() for folder in others)
+    assert any(folder.checkpoint_steps() for folder in others)
+    before = full.result.stat().st_mtime_ns
     done = resume_sweep(tmp_path / "out") if by == "resume" else sweep(given)
     assert done.result["status"] == "complete"
-    assert first.result.stat().st_mtime_ns == before
-    assert any(event["event"] == "resumed" for event in events.lines(second.events))
-    assert third.is_complete()
+    assert full.result.stat().st_mtime_ns == before
+    for folder in others:
+        assert any(event["event"] == "resumed" for event in events.lines(folder.events))
+        alone = train({**given, "method": load(folder.recipe).method, "output": str(tmp_path / folder.path.name)})
+        name = "adapter_model.safetensors"
+        assert (folder.adapter / name).read_bytes() == (alone.folder.adapter / name).read_bytes()
     with pytest.raises(Refusal, match="complete"):
         resume_sweep(tmp_path / "out")
     with pytest.raises(Refusal, match="complete sweep"):

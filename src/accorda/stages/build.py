@@ -18,6 +18,7 @@ from accorda.recipe.sections import Recipe
 from accorda.runs.layout import RunFolder, default_output
 from accorda.stages import settle, tune
 from accorda.stages.contract import Stage, find_stage
+from accorda.stages.resident import Resident
 from accorda.training.loop import Loop
 from accorda.training.memory import PeakMemory
 from accorda.training.optimizers.contract import Settings as OptimizerSettings
@@ -41,13 +42,16 @@ class Data:
     eval: Dataset | None
 
 
-def build(recipe: Recipe, folder: RunFolder | None = None, *, trained: bool = False) -> Session:
+def build(
+    recipe: Recipe, folder: RunFolder | None = None, *, trained: bool = False, resident: Resident | None = None
+) -> Session:
     """Everything a run needs, from its recipe.
 
     Args:
         recipe: as read.
         folder: the run's own where it is resumed or reopened; a new run finds one.
         trained: put in place what the run in `folder` trained, instead of a fresh start.
+        resident: a base that other runs share; None to load one for this run.
 
     Raises:
         Refusal: a setting, the data, the model or the method does not hold together. Nothing has been written.
@@ -57,8 +61,11 @@ def build(recipe: Recipe, folder: RunFolder | None = None, *, trained: bool = Fa
     optimizer = read_optimizer(recipe.training.optimizer, origins=recipe.origins)
     recipe.require("data.train", "name a file with --data")
     recipe, folder = place(recipe, folder)
-    memory = PeakMemory(settle.default_device())
-    opened = tune.open_base(recipe, folder.model if trained and folder.model.is_dir() else None)
+    memory = PeakMemory(settle.default_device()) if resident is None else resident.memory
+    if resident is None:
+        opened = tune.open_base(recipe, folder.model if trained and folder.model.is_dir() else None)
+    else:
+        opened = resident.opened(recipe)
     method, recipe = tune.continued(recipe, method, opened)
     recipe = settle.settle_rate(recipe, method, opened.model.num_parameters())
     recipe = settle.settle_length(recipe, opened.model)

@@ -1,16 +1,17 @@
-"""Several runs that differ in some settings: planned and checked together, trained one after the other, compared.
+"""Several runs that differ in some settings: planned and checked together, trained over one base, compared.
 
-All of them are evaluated on the same held-out rows. A sweep that was killed goes on where it was: complete runs stay,
-an unfinished one is resumed.
+Runs whose methods leave the base alone share one in memory and take turns, a step each; every one has its own adapter,
+optimizer, random numbers, log and folder, and is the run it would be alone. All of them are evaluated on the same
+held-out rows. A sweep that was killed goes on where it was: complete runs stay, unfinished ones are resumed.
 """
 
 import gc
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypedDict
 
 from accorda.errors import Refusal, Stopped
 from accorda.recipe.grid import Cell
@@ -21,6 +22,7 @@ from accorda.runs.layout import RunFolder
 from accorda.runs.replace import replaced
 from accorda.runs.sweep import Planned, SweepFolder, summary
 from accorda.runs.sweep_picture import draw
+from accorda.stages.resident import Resident, key, shares
 from accorda.stages.sweep_plan import (
     Origins,
     Plan,
@@ -36,9 +38,15 @@ from accorda.stages.sweep_plan import (
     unlike,
     with_same_rows,
 )
-from accorda.stages.train import Run, Watch, plain_method, resume, train
+from accorda.stages.sweep_watch import watched_together
+from accorda.stages.train import Run, Watch, plain_method, resume_by_turns, train_by_turns
+from accorda.stages.tune import read_method
+from accorda.training.guard import Signals
+from accorda.training.turns import Lane, Turns, take_turns
 
 DONE = ("complete", "unproven")
+MOST_TOGETHER = 8
+"""Runs at a time over one base: each holds its adapter, its optimizer's states and its rows."""
 
 
 @dataclass(frozen=True)
@@ -136,37 +144,90 @@ def go_on(folder: SweepFolder, plan: Plan, *, dry_run: bool, watch: Watch | None
 
 
 def run_all(plan: Plan, watch: Watch | None, tell: Tell) -> Sweep:
-    """Every run that is not complete, in order; what comes out is recorded after each."""
+    """Every run that is not complete, those over one base together; what comes out is recorded after each."""
     stopped: dict[str, str] = {}
-    threads: int | None = None
+
+    def over(name: str, reason: str) -> None:
+        if reason:
+            stopped[name] = reason
+        tell(f"{name} stopped: {reason}" if reason else f"{name} is complete")
+        finished(plan, stopped)
+
+    threads = next((known for cell in plan.cells if (known := settled_threads(plan.at(cell)))), None)
     with inside(plan.folder.path):
-        for number, cell in enumerate(plan.cells, start=1):
-            place = RunFolder(plan.folder.path / cell.name)
-            if not place.is_complete():
-                tell(f"run {number} of {len(plan.cells)}: {cell.name}")
-                try:
-                    run_one(cell, place, threads, watch)
-                except Stopped as error:
-                    if not error.own:
-                        finished(plan, stopped)
-                        raise Stopped(f"{cell.name}: {error.reason}", str(plan.folder.path)) from error
-                    stopped[cell.name] = error.reason
-                except KeyboardInterrupt:
-                    raise Stopped(f"{cell.name}: interrupted", str(plan.folder.path)) from None
-            threads = threads or settled_threads(place)
-            finished(plan, stopped)
+        for cells in together([cell for cell in plan.cells if not plan.at(cell).is_complete()]):
+            tell(f"training {', '.join(cell.name for cell in cells)}{' together' if cells[1:] else ''}")
+            try:
+                run_group(plan, cells, threads, watch, tell, over)
+            except Stopped as error:
+                finished(plan, stopped)
+                raise Stopped(f"{name_of(plan, error)}: {error.reason}", str(plan.folder.path)) from error
+            except KeyboardInterrupt:
+                raise Stopped(f"{cells[0].name}: interrupted", str(plan.folder.path)) from None
+            threads = threads or settled_threads(plan.at(cells[0]))
             gc.collect()
+    finished(plan, stopped)
     return Sweep(plan.folder, plan.folder.read())
 
 
-def run_one(cell: Cell, place: RunFolder, threads: int | None, watch: Watch | None) -> Run:
-    """One run from its beginning or from where it was; on as many threads as the others, so that times compare."""
-    if place.is_run():
-        return resume(place, watch=watch)
-    recipe = cell.recipe
+def together(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """The runs in groups that share a base, in order; a run whose method changes the base is one by itself."""
+    groups: list[list[Cell]] = []
+    open_groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        if not shares(read_method(cell.recipe)[0]):
+            groups.append([cell])
+            continue
+        group = open_groups.get(key(cell.recipe))
+        if group is None or len(group) == MOST_TOGETHER:
+            group = open_groups[key(cell.recipe)] = []
+            groups.append(group)
+        group.append(cell)
+    return groups
+
+
+def run_group(
+    plan: Plan,
+    cells: Sequence[Cell],
+    threads: int | None,
+    watch: Watch | None,
+    tell: Tell,
+    over: Callable[[str, str], None],
+) -> None:
+    """Runs over one base, a step of each in turn."""
+    resident, signals = Resident() if cells[1:] else None, Signals()
+    watches = watched_together([cell.name for cell in cells], watch, tell)
+    lanes = []
+    for cell in cells:
+        place, sees = plan.at(cell), watches[cell.name]
+        turns = (
+            resume_by_turns(place, watch=sees, resident=resident, signals=signals)
+            if place.is_run()
+            else begin(plan, cell, cells[0], threads, Shared(watch=sees, resident=resident, signals=signals))
+        )
+        lanes.append(Lane(cell.name, turns))
+    take_turns(lanes, signals, over)
+
+
+class Shared(TypedDict):
+    """What runs that take turns have in common."""
+
+    watch: Watch | None
+    resident: Resident | None
+    signals: Signals
+
+
+def begin(plan: Plan, cell: Cell, first: Cell, threads: int | None, shared: Shared) -> Turns[Run]:
+    """One run from its beginning, on as many threads as the others, so that times compare."""
+    recipe, threads = cell.recipe, threads or settled_threads(plan.at(first))
     if threads is not None and recipe.training.threads == "auto":
         recipe = recipe.with_value("training.threads", threads, "auto: as in the first run of the sweep")
-    return train(recipe, watch=watch)
+    return (yield from train_by_turns(recipe, **shared))
+
+
+def name_of(plan: Plan, error: Stopped) -> str:
+    """The run that was stopped."""
+    return next((cell.name for cell in plan.cells if str(plan.at(cell).path) == error.run), Path(error.run).name)
 
 
 def settled_threads(place: RunFolder) -> int | None:

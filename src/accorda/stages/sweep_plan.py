@@ -18,7 +18,7 @@ from accorda.recipe.layers import copied, leaves, put
 from accorda.recipe.reader import hints
 from accorda.recipe.words import shown
 from accorda.runs.files import write_text
-from accorda.runs.layout import default_output
+from accorda.runs.layout import RunFolder, default_output
 from accorda.runs.sweep import SweepFolder
 from accorda.stages.train import train
 from accorda.stages.tune import read_method
@@ -50,6 +50,10 @@ class Plan:
     cells: list[Cell]
     folder: SweepFolder
     asked: dict[str, str]
+
+    def at(self, cell: Cell) -> RunFolder:
+        """Where a run goes."""
+        return RunFolder(self.folder.path / cell.name)
 
     def to_dict(self) -> dict[str, Any]:
         """All that `accorda resume` needs."""

@@ -17,10 +17,13 @@ from accorda.runs.crash import inside
 from accorda.runs.layout import RunFolder
 from accorda.stages import outcome, preflight
 from accorda.stages.build import BILL_NOTE, STEPS_NOTE, build
+from accorda.stages.resident import Resident
 from accorda.stages.settle import settle_threads
-from accorda.training.run import Course, Show, run
+from accorda.training.guard import Signals
+from accorda.training.run import Course, Show, run_by_turns
 from accorda.training.session import Session
 from accorda.training.trackers.follow import following
+from accorda.training.turns import Turns, to_end
 
 Watch = Callable[[int], Show]
 """Called with the number of steps when they begin; what it gives is handed every event of the run."""
@@ -48,15 +51,24 @@ def train(recipe: Any = None, *, dry_run: bool = False, watch: Watch | None = No
     Raises:
         Refusal: bad input, before anything is written. Stopped: the run can be resumed.
     """
-    session = build(as_recipe(recipe, keywords))
-    report = preflight.check(session)
+    recipe = as_recipe(recipe, keywords)
     if dry_run:
+        report = preflight.check(build(recipe))
         return Run(None, {"status": "dry run", **report.to_dict()}, report.proofs)
+    return to_end(train_by_turns(recipe, watch=watch))
+
+
+def train_by_turns(
+    recipe: Recipe, *, watch: Watch | None = None, resident: Resident | None = None, signals: Signals | None = None
+) -> Turns[Run]:
+    """`train` that gives way after every optimizer step, over a base that several runs share if one is given."""
+    session = build(recipe, resident=resident)
+    report = preflight.check(session)
     session.recipe = settle_threads(session.recipe, lambda: preflight.trial(session))
     session.notes[BILL_NOTE] = report.bill
     outcome.begin(session)
     with inside(session.folder):
-        return go(session, resume=False, watch=watch)
+        return (yield from go(session, resume=False, watch=watch, signals=signals))
 
 
 def resume(folder: str | Path | RunFolder, *, watch: Watch | None = None) -> Run:
@@ -65,18 +77,29 @@ def resume(folder: str | Path | RunFolder, *, watch: Watch | None = None) -> Run
     Raises:
         Refusal: no run, a complete one, or one whose data, base or recipe changed.
     """
+    return to_end(resume_by_turns(folder, watch=watch))
+
+
+def resume_by_turns(
+    folder: str | Path | RunFolder,
+    *,
+    watch: Watch | None = None,
+    resident: Resident | None = None,
+    signals: Signals | None = None,
+) -> Turns[Run]:
+    """`resume` that gives way after every optimizer step."""
     place = run_folder(folder)
     if place.is_complete():
         raise Refusal(f"{place.path}: the run is complete; nothing is left to resume")
-    session = build(load(place.recipe), place)
+    session = build(load(place.recipe), place, resident=resident)
     session.notes[BILL_NOTE] = preflight.bill(session)
     settle_threads(session.recipe, lambda: None)
     with inside(session.folder):
-        return go(session, resume=True, watch=watch)
+        return (yield from go(session, resume=True, watch=watch, signals=signals))
 
 
-def go(session: Session, *, resume: bool, watch: Watch | None) -> Run:
-    """The steps, and everything behind them."""
+def go(session: Session, *, resume: bool, watch: Watch | None, signals: Signals | None) -> Turns[Run]:
+    """The steps, giving way after each, and everything behind them."""
     from accorda.proofs.proving import observers, prove
 
     session.loop.observers = observers(session)
@@ -90,7 +113,7 @@ def go(session: Session, *, resume: bool, watch: Watch | None) -> Run:
         patience=recipe.evaluation.patience,
     )
     try:
-        totals = steps(session, course, resume=resume, watch=watch)
+        totals = yield from steps(session, course, resume=resume, watch=watch, signals=signals)
     except Stopped:
         outcome.show(session)
         raise
@@ -101,18 +124,23 @@ def go(session: Session, *, resume: bool, watch: Watch | None) -> Run:
     return Run(session.folder, result, proofs)
 
 
-def steps(session: Session, course: Course, *, resume: bool, watch: Watch | None) -> dict[str, Any]:
+def steps(
+    session: Session, course: Course, *, resume: bool, watch: Watch | None, signals: Signals | None
+) -> Turns[dict[str, Any]]:
     """The steps themselves, and what follows their log; the run's totals."""
     recipe = session.recipe
     with following(recipe.training.trackers, session.folder, dict(leaves(mapping(recipe)))):
-        return run(
-            session.loop,
-            course,
-            session.folder,
-            evaluate=evaluator(session),
-            identity=outcome.identity(session),
-            resume=resume,
-            show=watch(course.num_steps) if watch else lambda event: None,
+        return (
+            yield from run_by_turns(
+                session.loop,
+                course,
+                session.folder,
+                evaluate=evaluator(session),
+                identity=outcome.identity(session),
+                resume=resume,
+                show=watch(course.num_steps) if watch else lambda event: None,
+                signals=signals,
+            )
         )
 
 

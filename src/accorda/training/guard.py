@@ -21,22 +21,26 @@ class Signals:
     """While entered, SIGTERM and Ctrl-C are noted instead of obeyed; a second Ctrl-C is obeyed at once.
 
     `check` raises `Interrupted` where stopping is safe. Signals can be watched in the main thread only; elsewhere this
-    does nothing, and whoever owns the main thread stops the run.
+    does nothing, and whoever owns the main thread stops the run. Runs that take turns enter one object several times.
     """
 
     def __init__(self) -> None:
         self.received: str | None = None
         self._at_once = False
+        self._entered = 0
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "Signals":
-        if threading.current_thread() is threading.main_thread():
+        self._entered += 1
+        if self._entered == 1 and threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._note) for number in STOPPING}
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._entered -= 1
+        if not self._entered:
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
 
     def check(self) -> None:
         """Stop here if a signal came.

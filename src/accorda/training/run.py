@@ -1,7 +1,10 @@
-"""A whole run: steps, evaluations, checkpoints, the best of them, and an orderly stop whatever happens."""
+"""A whole run: steps, evaluations, checkpoints, the best of them, and an orderly stop whatever happens.
+
+A run gives way after every optimizer step, so that several can take turns; `run` goes through without a pause.
+"""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -15,6 +18,7 @@ from accorda.training.guard import Interrupted, Signals, is_disk_full, is_out_of
 from accorda.training.loop import Loop, NonFinite
 from accorda.training.nonfinite import explain
 from accorda.training.rng import undisturbed
+from accorda.training.turns import Turns, to_end
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +68,21 @@ def run(
     resume: bool = False,
     show: Show = lambda event: None,
 ) -> dict[str, Any]:
+    """`run_by_turns` without a pause."""
+    return to_end(run_by_turns(loop, course, folder, evaluate=evaluate, identity=identity, resume=resume, show=show))
+
+
+def run_by_turns(
+    loop: Loop,
+    course: Course,
+    folder: RunFolder,
+    *,
+    evaluate: Evaluate | None = None,
+    identity: Mapping[str, str] | None = None,
+    resume: bool = False,
+    show: Show = lambda event: None,
+    signals: Signals | None = None,
+) -> Turns[dict[str, Any]]:
     """Train to the end of the course. The model then holds the best evaluated parameters, or the last ones.
 
     Args:
@@ -75,6 +94,9 @@ def run(
         identity: hashes of what the run rests on (recipe, data, base); a checkpoint of another identity is refused.
         resume: go on from the last whole checkpoint, from step 0 if there is none.
         show: is handed every event after it is in the log; what it raises is logged once and changes nothing.
+        signals: those that several runs watch together; None for a run by itself.
+
+    Yields: after every optimizer step.
 
     Returns:
         The run's totals (`totals`).
@@ -83,12 +105,12 @@ def run(
         Stopped: signal, out of memory, disk full, non-finite loss; what could be saved is.
         Refusal: a checkpoint of another identity; an evaluation without the metric `course.best`.
     """
-    with Signals() as signals, closing(EventLog(folder.events)) as log:
-        work = _Run(loop, course, folder, evaluate, dict(identity or {}), show, signals, log)
+    with signals or Signals() as watched, closing(EventLog(folder.events)) as log:
+        work = _Run(loop, course, folder, evaluate, dict(identity or {}), show, watched, log)
         fault: BaseException
         try:
             work.start(resume)
-            work.go()
+            yield from work.go()
             return totals(events.read(folder.events))
         except (Interrupted, NonFinite) as stop:
             fault = stop
@@ -128,8 +150,8 @@ class _Run:
             self.saved = self.position
         self.tell({"event": "resumed", "from": self.loop.step_number})
 
-    def go(self) -> None:
-        """Everything that is left of the course."""
+    def go(self) -> Generator[None, None, None]:
+        """Everything that is left of the course, step by step."""
         while True:
             if self.evaluation_due():
                 self.judge()
@@ -139,6 +161,7 @@ class _Run:
                 break
             self.signals.check()
             self.tell(self.loop.step())
+            yield
         self.take_best()
 
     @property
