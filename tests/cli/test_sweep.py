@@ -34,12 +34,36 @@ def test_one_command_is_several_runs_a_table_and_a_picture(place, capsys):
     assert [row.split()[:3] for row in rows] == [["8", "8", "2"], ["20", "20", "2"]]
     assert all("[" in row and "8 hold" in row for row in rows)
     assert "the same for every run" in told.out
-    assert "run 2 of 2: limit-20" in told.err
+    assert "training limit-8, limit-20 together" in told.err
+    assert "limit-20 is complete" in told.err
     assert {path.name for path in (place / "out").iterdir()} == {
         *("limit-8", "limit-20", "sweep.json", "sweep.svg", "sweep.png", "train.jsonl", "eval.jsonl")
     }
     assert main(["runs", "out"]) == 0
     assert "limit-20" in capsys.readouterr().out
+
+
+def test_runs_are_compared_and_told_apart(place, capsys):
+    assert main([*TRAIN, "--output", "out", "method=[lora,bitfit]"]) == 0
+    capsys.readouterr()
+    assert main(["compare", "out", "--picture", "out.svg", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["method"] for row in found["runs"]] == ["lora", "bitfit"]
+    for row in found["runs"]:
+        result = json.loads((Path(row["path"]) / "result.json").read_text())
+        assert row["metrics"]["eval_loss"]["value"] == result["eval_loss"]
+        assert row["kept_parameters"] == row["trainable_parameters"] == result["trainable_parameters"]
+    assert (place / "out.svg").is_file()
+    assert main(["compare", "out"]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].split() == ["run", "method", "trained", "kept", "time", "memory", "eval_loss"]
+    assert "baseline: method-lora" in "".join(table)
+    assert main(["diff", "out/method-lora", "out/method-bitfit"]) == 0
+    assert "method.only_existing" in capsys.readouterr().out
+    assert main(["diff", "out/method-lora", "out/method-lora"]) == 0
+    assert capsys.readouterr().out == "the same settings, data and environment\n"
+    assert main(["diff", "out/method-lora", "model"]) == 2
+    assert "no run here" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_json_is_the_record(place, capsys):

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from accorda.cli.terminal.facts import blocks, bytes_shown
+from accorda.cli.terminal.facts import blocks
 from accorda.cli.terminal.table import table
 from accorda.recipe.words import shown
+from accorda.runs.figures import size
 
 
 def told(bill: Mapping[str, Any]) -> str:
@@ -27,9 +28,9 @@ def verdict(bill: Mapping[str, Any]) -> str:
     """One line: the most that is needed, beside what there is."""
     needed, capacity = bill["needed"], bill["capacity"]
     if capacity is None:
-        return f"needs {bytes_shown(needed)}"
+        return f"needs {size(needed)}"
     fits = "fits" if bill["fits"] else "does not fit"
-    return f"needs {bytes_shown(needed)}, {bill['device']} has {bytes_shown(capacity)}: {fits}"
+    return f"needs {size(needed)}, {bill['device']} has {size(capacity)}: {fits}"
 
 
 def changes_table(changes: Sequence[Mapping[str, Any]]) -> str:
@@ -37,7 +38,7 @@ def changes_table(changes: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         (
             " ".join(setting(name, value) for name, value in change["settings"].items()),
-            bytes_shown(change["saves"]),
+            size(change["saves"]),
             {True: "fits", False: "does not fit", None: "-"}[change["fits"]],
             change["says"],
         )
@@ -51,9 +52,9 @@ def setting(name: str, value: Any) -> str:
     return f"{name}.name={value['name']}" if isinstance(value, Mapping) else f"{name}={shown(value)}"
 
 
-def amount(size: int | None) -> str:
+def amount(held: int | None) -> str:
     """Bytes for people; a dash where there are none."""
-    return "-" if size is None else bytes_shown(size)
+    return "-" if held is None else size(held)
 
 
 def general_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -74,6 +75,6 @@ NOTE = """GB of 1e9 bytes, before activations. What trains is fp32 always: weigh
 16 bytes per parameter; products may run in 16 bit. LoRA: rank 16 on every linear of the blocks; on nf4 it is QLoRA."""
 
 
-def gigabytes(size: float | None) -> str:
+def gigabytes(held: float | None) -> str:
     """Bytes as GB in three digits."""
-    return "-" if size is None else f"{size / 1e9:,.3g}" if size < 1e12 else f"{size / 1e9:,.0f}"
+    return "-" if held is None else f"{held / 1e9:,.3g}" if held < 1e12 else f"{held / 1e9:,.0f}"

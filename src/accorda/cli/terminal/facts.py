@@ -48,14 +48,6 @@ def places(report: Mapping[str, Any], most: int = 8) -> str:
     return "\n".join(lines[:most] + more)
 
 
-def bytes_shown(number: float) -> str:
-    """Bytes in a unit for people; a GB is 1e9."""
-    for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if number >= factor:
-            return f"{number / factor:.2f} {unit}"
-    return f"{number:.0f} B"
-
-
 def blocks(parts: Sequence[str]) -> str:
     """Those that say something, with an empty line between."""
     return "\n\n".join(part for part in parts if part)

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from accorda.cli.terminal.bill import bill_table
-from accorda.cli.terminal.facts import blocks, bytes_shown, counted, facts, lengths, places, sources
+from accorda.cli.terminal.facts import blocks, counted, facts, lengths, places, sources
 from accorda.cli.terminal.outcome import DONE, UNPROVEN, Outcome
 from accorda.cli.terminal.table import table
+from accorda.runs.figures import size
 from accorda.runs.story import settings
 
 
@@ -99,7 +100,7 @@ def told(result: Mapping[str, Any]) -> str:
             ("trained parameters", result.get("trainable_parameters")),
             ("seconds", result.get("train_seconds")),
             ("tokens per second", result.get("tokens_per_second")),
-            ("peak memory", None if peak is None else bytes_shown(peak)),
-            ("memory bill", None if bill is None else bytes_shown(bill)),
+            ("peak memory", None if peak is None else size(peak)),
+            ("memory bill", None if bill is None else size(bill)),
         ]
     )

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from accorda.cli.terminal.facts import blocks, bytes_shown
+from accorda.cli.terminal.facts import blocks
 from accorda.cli.terminal.outcome import DONE, STOPPED, UNPROVEN, Outcome
 from accorda.cli.terminal.table import table
-from accorda.runs.figures import duration
+from accorda.runs.figures import duration, size
 
 Row = Mapping[str, Any]
 CODES = {"complete": DONE, "unproven": UNPROVEN, "stopped": STOPPED}
@@ -98,7 +98,7 @@ def dry_runs(result: Row) -> Outcome:
             row["eval_rows"],
             row["steps"],
             row["trainable_parameters"],
-            bytes_shown(row["bill"]),
+            size(row["bill"]),
         )
         for row in result["runs"]
     ]

@@ -1,0 +1,79 @@
+"""Put complete runs side by side: quality with intervals, parameters, time, memory.
+
+The first run is the baseline, and the folder of a sweep stands for its runs. `--picture FILE` draws quality against
+trained parameters.
+"""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from accorda.cli.terminal.facts import blocks
+from accorda.cli.terminal.outcome import Outcome
+from accorda.cli.terminal.table import table
+from accorda.errors import Refusal
+from accorda.runs.figures import duration, size
+
+SIDE = {"rouge1", "rouge2"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The runs, and a picture."""
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="complete runs, or the folder of a sweep")
+    parser.add_argument("--picture", metavar="FILE", help="draw quality against trained parameters (.svg, .png, .pdf)")
+    parser.add_argument("--metric", metavar="M", help="which metric to draw; default: the first that is no loss")
+
+
+def run(arguments: argparse.Namespace) -> Outcome:
+    """The table, and the picture where one is wanted."""
+    from accorda.runs.comparison import compare
+    from accorda.runs.comparison_picture import draw
+
+    if arguments.metric and not arguments.picture:
+        raise Refusal(f"--metric = {arguments.metric}: chooses what --picture draws; name a file with --picture")
+    found = compare([Path(path).expanduser() for path in arguments.runs])
+    if arguments.picture:
+        draw(found, Path(arguments.picture).expanduser(), arguments.metric)
+        found["picture"] = arguments.picture
+    return Outcome(result=found, text=blocks([compared(found), about(found)]))
+
+
+def compared(found: Mapping[str, Any]) -> str:
+    """A line per run; `*` marks a metric whose interval has nothing in common with the baseline's."""
+    metrics = [name for name in found["metrics"] if name not in SIDE or "rougeL" not in found["metrics"]]
+    rows = [
+        (
+            row["run"],
+            row["method"],
+            row["trainable_parameters"],
+            row["kept_parameters"],
+            None if row["train_seconds"] is None else duration(row["train_seconds"]),
+            None if row["peak_memory_bytes"] is None else size(row["peak_memory_bytes"]),
+            *(shown(row["metrics"].get(name)) for name in metrics),
+        )
+        for row in found["runs"]
+    ]
+    return table(("run", "method", "trained", "kept", "time", "memory", *metrics), rows)
+
+
+def shown(metric: Mapping[str, Any] | None) -> str | None:
+    """`0.91 [0.88, 0.94] +0.12*`."""
+    if metric is None or metric["value"] is None:
+        return None
+    bounds = "" if metric["low"] is None else f" [{metric['low']:.4g}, {metric['high']:.4g}]"
+    difference = f" {metric['difference']:+.2g}" if metric["difference"] else ""
+    return f"{metric['value']:.4g}{bounds}{difference}{'*' if metric['apart'] else ''}"
+
+
+def about(found: Mapping[str, Any]) -> str:
+    """What must be known to read the table."""
+    held_out, lines = found["held_out"], [f"baseline: {found['baseline']}; + and - are differences from it"]
+    if held_out["rows"]:
+        same = "the same for every run" if held_out["same"] else "NOT the same for every run, so do not compare"
+        lines += [f"measured on {held_out['rows']:,} held-out rows, {same}; [95% intervals over those rows]"]
+    if any(metric["apart"] for row in found["runs"] for metric in row["metrics"].values()):
+        lines += ["* this interval and the baseline's have nothing in common"]
+    if "picture" in found:
+        lines += [f"picture: {found['picture']}"]
+    return "\n".join(lines)
