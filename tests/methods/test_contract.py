@@ -437,7 +437,8 @@ def test_keeps_its_own_precision_on_a_bfloat16_base(case):
         off = say(model, case.inputs())
     built = model(**case.inputs()).logits
     assert built.dtype == off.dtype == torch.bfloat16
-    assert torch.equal(built, off) == (case.method.traits.identity_at_init == "exact")
+    promise = case.method.traits.identity_at_init
+    assert torch.equal(built, off) == (promise == "exact") or promise == "near"  # a small change may vanish in bfloat16
     built.float().square().mean().backward()
     assert all(bool(gradient.isfinite().all()) for gradient in gradients(model).values())
 
