@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from accorda.errors import Refusal
 from accorda.methods.contract import Method
-from accorda.methods.install import freeze, install, trainable
+from accorda.methods.install import freeze, install, resting, trainable
 from accorda.methods.registry import methods
 from accorda.models.attention import Packing, use_attention
 from accorda.quantization import formats, quantize_model
@@ -23,6 +23,7 @@ OTHERS = ("falcon_alibi", "bert", *ENCODER_DECODERS)
 DENSE = "dense"
 FORMATS = (DENSE, *formats())
 PAD = 0
+RATE = 0.5
 
 
 @dataclass(frozen=True)
@@ -105,15 +106,26 @@ def trained_model(case: Case) -> PreTrainedModel:
 
 
 def train(model: PreTrainedModel, case: Case, steps: int = 3) -> None:
-    """SGD on a fixed batch, in training mode."""
-    torch.manual_seed(0)
+    """On a fixed batch, in training mode: by SGD, or by Adam where steps of SGD would round away."""
     model.train()
-    optimizer = torch.optim.SGD(trainable(model).values(), lr=0.5)
+    parameters = list(trainable(model).values())
+    lost = rounds_away(model, case)
+    torch.manual_seed(0)
+    optimizer = torch.optim.Adam(parameters, lr=0.05) if lost else torch.optim.SGD(parameters, lr=RATE)
     for _ in range(steps):
         optimizer.zero_grad()
         loss_of(model, case.inputs()).backward()
         optimizer.step()
     model.eval()
+
+
+def rounds_away(model: PreTrainedModel, case: Case) -> bool:
+    """Whether a step of SGD leaves a tensor as it is that has a gradient and must move (Compacter's, so near zero)."""
+    loss_of(model, case.inputs()).backward()
+    still = resting(model)
+    moving = [tensor for name, tensor in trainable(model).items() if name not in still]
+    steps = [(tensor.detach(), RATE * tensor.grad) for tensor in moving if tensor.grad is not None]
+    return any(bool(step.any()) and torch.equal(tensor - step, tensor) for tensor, step in steps)
 
 
 def loss_of(model: PreTrainedModel, inputs: dict[str, Tensor]) -> Tensor:
