@@ -21,9 +21,9 @@ class Entries(nn.Module):
 
     index: Tensor
 
-    def __init__(self, mask: Tensor):
+    def __init__(self, index: Tensor):
         super().__init__()
-        self.register_buffer("index", mask.flatten().nonzero().squeeze(1))
+        self.register_buffer("index", index)
         self.values = nn.Parameter(torch.zeros(self.index.numel()))
 
     def scattered(self, weight: Tensor) -> Tensor:
