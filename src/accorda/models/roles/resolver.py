@@ -75,7 +75,9 @@ def blocks(model: PreTrainedModel) -> list[Block]:
 def sites(model: PreTrainedModel) -> list[Site]:
     """Linears and norms of every block, then final norms, embedding, head and pooler.
 
-    A fused projection comes whole and in parts. Raises Refusal for a linear without a known role, a block without one of the required roles, and experts.
+    A fused projection comes whole and in parts.
+
+    Raises Refusal for a linear without a known role, a block without one of the required roles, and experts.
     """
     found, exceptions = [], _exceptions(model.config.model_type)
     for block in blocks(model):
