@@ -27,6 +27,8 @@ STARTS = {  # the lowest rate tried, by stage and method; each next one is three
         "layernorm": 3e-3,
         "prompt_tuning": 1e-2,
         "attention_fusion": 1e-3,
+        "top_layers": 1e-3,
+        "rows": 1e-2,
     },
     "pretrain": {"full": 3e-4},
 }

@@ -59,7 +59,7 @@ def save_adapter(
         Refusal: no such adapter; the folder holds other things.
     """
     methods = _methods_of(model, name)
-    form = format_for(methods, model, name)
+    form = format_for(methods, model, name) if added_tokens(model) is None else None  # PEFT grows no base
     written = tuple(write_method(method) for method in methods)
     added = added_tokens(model)
     header = Header(
