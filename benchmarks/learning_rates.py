@@ -35,6 +35,8 @@ STARTS = {  # the lowest rate tried, by stage and method; each next one is three
         "krona_b": 1e-3,
         "krona_b_res": 1e-3,
         "ia3": 1e-2,
+        "top_layers": 1e-3,
+        "rows": 1e-2,
     },
     "pretrain": {"full": 3e-4},
 }

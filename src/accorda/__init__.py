@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # `typing` would be half of what importing this costs
 __version__ = "0.1.0"
 
 PUBLIC = {  # name: the module that has it
+    "add_tokens": "accorda.methods.vocabulary",
     "evaluate": "accorda.evaluation.evaluate",
     "freeze": "accorda.methods.install",
     "generate": "accorda.generation.text",

@@ -10,6 +10,7 @@ from tests.zoo import batch, make
 
 from accorda.errors import Refusal
 from accorda.methods.checkpointing import enable_checkpointing
+from accorda.methods.entries import written
 from accorda.methods.install import freeze, install, own_tensors, remove, trainable
 from accorda.methods.merging import merge
 from accorda.methods.routing import use
@@ -101,3 +102,15 @@ def test_rows_are_refused():
     model = trained()
     with use(model, rows=["default", None, None]), pytest.raises(Refusal, match="some rows"):
         model(**batch("llama"))
+
+
+def test_written_into_the_parameters_it_says_the_same_and_goes_back():
+    model, inputs = trained(), batch("llama")
+    tuned, before = model(**inputs).logits, {name: p.clone() for name, p in model.named_parameters()}
+    with written(model, "default") as number:
+        assert number == len(masks(make("llama")))
+        assert torch.equal(model(**inputs).logits, tuned)
+        with use(model):
+            assert torch.equal(model(**inputs).logits, tuned)
+    assert all(torch.equal(before[name], p) for name, p in model.named_parameters())
+    assert torch.equal(model(**inputs).logits, tuned)

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from accorda.methods.contract import Adapter, ModuleMethod, ParameterMethod, Traits
+from accorda.methods.targets import base_parameters
 
 ANY = Traits(mergeable=True, identity_at_init="no")
 NO_MERGE = Traits(mergeable=False, identity_at_init="no")
@@ -109,8 +110,6 @@ class Largest(ParameterMethod):
     paper, traits = "arXiv:0000.00000", Traits(mergeable=True, identity_at_init="exact")
     above: float = 0.3
 
-    def selects(self, name, parameter, module, site):
-        return parameter.ndim == 2
-
-    def mask(self, name, parameter):
-        return parameter.abs() > self.above
+    def chosen(self, model):
+        matrices = {name: parameter for name, parameter in base_parameters(model).items() if parameter.ndim == 2}
+        return {name: (p.abs() > self.above).flatten().nonzero().squeeze(1) for name, p in matrices.items()}

@@ -9,6 +9,7 @@ from accorda.methods.reparametrized.lora import LoRA, LoRAAdapter
 from accorda.methods.selective.bitfit import BitFit
 from accorda.methods.selective.full import Full
 from accorda.methods.selective.layernorm import LayerNorm
+from accorda.methods.selective.rows import Rows
 from accorda.methods.side.attention_fusion import AttentionFusion
 from accorda.proofs.merge import Merge
 from accorda.proofs.numerics import alone
@@ -26,6 +27,22 @@ def proof_of(made):
 def test_holds(tmp_path, architecture, method):
     proof = proof_of(train(session(tmp_path, method, architecture), 2, None))
     assert proof.verdict == "holds", proof.reason
+
+
+ENTRIES = Rows(target_modules=("embedding", "mlp.up"), num_rows=3)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+@pytest.mark.parametrize(("method", "modules"), [(ENTRIES, 0), ((LoRA(), ENTRIES), 1)], ids=["alone", "with LoRA"])
+def test_trained_entries_are_merged_too(tmp_path, architecture, method, modules):
+    made = train(session(tmp_path, method, architecture), 2, None)
+    proof = proof_of(made)
+    assert proof.verdict == "holds", proof.reason
+    assert (proof.evidence["tensors"], bool(proof.evidence["modules"])) == (3, bool(modules))
+    segments = [made.train[0], made.train[1]]
+    with torch.no_grad():
+        unmerged = alone(made.model.eval(), segments)
+        torch.testing.assert_close(alone(merge(made.model), segments), unmerged, atol=1e-5, rtol=0)
 
 
 def test_says_what_merging_really_says(tmp_path):

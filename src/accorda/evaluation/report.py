@@ -19,6 +19,7 @@ from accorda.evaluation.questions import Question, questions
 from accorda.evaluation.registry import read_metrics
 from accorda.evaluation.rows import as_source, dataset_of
 from accorda.methods.open import Opened, open_model
+from accorda.methods.vocabulary import add_tokens
 from accorda.models.load import load_tokenizer
 from accorda.recipe.load import load
 from accorda.recipe.sections import DataSection, Recipe
@@ -155,7 +156,11 @@ def _base_of(recipe: Recipe) -> Any:
     if section.path is None:
         raise Refusal("the run started from random weights, which are no base to compare with")
     options = {"adapter": section.adapter, "quantization": section.quantization, "dtype": section.dtype}
-    return open_model(section.path, trust_remote_code=section.trust_remote_code, **options).model
+    opened = open_model(section.path, trust_remote_code=section.trust_remote_code, **options)
+    if section.added_tokens:
+        tokenizer = load_tokenizer(opened.tokenizer_source, section.trust_remote_code)
+        add_tokens(opened.model, tokenizer, section.added_tokens, setting="model.added_tokens")
+    return opened.model
 
 
 def _described(lines: Sequence[Line]) -> list[dict[str, Any]]:

@@ -8,7 +8,6 @@ from transformers import PreTrainedModel
 from accorda.errors import Refusal
 from accorda.methods.contract import Method, ParameterMethod, SideMethod
 from accorda.methods.routing import Routing
-from accorda.methods.targets import selected
 from accorda.models.attention import NAME as OUR_ATTENTION
 from accorda.quantization.contract import QuantizedLinear
 
@@ -34,7 +33,7 @@ def _check_overlap(model: PreTrainedModel, methods: Sequence[Method]) -> None:
     for method in methods:
         if isinstance(method, ParameterMethod):
             label = type(method).__name__
-            for name in selected(model, method.selects):
+            for name in method.chosen(model):
                 if name in owner:
                     raise Refusal(f"{owner[name]} and {label} of one adapter both train {name}: keep one of them")
                 owner[name] = label

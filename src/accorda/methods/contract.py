@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from accorda.errors import Refusal
 from accorda.methods.base import Base
 from accorda.methods.rest import shift_of_keys
-from accorda.methods.targets import num_head_parameters, selected
+from accorda.methods.targets import num_head_parameters
 from accorda.models.roles import Site, find
 
 __all__ = ["Adapter", "Base", "Count", "Method", "ModuleMethod", "NotMergeable", "ParameterMethod", "PromptMethod"]
@@ -178,16 +178,13 @@ class ParameterMethod(Method):
     kind = "parameter"
 
     @abstractmethod
-    def selects(self, name: str, parameter: nn.Parameter, module: nn.Module, site: Site | None) -> bool:
-        """Whether this parameter trains. `module` owns it, `site` is the module's place if it has one."""
+    def chosen(self, model: PreTrainedModel) -> dict[str, Tensor | None]:
+        """The base parameters that train, by name as in `base_parameters`, each with the entries of it that do.
 
-    def mask(self, name: str, parameter: nn.Parameter) -> Tensor | None:
-        """The entries that train: bool, the parameter's shape; None for all of them.
-
-        Entries train as one vector of changes that is scattered into the weight in every forward pass, so optimizer
-        state and stored values count entries, not weights.
+        None: all of them, in place. Otherwise the numbers (N,), int64, of entries of the flattened parameter: these
+        train as one vector of changes that is scattered into the weight in every forward pass, so optimizer state and
+        stored values count entries, not weights. The model may live on the meta device.
         """
-        return None
 
     def resting(self, name: str, model: PreTrainedModel) -> str | None:
         """Why this parameter may keep its start value through training, None if it must move."""
@@ -199,11 +196,10 @@ class ParameterMethod(Method):
         return True
 
     def num_parameters(self, model: PreTrainedModel) -> Count:
-        """The selected entries, without building anything."""
+        """The chosen entries, without building anything."""
         trained = 0
-        for name, parameter in selected(model, self.selects).items():
-            mask = self.mask(name, parameter)
-            trained += parameter.numel() if mask is None else int(mask.sum())
+        for name, entries in self.chosen(model).items():
+            trained += (model.get_parameter(name) if entries is None else entries).numel()
         return Count(trained=trained, kept=trained, heads=num_head_parameters(model))
 
 

@@ -4,6 +4,8 @@ The parameter itself stays frozen and keeps the base's value. While its module r
 before it; gradients reach the vector through a gather, and the parameter never has one.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -21,9 +23,9 @@ class Entries(nn.Module):
 
     index: Tensor
 
-    def __init__(self, mask: Tensor):
+    def __init__(self, index: Tensor):
         super().__init__()
-        self.register_buffer("index", mask.flatten().nonzero().squeeze(1))
+        self.register_buffer("index", index)
         self.values = nn.Parameter(torch.zeros(self.index.numel()))
 
     def scattered(self, weight: Tensor) -> Tensor:
@@ -65,6 +67,27 @@ def unhang(module: nn.Module, name: str) -> None:
         for hook in hosting.hooks:
             hook.remove()
         del module.__dict__[HOSTING]
+
+
+@contextmanager
+def written(model: nn.Module, name: str, dtype: torch.dtype = torch.float32) -> Iterator[int]:
+    """Inside, the named adapter's entries stand in the parameters, rounded to `dtype`; gives the number of these."""
+    places = [(module, module.__dict__[HOSTING]) for module in model.modules() if HOSTING in module.__dict__]
+    taken = [(module, hosting, hosting.entries.pop(name)) for module, hosting in places if name in hosting.entries]
+    before: dict[nn.Parameter, Tensor] = {}
+    for module, _, leaves in taken:
+        for leaf, entries in leaves.items():
+            parameter = module.get_parameter(leaf)
+            if parameter not in before:  # a tied one stands at two places
+                before[parameter] = parameter.data
+                parameter.data = entries.scattered(parameter.data).detach().to(dtype).to(parameter.dtype)
+    try:
+        yield len(before)
+    finally:
+        for parameter, data in before.items():
+            parameter.data = data
+        for _, hosting, leaves in taken:
+            hosting.entries[name] = leaves
 
 
 def _before(module: nn.Module, args: tuple[Tensor, ...]) -> None:

@@ -18,7 +18,6 @@ from accorda.methods.checks import check_install
 from accorda.methods.contract import Method, ModuleMethod, ParameterMethod, PromptMethod, SideMethod
 from accorda.methods.originals import Original
 from accorda.methods.routing import Route, Routing, routing
-from accorda.methods.targets import selected
 from accorda.models.heads import new_heads
 from accorda.models.roles import sites
 
@@ -193,15 +192,15 @@ def _planned_adapters(
 def _planned_parameters(
     model: PreTrainedModel, method: ParameterMethod, name: str, number: int, state: Routing
 ) -> list[Step]:
-    chosen = selected(model, method.selects)
+    chosen = method.chosen(model)
     if not chosen:
-        raise Refusal(f"{type(method).__name__} selects no parameter of this {model.config.model_type} model")
+        raise Refusal(f"{type(method).__name__} chooses no parameter of this {model.config.model_type} model")
     known = {id(original.parameter): original for original in state.originals}
     steps: list[Step] = []
-    for path, parameter in chosen.items():
-        mask = method.mask(path, parameter)
-        if mask is not None:
-            steps.append(partial(_hang_entries, model, name, number, path, parameter, entries.Entries(mask)))
+    for path, index in chosen.items():
+        parameter = model.get_parameter(path)
+        if index is not None:
+            steps.append(partial(_hang_entries, model, name, number, path, parameter, entries.Entries(index)))
             continue
         original = known.get(id(parameter))
         if original is None:

@@ -1,18 +1,14 @@
-"""Which parameters of a model belong to the base, and which of them a method selects."""
+"""Which parameters of a model belong to the base."""
 
 import re
-from collections.abc import Callable
 
 from torch import nn
 from transformers import PreTrainedModel
 
 from accorda.models.heads import new_heads
-from accorda.models.roles import Site, sites
 from accorda.quantization.contract import QuantizedLinear
 
 HUNG = re.compile(r"(^|\.)(adapters|originals)(\.|$)")  # the children that methods hang on a model
-
-Selects = Callable[[str, nn.Parameter, nn.Module, Site | None], bool]
 
 
 def is_ours(name: str) -> bool:
@@ -35,17 +31,6 @@ def base_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
         for name, parameter in model.named_parameters()
         if parameter.is_floating_point() and not is_ours(name) and id(parameter) not in heads | packed
     }
-
-
-def selected(model: PreTrainedModel, selects: Selects) -> dict[str, nn.Parameter]:
-    """The base parameters for which `selects(name, parameter, module, site)` is true."""
-    places = {site.name: site for site in sites(model) if site.rows is None}
-    chosen = {}
-    for name, parameter in base_parameters(model).items():
-        path = name.rpartition(".")[0]
-        if selects(name, parameter, model.get_submodule(path), places.get(path)):
-            chosen[name] = parameter
-    return chosen
 
 
 def num_head_parameters(model: PreTrainedModel) -> int:

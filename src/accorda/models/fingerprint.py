@@ -40,6 +40,17 @@ def fingerprint(model: PreTrainedModel, files: Iterable[Path] = ()) -> dict[str,
     }
 
 
+def shape_of_base(model: PreTrainedModel) -> dict[str, Any]:
+    """What a model tells without its files: type and, where its weights are dense, number of backbone parameters.
+
+    The values of a model are no substitute for those of its files: loading may have rounded them.
+    """
+    found: dict[str, Any] = {"model_type": model.config.model_type}
+    if not any(isinstance(module, QuantizedLinear) for module in model.modules()):
+        found["num_parameters"] = sum(parameter.numel() for parameter in backbone_parameters(model).values())
+    return found
+
+
 def backbone_parameters(model: PreTrainedModel) -> dict[str, Tensor]:
     """The parameters of the backbone by their full names, without what methods hung on it, and without a pooler.
 
@@ -48,7 +59,7 @@ def backbone_parameters(model: PreTrainedModel) -> dict[str, Tensor]:
     backbone = model.base_model
     prefix = "" if backbone is model else f"{model.base_model_prefix}."
     named = {f"{prefix}{name}": parameter for name, parameter in backbone.named_parameters()}
-    others = (".adapters", f".{POOLER}.")
+    others = (".adapters", ".originals.", f".{POOLER}.")
     return {name: parameter for name, parameter in named.items() if not any(other in f".{name}" for other in others)}
 
 

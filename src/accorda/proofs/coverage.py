@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from accorda.methods.contract import Method, ModuleMethod, ParameterMethod
 from accorda.methods.host import hosting_of
 from accorda.methods.install import trainable
-from accorda.methods.targets import is_ours, selected
+from accorda.methods.targets import is_ours
 from accorda.models.heads import new_heads
 from accorda.models.roles import blocks, is_linear
 from accorda.proofs.contract import Check, Proof, Prover, check, names
@@ -84,11 +84,11 @@ def _count(model: PreTrainedModel, methods: tuple[Method, ...], found: int) -> C
 
 
 def _only_intended(model: PreTrainedModel, methods: tuple[Method, ...], train: list[str]) -> Check:
-    """What trains was hung on the model by a method, is a new head, or is what a method selects of the base."""
-    chosen = {name for m in methods if isinstance(m, ParameterMethod) for name in selected(model, m.selects)}
+    """What trains was hung on the model by a method, is a new head, or is what a method chooses of the base."""
+    chosen = {name for m in methods if isinstance(m, ParameterMethod) for name in m.chosen(model)}
     heads = {id(p) for head in new_heads(model).values() for p in head.parameters()}
     alien = [n for n in train if not is_ours(n) and n not in chosen and id(model.get_parameter(n)) not in heads]
-    reason = "nothing of the base trains" if not chosen else f"of the base train {len(chosen)} tensors, all selected"
+    reason = "nothing of the base trains" if not chosen else f"of the base train {len(chosen)} tensors, all chosen"
     return check("only intended", not alien, reason, f"no method asked for these to train: {names(alien, 3)}")
 
 

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from accorda.data.batch import Segment
 from accorda.methods.contract import NotMergeable
+from accorda.methods.entries import written
 from accorda.methods.install import installed
 from accorda.methods.merging import check_mergeable, merged_module, merged_paths
 from accorda.proofs.contract import Proof, Prover, within
@@ -49,7 +50,9 @@ def merged_alike(model: PreTrainedModel, segments: list[Segment], name: str | No
     except NotMergeable as refusal:
         return Proof("merge", "not applicable", str(refusal))
     paths = merged_paths(model, names[0])
-    if not paths:
+    with written(model, names[0]) as num_entries:
+        pass
+    if not paths and not num_entries:
         reason = "what was trained stands in the base's own tensors already: there is nothing to fold in"
         return Proof("merge", "not applicable", reason)
     return _compared(model, names[0], paths, segments)
@@ -59,13 +62,14 @@ def _compared(model: PreTrainedModel, name: str, paths: list[str], segments: lis
     dtype, base = model.dtype, _base_told(model, paths)
     with torch.no_grad(), in_fp32(model):
         unmerged = alone(model, segments)
-        with folded(model, name, paths):
+        with written(model, name) as num_entries, folded(model, name, paths):
             difference = largest(alone(model, segments) - unmerged)
-        with folded(model, name, paths, dtype):
+        with written(model, name, dtype), folded(model, name, paths, dtype):
             rounded = difference if dtype == torch.float32 else largest(alone(model, segments) - unmerged)
     evidence = {
         "rows": [segment.index for segment in segments],
         "modules": len(paths),
+        "tensors": num_entries,
         "base": base,
         "difference": difference,
         "tolerance": TOLERANCE,
@@ -75,7 +79,9 @@ def _compared(model: PreTrainedModel, name: str, paths: list[str], segments: lis
         reason = f"merged into {base}, log-probabilities differ by up to {difference:.1e} nats from the adapter's"
         return Proof("merge", "fails", reason, evidence)
     cost = f"; rounded to {evidence['difference_rounded']['dtype']}: {rounded:.0e}" if dtype != torch.float32 else ""
-    reason = f"{len(paths)} modules merged into {base} give the same log-probabilities {within(difference)}{cost}"
+    parts = [f"{len(paths)} modules"] if paths else []
+    parts += [f"the trained entries of {num_entries} tensors"] if num_entries else []
+    reason = f"{' and '.join(parts)} merged into {base} give the same log-probabilities {within(difference)}{cost}"
     return Proof("merge", "holds", reason, evidence)
 
 

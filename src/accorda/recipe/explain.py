@@ -6,6 +6,7 @@ SAYS = {
     "model.adapter": "an adapter folder to go on from, on the model above",
     "model.config": "a config.json, or its content: random weights instead of trained ones",
     "model.dtype": "of the frozen weights: auto (as stored), float32, bfloat16 or float16",
+    "model.added_tokens": "new tokens for the tokenizer; their rows in embedding and head train beside the method",
     "model.quantization": "the number format that frozen linear layers are kept in: none or int8",
     "model.trust_remote_code": "run code that comes with the model",
     "method.name": "which method; accorda methods lists them with what each promises",

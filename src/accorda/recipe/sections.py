@@ -17,13 +17,17 @@ Split = Literal["train", "eval"]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSection:
-    """What is tuned: a hub id, a model folder, an adapter folder or a run; `config` alone means random weights."""
+    """What is tuned: a hub id, a model folder, an adapter folder or a run; `config` alone means random weights.
+
+    `added_tokens`: the tokenizer learns them, the model gets rows for them, and these train beside the method.
+    """
 
     path: Text | None = None
     adapter: Text | None = None
     config: Text | dict[str, Any] | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     quantization: Text = "none"
+    added_tokens: tuple[Text, ...] = ()
     trust_remote_code: bool = False
 
 

@@ -29,7 +29,8 @@ def card(path: str | Path, result: Mapping[str, Any] | None = None) -> str:
     story = tell(path, result)
     base = story.setting("model.path", "unknown")
     adapter = story.folder.adapter
-    for_peft = "peft_type" in (read_json(adapter / "adapter_config.json") or {})
+    config = read_json(adapter / "adapter_config.json") or {}
+    for_peft = "peft_type" in config and "accorda" not in config  # our header stands there in our own format
     use = LOAD.format(adapter=adapter.name) + (LOAD_PEFT.format(base=base, adapter=adapter.name) if for_peft else "")
     parts = [
         front_matter(base, "peft" if for_peft else "accorda"),

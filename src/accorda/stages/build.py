@@ -1,9 +1,14 @@
 """A recipe becomes a session: everything decided, loaded and installed, and nothing written."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from accorda.data.batch import pad_batch
 from accorda.data.dataset import Dataset
 from accorda.data.prepare import prepare_splits
 from accorda.data.renderer import Renderer
@@ -13,7 +18,6 @@ from accorda.methods.contract import Method
 from accorda.methods.install import trainable
 from accorda.methods.open import Opened
 from accorda.models.attention import use_attention
-from accorda.models.load import load_tokenizer
 from accorda.recipe.sections import Recipe
 from accorda.runs.layout import RunFolder, default_output
 from accorda.stages import settle, tune
@@ -71,11 +75,15 @@ def build(
     recipe = settle.settle_length(recipe, opened.model)
     kept_attention = use_attention(opened.model)
     recipe = settle.settle_packing(recipe, kept_attention)
-    data = read_data(recipe, stage, opened)
+    tokenizer = tune.read_tokenizer(recipe, opened, grown=trained and folder.model.is_dir())
+    data = read_data(recipe, stage, tokenizer)
     recipe = settle.settle_micro_batch(recipe, opened.model.device.type, len(data.train))
     seed_all(recipe.training.seed)
-    method = tune.put_trained(method, opened, folder) if trained else tune.put_method(method, opened)
-    session = assemble(recipe, stage, method, opened, data, optimizer, folder, memory)
+    if trained:
+        methods = tune.put_trained(method, opened, folder)
+    else:
+        methods, recipe = tune.put_method(recipe, method, opened, examples(recipe, data, opened.model.device))
+    session = assemble(recipe, stage, methods, opened, data, optimizer, folder, memory)
     session.notes[ATTENTION_NOTE] = kept_attention
     return session
 
@@ -92,10 +100,9 @@ def place(recipe: Recipe, folder: RunFolder | None) -> tuple[Recipe, RunFolder]:
     return recipe, folder
 
 
-def read_data(recipe: Recipe, stage: Stage, opened: Opened) -> Data:
+def read_data(recipe: Recipe, stage: Stage, tokenizer: PreTrainedTokenizerBase) -> Data:
     """Rows become tokens by the one renderer that training, evaluation and generation share."""
     section = recipe.data
-    tokenizer = load_tokenizer(opened.tokenizer_source, recipe.model.trust_remote_code)
     renderer = Renderer(tokenizer, section.template, section.supervise, section.reasoning)
     assert isinstance(section.max_length, int)
     train, evaluation = prepare_splits(
@@ -107,7 +114,7 @@ def read_data(recipe: Recipe, stage: Stage, opened: Opened) -> Data:
 def assemble(
     recipe: Recipe,
     stage: Stage,
-    method: Method,
+    methods: tuple[Method, ...],
     opened: Opened,
     data: Data,
     optimizer: OptimizerSettings,
@@ -139,7 +146,7 @@ def assemble(
         model=model,
         tokenizer=data.renderer.tokenizer,
         renderer=data.renderer,
-        method=(method,),
+        method=methods,
         recipe=recipe,
         train=data.train,
         eval=data.eval,
@@ -166,6 +173,15 @@ def make_batches(recipe: Recipe, data: Data, device: Any) -> Batches:
         seed=training.seed,
         device=device,
     )
+
+
+def examples(recipe: Recipe, data: Data, device: torch.device) -> Iterator[dict[str, Any]]:
+    """The training rows in the run's order, each alone, as the model's inputs with labels; without end."""
+    batches = make_batches(recipe, data, device)
+    for step in count():
+        for row in batches.rows(step):
+            batch = pad_batch([data.train[int(row)]], data.renderer.pad_id).to(device)
+            yield {**batch.inputs(), "labels": batch.labels}
 
 
 def schedule(recipe: Recipe, num_steps: int) -> Callable[[int], float]:

@@ -18,9 +18,11 @@ from accorda.methods.checkpointing import enable_checkpointing
 from accorda.methods.contract import Method
 from accorda.methods.locate import locate
 from accorda.methods.open import Opened, open_model
+from accorda.methods.vocabulary import grow_by
 from accorda.models.attention import use_attention
 from accorda.models.folder import declared_dtype, model_folder, read_config, weight_files
 from accorda.models.load import load_model
+from accorda.models.vocabulary import added_tokens
 from accorda.planning.bill import Bill, line
 from accorda.planning.devices import Device, find_device
 from accorda.planning.price import Priced, price
@@ -69,7 +71,9 @@ def billed(recipe: Recipe, device: Device) -> tuple[Recipe, Bill]:
     method, recipe = tune.continued(recipe, method, opened)
     recipe = settle.settle_length(recipe, opened.model)
     recipe = settle.settle_packing(recipe, use_attention(opened.model))
-    data = read_data(recipe, stage, opened) if recipe.data.train is not None else None
+    needed = recipe.data.train is not None or recipe.model.added_tokens
+    tokenizer = tune.read_tokenizer(recipe, opened) if needed else None
+    data = read_data(recipe, stage, tokenizer) if tokenizer is not None and recipe.data.train is not None else None
     recipe = settle.settle_micro_batch(recipe, device.kind, len(data.train) if data else recipe.training.batch_size)
     precision = choose_precision(recipe.training.precision, device.kind, opened.model.num_parameters(), device.bf16)
     recipe = settle.settle_precision(recipe, precision)
@@ -93,7 +97,7 @@ def dressed(opened: Opened, recipe: Recipe, method: Method, precision: Precision
     """A model on the meta device as training would have it."""
     use_attention(opened.model)
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
-        tune.put_method(method, opened)
+        tune.put_method(recipe, method, opened)
     precision.prepare(opened.model)
     if recipe.training.gradient_checkpointing:
         enable_checkpointing(opened.model)
@@ -116,6 +120,8 @@ def cut(opened: Opened, recipe: Recipe, depth: int) -> Opened:
         content["layer_types"] = content["layer_types"][:depth]
     dtype = str(opened.model.dtype).removeprefix("torch.")
     model = load_model(None, config=content, dtype=dtype, quantization=section.quantization, device="meta")
+    if (added := added_tokens(opened.model)) is not None:
+        grow_by(model, added)
     return replace(opened, model=model)
 
 

@@ -37,14 +37,18 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """The object that `--dry-run --json` prints."""
         session = self.session
-        count = session.method[0].num_parameters(session.model)
+        counts = [method.num_parameters(session.model) for method in session.method]
         return {
             "stage": session.recipe.stage,
             "method": registry.name_of(session.method[0]),
             "rows": session.train.report.to_dict(),
             "eval_rows": len(session.eval) if session.eval is not None else 0,
             "trainable_parameters": sum(p.numel() for p in trainable(session.model).values()),
-            "parameters": {"trained": count.trained, "kept": count.kept, "heads": count.heads},
+            "parameters": {
+                "trained": sum(count.trained for count in counts),
+                "kept": sum(count.kept for count in counts),
+                "heads": max(count.heads for count in counts),
+            },
             "steps": session.notes[STEPS_NOTE],
             "steps_per_epoch": session.batches.steps_per_epoch,
             "micro_batches_first_step": len(session.batches.at(0)),

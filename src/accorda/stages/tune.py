@@ -1,6 +1,9 @@
 """The model of a run with its method installed: opened, frozen, prepared, and only what the method says trains."""
 
+from collections.abc import Iterable
 from typing import Any
+
+from transformers import PreTrainedTokenizerBase
 
 from accorda.errors import Refusal
 from accorda.methods import registry
@@ -9,6 +12,9 @@ from accorda.methods.install import freeze, install, installed, own_tensors, rem
 from accorda.methods.open import Opened, open_model
 from accorda.methods.prepare import prepare
 from accorda.methods.storage import load_adapter
+from accorda.methods.vocabulary import add_tokens, with_new_rows
+from accorda.models.load import load_tokenizer
+from accorda.models.vocabulary import added_tokens
 from accorda.recipe.sections import Recipe
 from accorda.runs.layout import RunFolder
 
@@ -58,21 +64,46 @@ def given(origin: str) -> bool:
     return not origin.startswith(("default", "auto"))
 
 
-def put_method(method: Method, opened: Opened) -> Method:
-    """Install the method on a frozen base, unless the model brought it; returns it as installed."""
+def read_tokenizer(recipe: Recipe, opened: Opened, *, grown: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer of what was opened; it and the model learn the recipe's new tokens, unless they have (`grown`)."""
+    tokenizer = load_tokenizer(opened.tokenizer_source, recipe.model.trust_remote_code)
+    if recipe.model.added_tokens and not grown:
+        if opened.adapter_name is not None:
+            raise Refusal(
+                f"model.added_tokens ({recipe.origin('model.added_tokens')}): {recipe.model.path} brings an adapter, "
+                "which was trained without them; merge it first with: accorda merge"
+            )
+        add_tokens(opened.model, tokenizer, recipe.model.added_tokens, setting="model.added_tokens")
+    return tokenizer
+
+
+def put_method(
+    recipe: Recipe, method: Method, opened: Opened, examples: Iterable[Any] = ()
+) -> tuple[tuple[Method, ...], Recipe]:
+    """Install the method on a frozen base, unless the model brought it, and beside it what trains new tokens.
+
+    Args:
+        recipe: returned with the method's settings where new tokens decided them.
+        method: as read.
+        opened: the model.
+        examples: what a method may learn from before it is installed: the model's inputs with labels.
+    """
     model = freeze(opened.model)
     if opened.adapter_name is None:
-        method = prepare(model, method)
-        install(model, method, ADAPTER)
+        methods = with_new_rows(model, prepare(model, method, examples))
+        install(model, methods, ADAPTER)
+        if registry.name_of(method) == "rows" and added_tokens(model) is not None and len(methods) == 1:
+            recipe = recipe.with_value("method", registry.write(methods[0]), "auto: the rows of model.added_tokens")
     else:
+        methods = installed(model)[opened.adapter_name]
         for tensor in own_tensors(model, opened.adapter_name).values():
             tensor.requires_grad_(tensor.is_floating_point())
     if not trainable(model):
         raise Refusal(f"method.name = {registry.name_of(method)}: nothing in this model would train")
-    return method
+    return methods, recipe
 
 
-def put_trained(method: Method, opened: Opened, folder: RunFolder) -> Method:
+def put_trained(method: Method, opened: Opened, folder: RunFolder) -> tuple[Method, ...]:
     """Install what a run trained, in place of a fresh start."""
     model = opened.model
     if opened.adapter_name is not None:
@@ -80,6 +111,6 @@ def put_trained(method: Method, opened: Opened, folder: RunFolder) -> Method:
     freeze(model)
     if folder.adapter.is_dir():
         load_adapter(model, folder.adapter, ADAPTER, trainable=True)
-        return installed(model)[ADAPTER][0]
+        return installed(model)[ADAPTER]
     install(model, method, ADAPTER)
-    return method
+    return (method,)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tests.methods.cases import loss_of
 from tests.zoo import batch, make
-from transformers import BertConfig, BertForMaskedLM
+from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, BertModel
 
 from accorda.errors import Refusal
 from accorda.methods.contract import NotMergeable
@@ -47,12 +47,35 @@ def test_output_is_shifted():
     torch.testing.assert_close(norm(x), norm.weight * x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt() + 0.5)
 
 
-def test_count_of_the_paper():
-    """BERT-base: 12 (7 * 768 + 3072) + 768 of the embeddings' norm, 0.09% of 110M; the pooler belongs to a head."""
+LARGE = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
+
+
+@pytest.mark.parametrize(("config", "count"), [({}, 102_912), (LARGE, 272_384)], ids=["base", "large"])
+@pytest.mark.parametrize("cls", [BertModel, BertForSequenceClassification])
+def test_counts_of_the_paper(cls, config, count):
+    """0.09% of BERT-base, 0.08% of BERT-large: L (7 D + F) in blocks, D of the embeddings' norm and D of the pooler.
+
+    The checkpoint brings the pooler; the classifier is new and counts apart.
+    """
     with torch.device("meta"):
-        model = BertForMaskedLM(BertConfig())
-    head_norm = 768  # of the masked language model's own head
-    assert BitFit().num_parameters(model).trained == 12 * (7 * 768 + 3072) + 768 + head_norm
+        model = cls(BertConfig(**config))
+    width, inner, depth = model.config.hidden_size, model.config.intermediate_size, model.config.num_hidden_layers
+    assert depth * (7 * width + inner) + width + width == count
+    assert BitFit(only_existing=True).num_parameters(model).trained == count
+    assert BitFit().num_parameters(model).trained == count  # every linear and norm of BERT has a bias
+    subset = BitFit(target_modules=("attention.query", "mlp.up"))  # the smaller variant of the paper
+    assert subset.num_parameters(model).trained == depth * (width + inner)
+
+
+def test_a_new_pooler_trains_whole_and_a_language_head_not_at_all():
+    with torch.device("meta"):
+        classifier, language = BertForSequenceClassification(BertConfig()), BertForMaskedLM(BertConfig())
+    classifier.accorda_new_heads = ("bert.pooler", "classifier")
+    count = BitFit(only_existing=True).num_parameters(classifier)
+    assert count.trained == 102_912 - 768
+    assert count.heads == 768 * 768 + 768 + 2 * 768 + 2
+    head_norm = 768  # of the masked language model's transform
+    assert BitFit(only_existing=True).num_parameters(language).trained == 102_912 - 768 + head_norm
 
 
 def test_existing_biases_only():
@@ -87,3 +110,20 @@ def test_bias_of_keys_may_rest_where_nothing_tells_keys_apart(architecture, rest
     largest = max(parameter.grad.abs().max() for parameter in trainable(model).values())
     for name in reasons:
         assert trainable(model)[name].grad.abs().max() < 1e-6 * largest
+
+
+def test_the_biases_of_a_classifier_with_a_pooler_train():
+    torch.manual_seed(0)
+    config = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    model = install(freeze(BertForSequenceClassification(BertConfig(vocab_size=67, **config)).eval()), BitFit())
+    ids = torch.tensor([[5, 6, 7], [8, 9, 10]])
+    before = model(input_ids=ids).logits
+    delta = own_tensors(model, "default")["bert.pooler.dense.0_all.delta"]
+    torch.nn.functional.cross_entropy(before, torch.tensor([0, 1])).backward()
+    assert delta.grad.any()
+    with torch.no_grad():
+        delta.add_(0.5)
+    tuned = model(input_ids=ids).logits
+    assert not torch.allclose(tuned, before)
+    assert not resting(model).keys() & {name for name in trainable(model) if "pooler" in name}
+    torch.testing.assert_close(merge(model)(input_ids=ids).logits, tuned)

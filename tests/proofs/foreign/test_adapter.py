@@ -10,6 +10,11 @@ from safetensors.torch import load_file, save_file
 from tests.zoo import edit_json, make, tiny_model_folder
 
 from accorda.errors import Refusal
+from accorda.methods.install import freeze, install, trainable
+from accorda.methods.open import load_model, load_tokenizer
+from accorda.methods.reparametrized.lora import LoRA
+from accorda.methods.storage import companions, save_adapter
+from accorda.methods.vocabulary import add_tokens
 from accorda.proofs.foreign import verify_folder
 
 
@@ -212,3 +217,21 @@ def test_the_base_that_comes_with_the_package_is_found_by_its_name(base, tmp_pat
     edit_json(folder / "adapter_config.json", base_model_name_or_path="bundled")
     assert verdicts(verify_folder(folder))["coverage"] == "holds"
     assert verdicts(verify_folder(folder, Path("bundled")))["coverage"] == "holds"
+
+
+@pytest.mark.parametrize("spare", [True, False])
+def test_accordas_own_format_with_added_tokens_holds(spare, tmp_path):
+    folder = tiny_model_folder(tmp_path)
+    if not spare:
+        make("llama", vocab_size=320).save_pretrained(folder)
+    model, tokenizer = load_model(folder), load_tokenizer(folder)
+    install(freeze(model), (LoRA(rank=2), add_tokens(model, tokenizer, ["<ticket>"])))
+    with torch.no_grad():
+        for tensor in trainable(model).values():
+            tensor.add_(0.05)
+    save_adapter(model, tmp_path / "adapter", beside=companions(tokenizer))
+    found = verdicts(verify_folder(tmp_path / "adapter"))
+    assert all(found[name] == "holds" for name in ("mask", "coverage", "movement", "save"))
+    edit_json(folder / "config.json", vocab_size=500)  # another base
+    make("llama", seed=3, vocab_size=500).save_pretrained(folder)
+    assert verdicts(verify_folder(tmp_path / "adapter"))["coverage"] == "fails"

@@ -8,7 +8,8 @@ Starts as the base exactly: delta is zero. Merges where every chosen module's fi
 
 Deviations: the paper trains the biases themselves; a change beside them takes the same steps and also exists where
 there is no bias (Llama, T5) or the weight is held in a number format. `only_existing: true` is the paper's choice.
-Weight decay pulls delta to zero, so the bias to its start. Biases outside blocks that belong to a head are left alone.
+Weight decay pulls delta to zero, so the bias to its start. Biases of a language head are left alone; a pooler that the
+checkpoint brought is tuned as in the paper, a new one trains whole.
 """
 
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from transformers import PreTrainedModel
 from accorda.errors import Refusal
 from accorda.methods.contract import Adapter, Base, ModuleMethod, Traits
 from accorda.methods.rest import shift_of_keys
+from accorda.models.heads import new_heads
 from accorda.models.roles import Site, sites
 
 ALL = "all"
@@ -40,7 +42,9 @@ class BitFit(ModuleMethod):
     def sites(self, model: PreTrainedModel) -> list[Site]:
         """The chosen modules, fused projections whole; those with a bias if only existing ones are wanted."""
         if self.target_modules == ALL:
+            heads = {id(module) for head in new_heads(model).values() for module in head.modules()}
             found = [site for site in sites(model) if site.rows is None and site.role not in ("embedding", "head")]
+            found = [site for site in found if id(site.module) not in heads]
         else:
             found = super().sites(model)
         if self.only_existing:

@@ -10,10 +10,11 @@ tuned model: one more copy of the weights in memory. Without it there is no way 
 
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from accorda.methods.contract import ParameterMethod, Traits
-from accorda.models.roles import Site
+from accorda.methods.targets import base_parameters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +27,9 @@ class Full(ParameterMethod):
     keep_base: bool = True
     """hold a frozen copy of the base beside the trained weights, to compare with and to go back to"""
 
-    def selects(self, name: str, parameter: nn.Parameter, module: nn.Module, site: Site | None) -> bool:
+    def chosen(self, model: PreTrainedModel) -> dict[str, Tensor | None]:
         """Everything."""
-        return True
+        return dict.fromkeys(base_parameters(model))
 
     @property
     def keeps_base(self) -> bool:

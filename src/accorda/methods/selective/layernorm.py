@@ -11,10 +11,12 @@ Deviations: none. Norms of queries and keys inside attention (Qwen3) are norms a
 
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from accorda.methods.contract import ParameterMethod, Traits
-from accorda.models.roles import Site
+from accorda.methods.targets import base_parameters
+from accorda.models.roles import sites
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +26,7 @@ class LayerNorm(ParameterMethod):
     paper = "arXiv:2211.08682"
     traits = Traits(mergeable=True, identity_at_init="exact")
 
-    def selects(self, name: str, parameter: nn.Parameter, module: nn.Module, site: Site | None) -> bool:
+    def chosen(self, model: PreTrainedModel) -> dict[str, Tensor | None]:
         """Gains and offsets of every normalisation layer."""
-        return site is not None and site.role.partition(".")[0] == "norm"
+        norms = {site.name for site in sites(model) if site.role.partition(".")[0] == "norm"}
+        return dict.fromkeys(name for name in base_parameters(model) if name.rpartition(".")[0] in norms)

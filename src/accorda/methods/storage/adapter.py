@@ -23,7 +23,10 @@ from accorda.methods.storage.peft import format_for, format_of, formats, head_pr
 from accorda.methods.storage.peft_config import PREFIX, common
 from accorda.methods.storage.strict import about, check_tensors
 from accorda.methods.targets import base_parameters
+from accorda.methods.vocabulary import grow_by
 from accorda.models.heads import new_heads
+from accorda.models.vocabulary import AddedTokens, added_tokens
+from accorda.recipe.reader import read
 
 OWN_TYPE = "ACCORDA"  # a peft_type PEFT does not know, so that it refuses by name
 TASKS = {
@@ -56,9 +59,15 @@ def save_adapter(
         Refusal: no such adapter; the folder holds other things.
     """
     methods = _methods_of(model, name)
-    form = format_for(methods, model, name)
+    form = format_for(methods, model, name) if added_tokens(model) is None else None  # PEFT grows no base
     written = tuple(write_method(method) for method in methods)
-    header = Header(methods=written, base=fingerprint_of(model), quantization=number_format(model)).to_dict()
+    added = added_tokens(model)
+    header = Header(
+        methods=written,
+        base=fingerprint_of(model),
+        quantization=number_format(model),
+        added_tokens=None if added is None else added.to_dict(),
+    ).to_dict()
     base = getattr(model, "name_or_path", None) or None
     if form is None:
         config = {HEADER: header, "peft_type": OWN_TYPE, "base_model_name_or_path": base}
@@ -89,16 +98,20 @@ def load_adapter(
         Refusal: no adapter, broken files, another base, tensors missing, unexpected or of another shape, or a PEFT
             setting that no method here computes. The model is left as it was.
     """
-    content, where = files.read(folder), str(folder)
-    form, methods = _described(content, model, where)
+    content, where, before = files.read(folder), str(folder), installed(model)
+    form, methods, added = _described(content, model, where)
     state = torch.random.get_rng_state()
     with about(where):
-        install(model, methods, name)
-    torch.random.set_rng_state(state)  # the start values drawn are of no use, so nothing was drawn
+        shrink = grow_by(model, added) if added is not None else lambda: None
     try:
+        with about(where):
+            install(model, methods, name)
+        torch.random.set_rng_state(state)  # the start values drawn are of no use, so nothing was drawn
         _fill(model, name, form, content, where)
     except BaseException:
-        remove(model, name)
+        if name in installed(model) and name not in before:
+            remove(model, name)
+        shrink()
         raise
     for tensor in () if trainable else (own_tensors(model, name) | _heads(model, "")).values():
         if isinstance(tensor, nn.Parameter):
@@ -109,17 +122,18 @@ def load_adapter(
 def read_header(folder: str | Path) -> dict[str, Any]:
     """What a folder's files say about its adapter, without reading a tensor or knowing the base.
 
-    Keys: "methods" (their recipe entries), "base" (its fingerprint), "quantization" (of the base in training) and
-    "version", each None in a file by another tool; "base_path" (the base as it was named in training) and "peft_type".
+    Keys: "methods" (their recipe entries), "base" (its fingerprint), "quantization" (of the base in training),
+    "added_tokens" (what the base was grown by) and "version", each None in a file by another tool; "base_path" (the
+    base as it was named in training) and "peft_type".
 
     Raises:
         Refusal: no adapter, or broken files.
     """
     config = files.read_config(folder)
     header = header_of(config, files.read_metadata(folder), str(folder))
-    ours: dict[str, Any] = {"version": None, "methods": None, "base": None, "quantization": None}
+    ours: dict[str, Any] = dict.fromkeys(("version", "methods", "base", "quantization", "added_tokens"))
     named = {"base_path": config.get("base_model_name_or_path"), "peft_type": config.get("peft_type")}
-    return (ours if header is None else header.to_dict()) | named
+    return ours | (header.to_dict() if header is not None else {}) | named
 
 
 def _methods_of(model: PreTrainedModel, name: str) -> tuple[Method, ...]:
@@ -131,19 +145,20 @@ def _methods_of(model: PreTrainedModel, name: str) -> tuple[Method, ...]:
 
 def _described(
     content: files.Files, model: PreTrainedModel, where: str
-) -> tuple[ModuleType | None, tuple[Method, ...]]:
-    """The format of the files, None for our own, and the methods they describe."""
+) -> tuple[ModuleType | None, tuple[Method, ...], AddedTokens | None]:
+    """The format of the files, None for our own; the methods they describe, and what the base must grow by first."""
     header, kind = header_of(content.config, content.metadata, where), content.config.get("peft_type")
     form = format_of(content.config)
     if header is not None:
         check_base(header.base, content.config.get("base_model_name_or_path"), model, where)
         note_format(header.quantization, model, where)
         with about(where):
-            return form, tuple(read_method(mapping) for mapping in header.methods)
+            added = None if header.added_tokens is None else read(AddedTokens, header.added_tokens, at="added_tokens")
+            return form, tuple(read_method(mapping) for mapping in header.methods), added
     if form is None:
         known = ", ".join(sorted({form.PEFT_TYPE for form in formats()}))
         raise Refusal(f"{where}: peft_type = {kind!r}: accorda loads {known} of other tools")
-    return form, form.methods(content.config, content.tensors, model, where)
+    return form, form.methods(content.config, content.tensors, model, where), None
 
 
 def _fill(model: PreTrainedModel, name: str, form: ModuleType | None, content: files.Files, where: str) -> None:

@@ -7,26 +7,16 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from accorda.errors import Refusal
-from accorda.methods.targets import is_ours
-from accorda.models.fingerprint import backbone_parameters
+from accorda.models.fingerprint import shape_of_base
 from accorda.quantization import QuantizedLinear
 
 logger = logging.getLogger(__name__)
 
 
 def fingerprint_of(model: PreTrainedModel) -> dict[str, Any]:
-    """What `load_model` noted of the base's files; of a model loaded otherwise only its type and size.
-
-    The values of a model are no substitute for those of its files: loading may have rounded them.
-    """
+    """What `load_model` noted of the base's files; of a model loaded otherwise only its type and size."""
     noted = getattr(model, "accorda_fingerprint", None)
-    if noted is not None:
-        return dict(noted)
-    found: dict[str, Any] = {"model_type": model.config.model_type}
-    if not any(isinstance(module, QuantizedLinear) for module in model.modules()):
-        own = (parameter for name, parameter in backbone_parameters(model).items() if not is_ours(name))
-        found["num_parameters"] = sum(parameter.numel() for parameter in own)
-    return found
+    return shape_of_base(model) if noted is None else dict(noted)
 
 
 def number_format(model: PreTrainedModel) -> str:

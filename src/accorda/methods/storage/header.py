@@ -15,16 +15,23 @@ VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """`methods` as in a recipe, the fingerprint of the base, and the number format the base had in training."""
+    """`methods` as in a recipe, the fingerprint of the base, and the number format the base had in training.
+
+    `added_tokens`: what the base was grown by before the methods were put on it; left out where it was not.
+    """
 
     version: int = VERSION
     methods: tuple[dict[str, Any], ...]
     base: dict[str, Any]
     quantization: str
+    added_tokens: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self) | {"methods": list(self.methods)}
+        values = asdict(self) | {"methods": list(self.methods)}
+        if self.added_tokens is None:
+            del values["added_tokens"]
+        return values
 
 
 def header_of(config: Mapping[str, Any], metadata: Mapping[str, str], where: str) -> Header | None:

@@ -20,6 +20,7 @@ from accorda.quantization.contract import QuantizedLinear
 REQUIRED = ("attention.query", "attention.key", "attention.value", "attention.output", "mlp.up", "mlp.down")
 FUSED_ROLES = (".qkv", ".gate_up")
 HUNG_ON = re.compile(r"(^|\.)adapters")  # what methods hang on a model: children whose name begins so
+POOLER = re.compile(r"(^|\.)pooler\.")  # inside an encoder's backbone, behind its blocks
 HEAD_DIM_NAMES = ("head_dim", "attention_head_size", "head_size", "key_value_proj_dim")
 
 
@@ -72,7 +73,9 @@ def blocks(model: PreTrainedModel) -> list[Block]:
 
 
 def sites(model: PreTrainedModel) -> list[Site]:
-    """Linears and norms of every block, then final norms, embedding and head. Fused projections whole and in parts.
+    """Linears and norms of every block, then final norms, embedding, head and pooler.
+
+    A fused projection comes whole and in parts.
 
     Raises Refusal for a linear without a known role, a block without one of the required roles, and experts.
     """
@@ -133,7 +136,7 @@ def _with_parts(site: Site, model: PreTrainedModel, exceptions: ModuleType | Non
 
 
 def _outer_sites(model: PreTrainedModel, known: set[str]) -> list[Site]:
-    """Norms outside blocks, the input embedding and the output head."""
+    """Norms outside blocks, the input embedding, the output head, and an encoder's pooler."""
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     inside = tuple(f"{block.name}." for block in blocks(model))
     found = []
@@ -141,6 +144,8 @@ def _outer_sites(model: PreTrainedModel, known: set[str]) -> list[Site]:
         if module is embedding or module is head:
             role = "embedding" if module is embedding else "head"
             found.append(Site(name, role, module, *features(module), stack=_outer_stack(model, module, role)))
+        elif is_linear(module) and POOLER.search(name):
+            found.append(Site(name, "pooler", module, *features(module)))
         elif is_norm(module) and name not in known and not name.startswith(inside):
             stack = _outer_stack(model, module, "norm")
             found.append(Site(name, "norm", module, *features(module), stack=stack))

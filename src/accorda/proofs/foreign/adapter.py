@@ -20,6 +20,7 @@ from accorda.proofs.foreign.folder import Folder
 
 PREFIX = "base_model.model."
 LORA = re.compile(r"^(?P<module>.+)\.lora_(?:embedding_)?(?P<factor>[AB])(?:\.weight)?$")
+OWN_PART = re.compile(r"\.\d+_\w+$")
 FACTOR = re.compile(
     r"^(?P<module>.+?)\.(?:lora_\w+|hada_\w+|lokr_\w+|oft_\w+|boft_\w+|ia3_l|vera_\w+|hra_\w+|randlora_\w+|c3a_\w+)"
     r"(?:\.\w+)*$"
@@ -66,9 +67,9 @@ def _rests(tensor: Tensor, ones: bool) -> bool:
 
 
 def _module(name: str) -> str:
-    """The module of the base a tensor belongs to."""
+    """The module of the base a tensor belongs to; our own format names the method's number and part behind it."""
     found = FACTOR.match(name)
-    return (found["module"] if found else name.rpartition(".")[0]).removeprefix(PREFIX)
+    return OWN_PART.sub("", found["module"] if found else name.rpartition(".")[0]).removeprefix(PREFIX)
 
 
 def _fingerprint(folder: Folder) -> Check:

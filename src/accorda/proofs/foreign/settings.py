@@ -6,6 +6,7 @@ from jinja2 import TemplateError
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from accorda.methods.storage.header import KEY as HEADER
 from accorda.proofs.contract import Check, check
 from accorda.proofs.foreign.folder import Folder, has_tokenizer
 
@@ -147,7 +148,8 @@ def _fits_embedding(folder: Folder, tokenizer: PreTrainedTokenizerBase) -> Check
         return Check("tokens fit", "not applicable", "no base at hand to compare the tokenizer with")
     rows, tokens = embedding.num_embeddings, len(tokenizer)
     added = [shape[0] for name, shape in folder.tensors.shapes.items() if "embed_tokens" in name and len(shape) == 2]
-    rows = max([rows, *added])
+    grown = (folder.config.get(HEADER) or {}).get("added_tokens") or {}
+    rows = max([rows, *added, grown.get("num_rows", 0)])
     return check(
         "tokens fit",
         tokens <= rows,

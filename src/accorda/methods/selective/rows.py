@@ -1,0 +1,147 @@
+"""Rows: Efficient Fine-Tuning of BERT Models on the Edge. Vucetic et al., 2022, arXiv:2205.01541.
+
+    y_r = (W_r + d_r) x + b_r        d_r (I,) trained for the chosen output rows r of W (O, I), d_r = 0 for the others
+
+Of an embedding (V, D) a row is a token's vector, of a head a token's scores: so new tokens are taught. Starts as the
+base exactly: d is zero. Merges: W + d. Only the entries of chosen rows have optimizer states.
+
+choose "index": the rows of `index`; "largest", "smallest": by the norm of the row; "fisher": those that the loss of the
+data feels most, the sum over a row of its squared gradients (arXiv:2111.09839), which `prepare` measures.
+
+Deviations: the paper trains rows of feed-forward layers only, by how far they moved in a first stretch of full
+training, and moves them together into one matrix; here they stay where they are. Biases are left alone. Weights held in
+a number format have no rows to add to; embedding and head are always dense.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from accorda.errors import Refusal
+from accorda.methods.contract import ParameterMethod, Traits
+from accorda.methods.maths.fisher import squared_gradients
+from accorda.methods.targets import base_parameters
+from accorda.models.roles import Site, find
+from accorda.quantization.contract import QuantizedLinear
+from accorda.recipe.types import NonNegativeInt, PositiveInt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows(ParameterMethod):
+    """Settings of training rows; `found` are those that `prepare` chose."""
+
+    paper = "arXiv:2205.01541"
+    traits = Traits(mergeable=True, identity_at_init="exact")
+
+    target_modules: str | tuple[str, ...] = "embedding"
+    """which matrices: embedding, head, a role (mlp.up), a module name, all-linear, or a list of them"""
+    choose: Literal["index", "largest", "smallest", "fisher"] = "largest"
+    """which rows of each: index (given), largest or smallest (by norm) or fisher (those the loss feels most)"""
+    num_rows: PositiveInt = 8
+    """how many rows of each matrix train, where they are chosen"""
+    index: tuple[NonNegativeInt, ...] = ()
+    """the rows by number, for choose: index"""
+    num_batches: PositiveInt = 128
+    """how many rows of the data fisher is measured on"""
+    found: tuple[tuple[str, tuple[NonNegativeInt, ...]], ...] = ()
+    """the rows that fisher chose in each matrix; found when the run begins"""
+
+    def __post_init__(self) -> None:
+        if (self.choose == "index") != bool(self.index):
+            raise ValueError("choose: index and the rows in index belong together")
+        if len(set(self.index)) != len(self.index):
+            raise ValueError(f"index names row {max(self.index, key=self.index.count)} twice")
+
+    def prepare(self, model: PreTrainedModel, batches: Iterable[Mapping[str, Any]]) -> "Rows":
+        """With the rows of most Fisher information on the batches: inputs of the model with labels, best a row each."""
+        places = matrices(model, self.target_modules)
+        if self.choose != "fisher" or self.found or any(weight_of(site).is_meta for site in places.values()):
+            return self
+        weights = {label: weight_of(site) for label, site in places.items()}
+        scores = squared_gradients(
+            model, weights, islice(batches, self.num_batches), lambda label, squares: of_rows(places[label], squares)
+        )
+        found = [(label, tuple(self._best(places[label], score).tolist())) for label, score in scores.items()]
+        return replace(self, found=tuple(found))
+
+    def chosen(self, model: PreTrainedModel) -> dict[str, Tensor | None]:
+        """The entries of the chosen rows of every matrix."""
+        names = {id(parameter): name for name, parameter in base_parameters(model).items()}
+        entries: dict[str, list[Tensor]] = {}
+        for label, site in matrices(model, self.target_modules).items():
+            rows = self._rows(label, site)
+            entries.setdefault(names[id(weight_of(site))], []).append(entries_of(site, rows))
+        return {name: torch.cat(parts) for name, parts in entries.items()}
+
+    def _rows(self, label: str, site: Site) -> Tensor:
+        """The numbers of the chosen rows among those of the site, (n,)."""
+        weight = weight_of(site)
+        if self.choose == "index":
+            if max(self.index) >= size_of(site):
+                raise Refusal(f"method.index: {max(self.index)}: {label} ({site.role}) has {size_of(site)} rows")
+            return torch.tensor(self.index, device=weight.device)
+        if weight.is_meta:  # as many, whichever they are
+            return self._best(site, torch.empty(size_of(site), device="meta"))
+        if self.choose == "fisher":
+            if label not in (found := dict(self.found)):
+                raise Refusal("method.choose = fisher: call accorda.prepare(model, method, batches) first")
+            return torch.tensor(found[label], device=weight.device)
+        return self._best(site, of_rows(site, weight.detach().float().square()))
+
+    def _best(self, site: Site, scores: Tensor) -> Tensor:
+        """The rows of the largest scores, or of the smallest, in their order."""
+        if self.num_rows > size_of(site):
+            raise Refusal(f"method.num_rows = {self.num_rows}: {site.name} ({site.role}) has {size_of(site)} rows")
+        return scores.topk(self.num_rows, largest=self.choose != "smallest").indices.sort().values
+
+
+def matrices(model: PreTrainedModel, targets: str | tuple[str, ...]) -> dict[str, Site]:
+    """The sites of the targets by a label of their own; a weight that two modules share (a tied head) once."""
+    found, seen = {}, set()
+    for site in find(model, targets):
+        if isinstance(site.module, QuantizedLinear):
+            raise Refusal(
+                f"target_modules: rows trains dense weights, and {site.name} is held in a number format: "
+                "load the base dense, or name embedding or head"
+            )
+        weight = weight_of(site)
+        if weight.ndim != 2:
+            raise Refusal(f"target_modules: rows acts on matrices, and {site.name} ({site.role}) is none")
+        if site.rows is not None or id(weight) not in seen:
+            found[site.name if site.rows is None else f"{site.name}.{site.role.rpartition('.')[2]}"] = site
+        seen.add(id(weight))
+    return found
+
+
+def weight_of(site: Site) -> nn.Parameter:
+    """The weight of the site's module, in the module's layout."""
+    return site.module.get_parameter("weight")
+
+
+def size_of(site: Site) -> int:
+    """The number O of the site's rows: output features, or tokens of an embedding."""
+    if site.rows is not None:
+        return len(site.rows)
+    return weight_of(site).shape[1 if isinstance(site.module, Conv1D) else 0]
+
+
+def of_rows(site: Site, squares: Tensor) -> Tensor:
+    """The sums (O,) over every output row of the site, from the squares of its module's weight."""
+    sums = squares.sum(0 if isinstance(site.module, Conv1D) else 1)
+    return sums if site.rows is None else sums[site.rows.to(sums.device)]
+
+
+def entries_of(site: Site, rows: Tensor) -> Tensor:
+    """The numbers of the entries of these rows in the flattened weight, (n * I,)."""
+    if site.rows is not None:
+        rows = site.rows.to(rows.device)[rows]
+    height, width = weight_of(site).shape
+    if isinstance(site.module, Conv1D):  # stored as (I, O)
+        return (torch.arange(height, device=rows.device)[None] * width + rows[:, None]).flatten()
+    return (rows[:, None] * width + torch.arange(width, device=rows.device)[None]).flatten()
