@@ -45,7 +45,7 @@ def continued(recipe: Recipe, method: Method, opened: Opened) -> tuple[Method, R
         return method, recipe
     own = installed(opened.model)[opened.adapter_name][0]
     asked = [name for name, origin in recipe.origins.items() if name.startswith("method.") and given(origin)]
-    if asked and own != method:
+    if asked and own not in (method, method.kept()):
         raise Refusal(
             f"{asked[0]} ({recipe.origin(asked[0])}): {recipe.model.path} brings an adapter of {registry.name_of(own)} "
             "with other settings; leave method out to continue it, or merge it first with: accorda merge"
