@@ -108,6 +108,16 @@ def cached_in_front(model: PreTrainedModel) -> int:
     return _most(model, "front")
 
 
+def check_no_placeholders(model: PreTrainedModel) -> None:
+    """Refuse prompts at placeholders where ids are made from text: nothing in a text becomes a negative id."""
+    prompts = [prompt for hosting in hostings(model) for mine in hosting.prompts.values() for prompt in mine]
+    if any(prompt.placement == "placeholder" for prompt in prompts):
+        raise Refusal(
+            "method.placement = placeholder: rows of text hold no placeholders; use front, or give the model ids of "
+            "your own from Python, -1 for the first vector"
+        )
+
+
 def _most(model: PreTrainedModel, placement: Literal["front", "attention"]) -> int:
     fronts = [
         fronts_of(hosting.prompts, hosting.routing, len(hosting.routing.route.rows or (None,)), placement)

@@ -4,6 +4,7 @@ from typing import Any
 
 from accorda.errors import Refusal
 from accorda.methods import registry
+from accorda.methods.backbone import check_no_placeholders
 from accorda.methods.contract import Method
 from accorda.methods.install import freeze, install, installed, own_tensors, remove, trainable
 from accorda.methods.open import Opened, open_model
@@ -67,6 +68,7 @@ def put_method(method: Method, opened: Opened) -> Method:
     else:
         for tensor in own_tensors(model, opened.adapter_name).values():
             tensor.requires_grad_(tensor.is_floating_point())
+    check_no_placeholders(model)
     if not trainable(model):
         raise Refusal(f"method.name = {registry.name_of(method)}: nothing in this model would train")
     return method
