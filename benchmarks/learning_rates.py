@@ -26,6 +26,8 @@ STARTS = {  # the lowest rate tried, by stage and method; each next one is three
         "bitfit": 3e-3,
         "layernorm": 3e-3,
         "prompt_tuning": 1e-2,
+        "prefix_tuning": 1e-3,
+        "p_tuning": 3e-3,
         "attention_fusion": 1e-3,
         "houlsby": 1e-3,
         "pfeiffer": 1e-3,

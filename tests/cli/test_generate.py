@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from accorda.cli.main import main
+from accorda.methods.additive.prompt_tuning import PromptTuning
+from accorda.methods.install import freeze, install
 from accorda.methods.open import open_model
+from accorda.methods.storage import companions, save_adapter
 from accorda.models.load import load_model, load_tokenizer
 
 FEW = ("--max-new-tokens", "5")
@@ -40,6 +43,15 @@ def test_an_adapter_acts(adapter, capsys):
     model, tokenizer = open_model(adapter).model, load_tokenizer(adapter)
     (found,) = told(capsys, str(adapter), "--prompt", "Once upon a time")
     assert found["token_ids"] == greedy(model, tokenizer("Once upon a time")["input_ids"])[: len(found["token_ids"])]
+
+
+@pytest.mark.parametrize("arguments", [("generate", "--prompt", "one"), ("eval", "--data", "rows.jsonl")], ids=str)
+def test_vectors_at_placeholders_are_refused_where_ids_are_made_from_text(arguments, tiny, tmp_path, capsys):
+    model = install(freeze(load_model(tiny)), PromptTuning(placement="placeholder"))
+    save_adapter(model, tmp_path / "placed", beside=companions(load_tokenizer(tiny)))
+    verb, *more = arguments
+    assert main([verb, str(tmp_path / "placed"), *more]) == 2
+    assert "placement = placeholder: rows of text hold no placeholders" in capsys.readouterr().err
 
 
 def test_standard_input_is_one_prompt(tiny, capsys, monkeypatch):

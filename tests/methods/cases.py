@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from tests.zoo import DECODERS, ENCODER_DECODERS, VOCABULARY, batch, make
+from tests.zoo import DECODERS, ENCODER_DECODERS, FALCONS, VOCABULARY, batch, make
 from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
@@ -47,6 +47,11 @@ class Case:
         """Whether the architecture generates."""
         return self.architecture != "bert"
 
+    @property
+    def keeps_attention(self) -> bool:
+        """Whether the model runs attention of its own and not ours."""
+        return self.architecture in FALCONS
+
     def base(self) -> PreTrainedModel:
         """A fresh base model."""
         return copy.deepcopy(base_of(self.architecture, self.number_format))
@@ -67,7 +72,12 @@ class Case:
 
 def promised(cases: Sequence[Case]) -> list[Case]:
     """The cases that their method promises to work on."""
-    return [case for case in cases if case.method.traits.quantized_base or case.number_format == DENSE]
+    return [
+        case
+        for case in cases
+        if (case.method.traits.quantized_base or case.number_format == DENSE)
+        and not (case.method.traits.needs_attention and case.keeps_attention)
+    ]
 
 
 def every_case() -> list[Case]:

@@ -26,7 +26,7 @@ from tests.methods.cases import (
     refusal_of,
     train,
 )
-from tests.zoo import VOCABULARY, make
+from tests.zoo import FALCONS, VOCABULARY, make
 
 from accorda.errors import Refusal
 from accorda.methods import registry
@@ -34,7 +34,7 @@ from accorda.methods.checkpointing import enable_checkpointing
 from accorda.methods.checks import kind_of
 from accorda.methods.contract import NotMergeable, SideMethod
 from accorda.methods.host import placed
-from accorda.methods.install import freeze, hosts, install, own_tensors, remove, resting, trainable
+from accorda.methods.install import freeze, hosts, install, kept_tensors, own_tensors, remove, resting, trainable
 from accorda.methods.merging import merge
 from accorda.methods.routing import routing, use
 from accorda.methods.storage import load_adapter, save_adapter
@@ -47,7 +47,7 @@ from accorda.quantization.contract import QuantizedLinear
 EVERYWHERE = pytest.mark.parametrize("case", promised(every_case() + other_cases()), ids=str)
 DECODERS = pytest.mark.parametrize("case", promised(every_case()), ids=str)
 DENSE_DECODERS = pytest.mark.parametrize(
-    "case", [case for case in every_case() if case.number_format == DENSE], ids=str
+    "case", promised([case for case in every_case() if case.number_format == DENSE]), ids=str
 )
 ON_LLAMA = pytest.mark.parametrize("case", [Case(name, "llama") for name in registry.methods()], ids=str)
 METHODS = pytest.mark.parametrize("name", registry.methods())
@@ -119,6 +119,23 @@ def test_architectures_are_promised_or_refused(name, architecture):
 
 
 @METHODS
+@pytest.mark.parametrize("architecture", ["llama", *FALCONS])
+def test_our_attention_is_needed_or_not(name, architecture):
+    case = Case(name, architecture)
+    assert (use_attention(case.base()) is not None) == case.keeps_attention
+    refused = refusal_of(lambda: install(case.base(), case.method))
+    assert bool(refused) == (case.method.traits.needs_attention and case.keeps_attention), refused
+    assert not refused or "keeps its own" in refused
+
+
+@METHODS
+def test_what_is_for_training_only_is_declared(name):
+    method = registry.methods()[name]()
+    assert (method.kept() != method) == method.traits.training_only_part
+    assert method.kept().kept() == method.kept()
+
+
+@METHODS
 def test_stochastic_methods_draw_and_others_do_not(name):
     case = Case(name, "llama")
     model = case.built().train()
@@ -170,6 +187,8 @@ def test_rests_only_where_it_declares(case):
 def test_counts_without_building(case):
     count = case.method.num_parameters(make(case.architecture, meta=True))
     assert count.trained == sum(tensor.numel() for tensor in trainable(case.built()).values())
+    assert count.kept == sum(tensor.numel() for tensor in kept_tensors(case.built(), "default").values())
+    assert (count.kept != count.trained) == case.method.traits.training_only_part
     assert count.heads == 0
 
 
@@ -282,23 +301,31 @@ def test_saved_and_loaded_it_says_the_same(case, tmp_path):
     loaded = load_adapter(freeze(case.base()), tmp_path, "again")
     assert torch.equal(say(loaded, case.inputs()), say(model, case.inputs()))
     assert {name: tensor.shape for name, tensor in own_tensors(loaded, "again").items()} == {
-        name: tensor.shape for name, tensor in own_tensors(model, "default").items()
+        name: tensor.shape for name, tensor in kept_tensors(model, "default").items()
     }
     assert not trainable(loaded)
     with safe_open(tmp_path / "adapter_model.safetensors", "pt") as file:
         stored = sum(file.get_tensor(key).numel() for key in file.keys())  # noqa: SIM118
-    own = sum(tensor.numel() for tensor in own_tensors(model, "default").values())
+    own = sum(tensor.numel() for tensor in kept_tensors(model, "default").values())
     assert stored == own or (stored > own and acts_on_parts(model))  # PEFT's files know whole modules only
 
 
 @ON_LLAMA
 def test_loaded_to_go_on_it_trains_as_if_never_saved(case, tmp_path):
+    """But what is for training only is gone: then it goes on from the same function and trains what is kept."""
     here = copy.deepcopy(case.trained())
     save_adapter(here, tmp_path)
     there = load_adapter(freeze(case.base()), tmp_path, trainable=True)
+    before = say(there, case.inputs())
+    assert torch.equal(say(here, case.inputs()), before)
     for model in (here, there):
         train(model, case, steps=1)
-    assert torch.equal(say(here, case.inputs()), say(there, case.inputs()))
+    assert not torch.equal(say(there, case.inputs()), before)
+    dropped = case.method.traits.training_only_part
+    assert torch.equal(say(here, case.inputs()), say(there, case.inputs())) != dropped
+    count = case.method.num_parameters(case.base())
+    trained = sum(tensor.numel() for tensor in trainable(there).values())
+    assert trained == (count.kept if dropped else count.trained)
 
 
 def acts_on_parts(model):
@@ -350,8 +377,8 @@ def trains_base(case):
 
 
 def counts_positions_inside(case):
-    """BART: rows with prompts of different lengths would need positions it does not take."""
-    return case.architecture == "bart" and case.method.kind == "prompt"
+    """BART: rows with prompts of different lengths would need positions it does not take; a prefix needs none there."""
+    return case.architecture == "bart" and case.method.kind == "prompt" and not case.method.traits.needs_attention
 
 
 @EVERYWHERE

@@ -8,7 +8,7 @@ from tests.zoo import DECODERS, FALCONS, VOCABULARY, batch, make
 from transformers import DynamicCache, StaticCache
 
 from accorda.models import attention as attention_module
-from accorda.models.attention import Packing, use_attention
+from accorda.models.attention import Packing, Prefix, use_attention
 from accorda.models.roles import attentions
 
 PACKABLE = tuple(name for name in DECODERS if name not in FALCONS)
@@ -186,7 +186,7 @@ def test_prefix_equals_keys_and_values_put_into_the_cache(name):
     for index, place in enumerate(attentions(model)):
         shape = (2, place.num_key_value_heads, num_prefix, place.head_dim)
         key, value = torch.randn(shape, generator=generator)
-        prefixes[place.module] = (key, value)
+        prefixes[place.module] = Prefix(key, value)
         place.module.prefix_source = prefixes.get
         cache.update(key[None], value[None], index)
     positions = torch.arange(num_prefix, num_prefix + 4)[None]
@@ -206,7 +206,7 @@ def test_a_prefix_reaches_every_stack_of_an_encoder_decoder():
     moved = []
     for place in attentions(model):
         prefix = torch.ones(place.num_key_value_heads, 2, place.head_dim)
-        place.module.prefix_source = lambda module, prefix=prefix: (prefix, prefix)
+        place.module.prefix_source = lambda module, prefix=prefix: Prefix(prefix, prefix)
         moved.append((model(**batch("t5")).logits - plain).abs().max())
         place.module.prefix_source = lambda module: None
         assert torch.equal(model(**batch("t5")).logits, plain)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from accorda.models.flex import attend_flex, runs_here
-from accorda.models.kernels import Scoring, attend, attend_segments, visible
+from accorda.models.kernels import Prefix, Scoring, attend, attend_segments, visible
 from accorda.models.packing import Packing
 
 CPU = torch.device("cpu")
@@ -132,11 +132,28 @@ def test_bias_meets_a_boolean_and_an_added_mask():
 @pytest.mark.parametrize("name", SETTINGS)
 def test_every_query_sees_the_prefix(name):
     scoring, (query, key, value) = SETTINGS[name], draw()
-    prefix = (key[0, :, :2] + 1, value[0, :, :2] - 1)
+    prefix = Prefix(key[0, :, :2] + 1, value[0, :, :2] - 1)
     got = attend(query, key, value, scoring, prefix=prefix)
-    long = [torch.cat([p[None], x], dim=2) for p, x in zip(prefix, (key, value), strict=True)]
+    long = [torch.cat([p[None], x], dim=2) for p, x in zip(prefix[:2], (key, value), strict=True)]
     within = seen(scoring)
     torch.testing.assert_close(got, by_hand(query, *long, scoring, lambda i, j: j < 2 or within(i, j - 2)))
+
+
+@pytest.mark.parametrize("mask", ["none", "boolean", "added"])
+@pytest.mark.parametrize("causal", [True, False])
+def test_each_row_sees_its_own_prefix_or_none(causal, mask):
+    scoring, (query, key, value) = Scoring(causal=causal), draw()
+    query, key, value = (torch.cat([x, x + 0.1, x - 0.1]) for x in (query, key, value))
+    keys, values = torch.randn(2, 3, key.shape[1], 2, key.shape[3], generator=torch.Generator().manual_seed(5))
+    seen = torch.tensor([[True, True], [False, True], [False, False]])
+    own = visible(9, 9, scoring, CPU)
+    masks = {"none": None, "boolean": own, "added": torch.zeros(1, 1, 9, 9).masked_fill(~own, -1e9)}
+    got = attend(query, key, value, scoring, mask=masks[mask], prefix=Prefix(keys, values, seen))
+    for row, hidden in enumerate((0, 1, 2)):
+        one = slice(row, row + 1)
+        own_prefix = Prefix(keys[one, :, hidden:], values[one, :, hidden:])
+        alone = attend(query[one], key[one], value[one], scoring, prefix=own_prefix if hidden < 2 else None)
+        torch.testing.assert_close(got[one], alone)
 
 
 def test_late_queries_stand_at_the_last_key():

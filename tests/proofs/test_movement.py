@@ -1,9 +1,13 @@
 import json
 
 import pytest
+import torch
 from tests.proofs.made import save_checkpoint, session, train
 
+from accorda.methods.additive.p_tuning import PTuning
+from accorda.methods.additive.prefix_tuning import PrefixTuning
 from accorda.methods.additive.prompt_tuning import PromptTuning
+from accorda.methods.install import kept_tensors, own_tensors
 from accorda.methods.reparametrized.lora import LoRA
 from accorda.methods.selective.bitfit import BitFit
 from accorda.methods.selective.full import Full
@@ -20,7 +24,9 @@ def failed(proof):
     return {entry["name"]: entry["reason"] for entry in proof.evidence["checks"] if entry["verdict"] == "fails"}
 
 
-@pytest.mark.parametrize("method", [LoRA(), Full(), BitFit(), PromptTuning(), AttentionFusion()], ids=repr)
+@pytest.mark.parametrize(
+    "method", [LoRA(), Full(), BitFit(), PromptTuning(), PTuning(), PrefixTuning(), AttentionFusion()], ids=repr
+)
 def test_trained_runs_hold(tmp_path, method):
     made = train(session(tmp_path, method))
     proof = proof_of(made)
@@ -28,6 +34,19 @@ def test_trained_runs_hold(tmp_path, method):
     assert set(proof.evidence["first_gradient"].values()) <= {1, 2}
     assert proof.evidence["trained"].keys() == made.loop.parameters().keys()
     assert not proof.evidence["trained"].keys() & proof.evidence["frozen"].keys()
+
+
+def test_verified_where_what_was_for_training_only_is_gone(tmp_path):
+    made = train(session(tmp_path, PTuning()))
+    stored, again = proof_of(made), session(tmp_path, PTuning().kept())
+    with torch.no_grad():
+        for name, tensor in own_tensors(again.model, "default").items():
+            tensor.copy_(kept_tensors(made.model, "default")[name])
+    proof = Movement().verify(again, tmp_path, stored)
+    assert proof.verdict == "holds", proof.reason
+    with torch.no_grad():
+        own_tensors(again.model, "default")["0_prompt.prompt_embeddings"][0, 0] += 1e-6
+    assert "prompt_embeddings" in failed(Movement().verify(again, tmp_path, stored))["trained tensors"]
 
 
 def test_shift_of_keys_rests_as_declared(tmp_path):

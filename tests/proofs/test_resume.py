@@ -2,6 +2,7 @@ import pytest
 import torch
 from tests.proofs.made import save_checkpoint, session, train
 
+from accorda.methods.additive.p_tuning import PTuning
 from accorda.methods.additive.prompt_tuning import PromptTuning
 from accorda.methods.reparametrized.lora import LoRA
 from accorda.methods.selective.full import Full
@@ -15,7 +16,7 @@ def proof_of(made):
     return Resume().prove(made, made.folder.path)
 
 
-@pytest.mark.parametrize("method", [LoRA(dropout=0.3), Full(), PromptTuning()], ids=repr)
+@pytest.mark.parametrize("method", [LoRA(dropout=0.3), Full(), PromptTuning(), PTuning()], ids=repr)
 def test_holds_and_disturbs_nothing(tmp_path, method):
     made, plain = session(tmp_path / "a", method), session(tmp_path / "b", method)
     plain.loop.observers = ()
@@ -27,6 +28,14 @@ def test_holds_and_disturbs_nothing(tmp_path, method):
     proof = proof_of(made)
     assert proof.verdict == "holds", proof.reason
     assert proof.evidence["step"] == 2
+
+
+def test_what_was_for_training_only_is_stepped_in_the_run_itself(tmp_path):
+    made = train(session(tmp_path, PTuning()), 3, checkpoint_at=2)
+    stored, again = proof_of(made), session(tmp_path, PTuning().kept())
+    assert Resume().verify(again, tmp_path, stored) == stored
+    assert Resume().verify(again, tmp_path, None).verdict == "not applicable"
+    assert Resume().verify(made, tmp_path, None).verdict == "holds"
 
 
 def test_only_the_first_checkpoint_is_tried(tmp_path):

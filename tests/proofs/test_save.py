@@ -6,6 +6,8 @@ from safetensors.torch import load_file, save_file
 from tests.proofs.made import save, session, train
 from tests.zoo import tiny_tokenizer
 
+from accorda.methods.additive.p_tuning import PTuning
+from accorda.methods.additive.prefix_tuning import PrefixTuning
 from accorda.methods.additive.prompt_tuning import PromptTuning
 from accorda.methods.install import installed, trainable
 from accorda.methods.reparametrized.lora import LoRA
@@ -36,6 +38,8 @@ def failed(proof):
         BitFit(),
         LayerNorm(),
         PromptTuning(),
+        PrefixTuning(),
+        (PTuning(encoder="mlp"), LoRA()),
         AttentionFusion(),
         (LoRA(), LayerNorm()),
     ],

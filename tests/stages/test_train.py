@@ -130,6 +130,19 @@ def test_verify_draws_the_proofs_again(tmp_path):
     assert again == run.result["proofs"]
 
 
+def test_what_was_for_training_only_is_dropped_and_the_run_verified_and_continued(tmp_path):
+    method = {"name": "p_tuning", "num_virtual_tokens": 3}
+    first = run_of(tmp_path, "first", method=method)
+    assert {proof.name: proof.verdict for proof in verify(first.folder.path)} == first.result["proofs"]
+    second = run_of(tmp_path, "second", model={"path": str(first.folder.path)}, method=method)
+    assert first.result["trainable_parameters"] > second.result["trainable_parameters"] == 3 * 32
+    start = next(event for event in events.read(second.folder.events) if event["event"] == "evaluation")
+    assert start["eval_loss"] == pytest.approx(first.result["eval_loss"], abs=1e-4)
+    assert second.proven
+    with pytest.raises(Refusal, match="brings an adapter of p_tuning with other settings"):
+        run_of(tmp_path, "third", model={"path": str(first.folder.path)}, method=method | {"num_virtual_tokens": 4})
+
+
 def test_verify_sees_a_changed_adapter(tmp_path):
     from safetensors.torch import load_file, save_file
 
@@ -155,6 +168,7 @@ def test_verify_sees_a_changed_adapter(tmp_path):
         ({"evaluation": {"metrics": ["rogue"]}}, "rouge"),
         ({"training": {"optimizer": {"name": "adamv"}}}, "adamw"),
         ({"method": {"name": "lora", "target_modules": ["q_porj"]}}, "q_proj"),
+        ({"method": {"name": "prompt_tuning", "placement": "placeholder"}}, "placement = placeholder: rows of text"),
     ],
 )
 def test_a_refused_run_leaves_nothing(sections, words, tmp_path):

@@ -18,6 +18,7 @@ from accorda.evaluation.fewshot import Shots, draw
 from accorda.evaluation.questions import Question, questions
 from accorda.evaluation.registry import read_metrics
 from accorda.evaluation.rows import as_source, dataset_of
+from accorda.methods.backbone import check_no_placeholders
 from accorda.methods.open import Opened, open_model
 from accorda.methods.vocabulary import add_tokens
 from accorda.models.load import load_tokenizer
@@ -115,6 +116,7 @@ def report(
         Refusal: as `evaluate`; no data named and no run to take it from.
     """
     read = read_metrics(metrics)
+    check_no_placeholders(opened.model)
     origin = Origin.of(opened, columns or {})
     dataset = origin.evaluated(data, limit)
     asked = questions(dataset, origin.renderer, range(len(dataset) if limit is None else min(limit, len(dataset))))

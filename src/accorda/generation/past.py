@@ -6,7 +6,7 @@ from typing import Any
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from accorda.methods.backbone import positions_in_front
+from accorda.methods.backbone import cached_in_front
 
 
 class Past:
@@ -28,7 +28,7 @@ class Past:
         """A cache for this prompt, and how many of its tokens it already holds: never the last, which is to be read."""
         pairs = zip(self.ids, prompt[:-1], strict=False)
         held = next((at for at, (one, other) in enumerate(pairs) if one != other), min(len(self.ids), len(prompt) - 1))
-        front = positions_in_front(model)
+        front = cached_in_front(model)
         if 2.0 * held * model.num_parameters() < self.cheap:
             held = 0
         if not held or not self._can_be_cut(model, front + len(self.ids) + 1):

@@ -17,7 +17,7 @@ from accorda.generation.past import Past, fits_window
 from accorda.generation.progress import tell
 from accorda.generation.sampling import Sampling
 from accorda.generation.words import cut_at, decoded, words_behind
-from accorda.methods.backbone import positions_in_front
+from accorda.methods.backbone import cached_in_front, positions_in_front
 from accorda.methods.routing import routing
 from accorda.recipe.reader import read
 
@@ -165,7 +165,7 @@ def _check(model: Any, prompts: Sequence[Sequence[int]], adapters: Sequence[str 
 def _batches(model: Any, lengths: Sequence[int], batch_size: int, max_new_tokens: int) -> Iterator[list[int]]:
     """Rows of one forward, longest first; only equally long ones where padding would shift a sliding window."""
     order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
-    mixed = fits_window(model, positions_in_front(model) + max(lengths, default=0) + max_new_tokens)
+    mixed = fits_window(model, cached_in_front(model) + max(lengths, default=0) + max_new_tokens)
     batch: list[int] = []
     for row in order:
         if len(batch) == batch_size or (batch and not mixed and lengths[row] != lengths[batch[0]]):

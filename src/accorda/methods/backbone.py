@@ -5,13 +5,14 @@
 
 import inspect
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from accorda.errors import Refusal
+from accorda.methods import prefixes
 from accorda.methods.contract import SideNetwork, SoftPrompt
 from accorda.methods.insertion import Cut, fronts_of, insert
 from accorda.methods.routing import Routing
@@ -29,7 +30,7 @@ class BackboneHosting:
     stack: str
     parameters: tuple[str, ...]
     hooks: tuple[RemovableHandle, ...] = ()
-    prompts: dict[str, SoftPrompt] = field(default_factory=dict)
+    prompts: dict[str, list[SoftPrompt]] = field(default_factory=dict)
     sides: dict[str, SideNetwork] = field(default_factory=dict)
     block_hooks: list[RemovableHandle] = field(default_factory=list)
     collected: list[Tensor] | None = None
@@ -55,6 +56,7 @@ def attend_to(model: PreTrainedModel, routing: Routing) -> None:
 
 def release(model: PreTrainedModel) -> None:
     """Take all hooks off the backbones."""
+    prefixes.release(model)
     for backbone in backbones(model).values():
         hosting: BackboneHosting | None = backbone.__dict__.pop(HOSTING, None)
         for hook in (*hosting.hooks, *hosting.block_hooks) if hosting is not None else ():
@@ -64,9 +66,11 @@ def release(model: PreTrainedModel) -> None:
 
 
 def hang_prompt(model: PreTrainedModel, name: str, prompt: SoftPrompt) -> None:
-    """Let a prompt act before the first stack: the decoder's, or an encoder-decoder's encoder."""
+    """Let a prompt act before the first stack (the decoder's, or an encoder-decoder's encoder) or in all attention."""
     for hosting in hostings(model):
-        hosting.prompts[name] = prompt
+        hosting.prompts.setdefault(name, []).append(prompt)
+        if prompt.placement == "attention":
+            prefixes.attend_to(model, hosting.routing)
 
 
 def hang_side(model: PreTrainedModel, name: str, side: SideNetwork) -> None:
@@ -96,8 +100,27 @@ def hostings(model: PreTrainedModel) -> list[BackboneHosting]:
 
 def positions_in_front(model: PreTrainedModel) -> int:
     """The most positions that the soft prompts acting now put in front of any row: the context is shorter by them."""
+    return cached_in_front(model) + _most(model, "attention")
+
+
+def cached_in_front(model: PreTrainedModel) -> int:
+    """Those of them that a cache holds: a prefix of keys and values stands in none."""
+    return _most(model, "front")
+
+
+def check_no_placeholders(model: PreTrainedModel) -> None:
+    """Refuse prompts at placeholders where ids are made from text: nothing in a text becomes a negative id."""
+    prompts = [prompt for hosting in hostings(model) for mine in hosting.prompts.values() for prompt in mine]
+    if any(prompt.placement == "placeholder" for prompt in prompts):
+        raise Refusal(
+            "method.placement = placeholder: rows of text hold no placeholders; use front, or give the model ids of "
+            "your own from Python, -1 for the first vector"
+        )
+
+
+def _most(model: PreTrainedModel, placement: Literal["front", "attention"]) -> int:
     fronts = [
-        fronts_of(hosting.prompts, hosting.routing, len(hosting.routing.route.rows or (None,)))
+        fronts_of(hosting.prompts, hosting.routing, len(hosting.routing.route.rows or (None,)), placement)
         for hosting in hostings(model)
     ]
     return max((front.most for front in fronts), default=0)
@@ -108,6 +131,7 @@ def _before(
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
     hosting: BackboneHosting = backbone.__dict__[HOSTING]
     hosting.cut = hosting.collected = None
+    hosting.routing.prefixes.pop(hosting.stack, None)
     _note_borders(hosting, kwargs.get("packing"))
     if hosting.active(hosting.sides):
         hosting.collected = []
@@ -115,6 +139,7 @@ def _before(
         return None
     inputs = dict(zip(hosting.parameters, args, strict=False)) | kwargs
     hosting.cut = insert(backbone, inputs, hosting.stack, hosting.prompts, hosting.routing)
+    prefixes.bring(backbone, inputs, hosting.stack, hosting.prompts, hosting.routing)
     _note_borders(hosting, inputs.get("packing"))
     return (), inputs
 
@@ -122,6 +147,7 @@ def _before(
 def _after(backbone: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
     hosting: BackboneHosting = backbone.__dict__[HOSTING]
     changed = False
+    hosting.routing.prefixes.pop(hosting.stack, None)
     if hosting.collected is not None:
         inputs = dict(zip(hosting.parameters, args, strict=False)) | kwargs
         changed = _fill_in_sides(hosting, inputs, output)

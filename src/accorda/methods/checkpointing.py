@@ -24,12 +24,12 @@ def enable_checkpointing(model: PreTrainedModel) -> None:
 
 def _contexts(state: Routing) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """Contexts for the forward pass of a block and for its recomputation."""
-    route, borders = state.route, dict(state.borders)
+    then = state.route, dict(state.borders), dict(state.prefixes)
 
     @contextmanager
     def replay() -> Iterator[None]:
-        before = state.route, dict(state.borders)
-        state.replay(route, borders)
+        before = state.route, dict(state.borders), dict(state.prefixes)
+        state.replay(*then)
         try:
             yield
         finally:

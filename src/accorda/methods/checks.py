@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 from accorda.errors import Refusal
 from accorda.methods.contract import Method, ParameterMethod, SideMethod
 from accorda.methods.routing import Routing
-from accorda.models.attention import NAME as OUR_ATTENTION
+from accorda.models.attention import use_attention
 from accorda.quantization.contract import QuantizedLinear
 
 
@@ -61,5 +61,5 @@ def _check_traits(model: PreTrainedModel, method: Method) -> None:
         raise Refusal(
             f"{label} trains the base's own weights, and this base holds them in a number format: load it dense"
         )
-    if traits.needs_attention and model.config._attn_implementation != OUR_ATTENTION:
-        raise Refusal(f"{label} needs accorda's attention function, which {type(model).__name__} does not run")
+    if traits.needs_attention and use_attention(model) is not None:
+        raise Refusal(f"{label} acts inside accorda's attention function, and {type(model).__name__} keeps its own")

@@ -8,8 +8,8 @@ Shapes: B batch, T tokens, D model width, I in, O out, P virtual tokens.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +21,8 @@ from accorda.methods.rest import shift_of_keys
 from accorda.methods.targets import num_head_parameters
 from accorda.models.roles import Site, find
 
-__all__ = ["Adapter", "Base", "Count", "Method", "ModuleMethod", "NotMergeable", "ParameterMethod", "PromptMethod"]
-__all__ += ["SideMethod", "SideNetwork", "SoftPrompt", "Traits"]
+__all__ = ["Adapter", "Base", "Count", "Method", "ModuleMethod", "NotMergeable", "ParameterMethod", "Part"]
+__all__ += ["PromptMethod", "SideMethod", "SideNetwork", "SoftPrompt", "Traits"]
 
 Architecture = Literal["decoder", "encoder", "encoder_decoder"]
 
@@ -42,6 +42,8 @@ class Traits:
     rewrites_base: installing changes base weights that it does not train.
     stochastic: draws in training mode even without dropout, so that not every tensor moves in every step.
     needs_attention: works only where the model runs our attention function.
+    training_only_part: a part of it is for training and not saved; a saved adapter that goes on says the same, and
+        trains what that part gave.
     """
 
     mergeable: bool
@@ -51,6 +53,7 @@ class Traits:
     rewrites_base: bool = False
     stochastic: bool = False
     needs_attention: bool = False
+    training_only_part: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +65,15 @@ class Count:
     heads: int = 0
 
 
-class Adapter(nn.Module):
+class Part(nn.Module):
+    """What a method hangs on a model."""
+
+    def kept(self) -> dict[str, Tensor]:
+        """What a saved adapter holds of it, by the names in what `Method.kept` builds: as a rule all its tensors."""
+        return self.state_dict(keep_vars=True)
+
+
+class Adapter(Part):
     """What a ModuleMethod hangs on one site. Override `input`, `output` or both."""
 
     def input(self, x: Tensor, base: Base) -> Tensor:
@@ -82,22 +93,26 @@ class Adapter(nn.Module):
         raise NotMergeable(f"{type(self).__name__} cannot be written into the base's weights")
 
 
-class SoftPrompt(nn.Module):
-    """Trained vectors among the embedded tokens.
+class SoftPrompt(Part):
+    """Trained vectors among the embedded tokens, or in front of the keys and values of every attention module.
 
     placement "front": before every row or packed segment. "placeholder": where an id is negative; -1 names the first
-    vector, -2 the second, and so on.
+    vector, -2 the second, and so on. "attention": keys and values that every query of a row or segment sees.
     """
 
     num_virtual_tokens: int
-    placement: Literal["front", "placeholder"] = "front"
+    placement: Literal["front", "placeholder", "attention"] = "front"
 
     def embeds(self) -> Tensor:
-        """(P, D), in the space of the embedding module's output."""
+        """(P, D), in the space of the embedding module's output. Not asked for in placement "attention"."""
+        raise NotImplementedError
+
+    def keys_values(self, stack: str) -> dict[str, tuple[Tensor, Tensor]]:
+        """Keys and values (H_kv, P, d_h) for each attention module of a stack, by its name; for "attention" only."""
         raise NotImplementedError
 
 
-class SideNetwork(nn.Module):
+class SideNetwork(Part):
     """Reads the frozen backbone's hidden states; its output takes the place of the backbone's."""
 
     def forward(
@@ -128,6 +143,10 @@ class Method(ABC):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls.family = cls.__module__.split(".")[-2]
+
+    def kept(self) -> Self:
+        """The method as a saved adapter has it: itself, unless a part of it is for training only."""
+        return self
 
     @abstractmethod
     def num_parameters(self, model: PreTrainedModel) -> Count:
@@ -168,7 +187,7 @@ class ModuleMethod(Method):
         with torch.device("meta"):
             shared = self.shared(sites)
             built: list[nn.Module] = [self.build(site, shared) for site in sites]
-        return counted(built if shared is None else [shared, *built], model)
+        return counted(self, built if shared is None else [shared, *built], model)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +224,7 @@ class ParameterMethod(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class PromptMethod(Method):
-    """Puts trained vectors among the embedded tokens."""
+    """Puts trained vectors among the embedded tokens or in front of keys and values."""
 
     kind = "prompt"
 
@@ -216,7 +235,7 @@ class PromptMethod(Method):
     def num_parameters(self, model: PreTrainedModel) -> Count:
         """Built on the meta device and counted."""
         with torch.device("meta"):
-            return counted([self.build(model)], model)
+            return counted(self, [self.build(model)], model)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,10 +251,12 @@ class SideMethod(Method):
     def num_parameters(self, model: PreTrainedModel) -> Count:
         """Built on the meta device and counted."""
         with torch.device("meta"):
-            return counted([self.build(model)], model)
+            return counted(self, [self.build(model)], model)
 
 
-def counted(modules: Iterable[nn.Module], model: PreTrainedModel) -> Count:
-    """All parameters of the modules: trained and kept."""
+def counted(method: Method, modules: Iterable[nn.Module], model: PreTrainedModel) -> Count:
+    """All parameters of what the method built are trained; those of what its kept form builds are kept."""
     number = sum(parameter.numel() for module in modules for parameter in module.parameters())
-    return Count(trained=number, kept=number, heads=num_head_parameters(model))
+    count = Count(trained=number, kept=number, heads=num_head_parameters(model))
+    kept = method.kept()
+    return count if kept == method else replace(count, kept=kept.num_parameters(model).kept)

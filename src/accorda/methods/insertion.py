@@ -35,13 +35,18 @@ class Cut:
 
 
 class Fronts:
-    """The vectors (P, D) in front of each row or segment; None where there are none."""
+    """The prompts in front of each row or segment, one after the other."""
 
-    def __init__(self, vectors: list[Tensor | None]):
-        self.vectors = vectors
-        self.lengths = [0 if front is None else front.shape[0] for front in vectors]
+    def __init__(self, prompts: list[tuple[SoftPrompt, ...]]):
+        self.prompts = prompts
+        self.lengths = [sum(prompt.num_virtual_tokens for prompt in mine) for mine in prompts]
         self.most = max(self.lengths)
         self.uneven = len(set(self.lengths)) > 1
+
+    def vectors(self) -> list[Tensor | None]:
+        """The vectors (P, D) in front of each row or segment; None where there are none."""
+        made = {mine: torch.cat([prompt.embeds() for prompt in mine]) if mine else None for mine in set(self.prompts)}
+        return [made[mine] for mine in self.prompts]
 
     def length(self, device: torch.device) -> Tensor:
         """Vectors per row, (B, 1)."""
@@ -54,14 +59,15 @@ class Fronts:
     def stacked(self, like: Tensor) -> Tensor:
         """(B, most, D) in the dtype of `like`: shorter prompts stand at the end, zeros before them."""
         width, filled = like.shape[-1], {}
-        for front, length in zip(self.vectors, self.lengths, strict=True):
-            empty = like.new_zeros(self.most - length, width)
-            filled[id(front)] = empty if front is None else torch.cat([empty, front.to(like.dtype)])
-        return torch.stack([filled[id(front)] for front in self.vectors])
+        for mine, front, length in zip(self.prompts, self.vectors(), self.lengths, strict=True):
+            if mine not in filled:
+                empty = like.new_zeros(self.most - length, width)
+                filled[mine] = empty if front is None else torch.cat([empty, front.to(like.dtype)])
+        return torch.stack([filled[mine] for mine in self.prompts])
 
 
 def insert(
-    backbone: nn.Module, inputs: Inputs, stack: str, prompts: Mapping[str, SoftPrompt], routing: Routing
+    backbone: nn.Module, inputs: Inputs, stack: str, prompts: Mapping[str, Sequence[SoftPrompt]], routing: Routing
 ) -> Cut | None:
     """Change the backbone's inputs in place. Returns how to cut, None where nothing is to be cut.
 
@@ -69,12 +75,11 @@ def insert(
     """
     packing: Packing | None = inputs.get("packing")
     if stack == "decoder":
-        _widen_encoder_side(inputs, prompts, routing, packing)
+        _widen_encoderside_of(inputs, prompts, routing, packing)
         return None
     _fill_placeholders(backbone, inputs, stack, prompts, routing)
     given = inputs["inputs_embeds"] if inputs.get("input_ids") is None else inputs["input_ids"]
-    number = given.shape[0] if packing is None else len(packing.of(_side(stack))) - 1
-    fronts = fronts_of(prompts, routing, number)
+    fronts = fronts_of(prompts, routing, num_rows(inputs, stack))
     if not fronts.most:
         return None
     if packing is not None:
@@ -84,15 +89,26 @@ def insert(
     return None if stack == "encoder" else cut
 
 
-def fronts_of(prompts: Mapping[str, SoftPrompt], routing: Routing, number: int) -> Fronts:
-    """What the route puts in front of each of a number of rows or segments."""
+def fronts_of(
+    prompts: Mapping[str, Sequence[SoftPrompt]],
+    routing: Routing,
+    number: int,
+    placement: Literal["front", "attention"] = "front",
+) -> Fronts:
+    """What the route puts in front of each of a number of rows or segments, or before their keys and values."""
     rows = routing.route.rows
     if rows is None:
-        return Fronts([_vectors(routing.route.active, prompts)] * number)
+        return Fronts([_acting(routing.route.active, prompts, placement)] * number)
     if len(rows) != number:
         raise Refusal(f"use: {len(rows)} rows were given, and the batch has {number}")
-    by_name = {row: _vectors((row,) if row else (), prompts) for row in dict.fromkeys(rows)}
-    return Fronts([by_name[row] for row in rows])
+    return Fronts([_acting((row,) if row else (), prompts, placement) for row in rows])
+
+
+def num_rows(inputs: Inputs, stack: str) -> int:
+    """The rows or packed segments of a backbone's inputs."""
+    packing: Packing | None = inputs.get("packing")
+    given = inputs["inputs_embeds"] if inputs.get("input_ids") is None else inputs["input_ids"]
+    return given.shape[0] if packing is None else len(packing.of(side_of(stack))) - 1
 
 
 def first_position(backbone: nn.Module) -> int:
@@ -101,9 +117,11 @@ def first_position(backbone: nn.Module) -> int:
     return 0 if padding is None else padding + 1
 
 
-def _vectors(names: Sequence[str], prompts: Mapping[str, SoftPrompt]) -> Tensor | None:
-    mine = [prompts[name] for name in names if name in prompts and prompts[name].placement == "front"]
-    return torch.cat([prompt.embeds() for prompt in mine]) if mine else None
+def _acting(
+    names: Sequence[str], prompts: Mapping[str, Sequence[SoftPrompt]], placement: str
+) -> tuple[SoftPrompt, ...]:
+    """The prompts of these adapters that stand at this place."""
+    return tuple(prompt for name in names for prompt in prompts.get(name, ()) if prompt.placement == placement)
 
 
 def _embedded(backbone: Any, inputs: Inputs) -> Tensor:
@@ -148,7 +166,7 @@ def _shift_positions(
     positions: Tensor | None = inputs.get("position_ids")
     start = first_position(backbone)
     if positions is None:
-        if not fronts.uneven or not _takes_positions(backbone):
+        if not fronts.uneven or not _counts_right(backbone):
             return
         positions = torch.arange(tokens.start, tokens.stop, device=device)[None] + start
     shifted = positions + fronts.length(device)
@@ -157,9 +175,14 @@ def _shift_positions(
     inputs["position_ids"] = shifted
 
 
-def _takes_positions(backbone: nn.Module) -> bool:
+def takes_positions(backbone: nn.Module) -> bool:
+    """Whether the class is told its positions."""
+    return "position_ids" in inspect.signature(type(backbone).forward).parameters
+
+
+def _counts_right(backbone: nn.Module) -> bool:
     """Whether the class is told its positions; without, only relative ones do for rows with different prompts."""
-    if "position_ids" in inspect.signature(type(backbone).forward).parameters:
+    if takes_positions(backbone):
         return True
     if hasattr(backbone, "embed_positions"):
         raise Refusal(
@@ -170,11 +193,11 @@ def _takes_positions(backbone: nn.Module) -> bool:
 
 def _into_packed(backbone: nn.Module, inputs: Inputs, stack: str, fronts: Fronts, packing: Packing) -> Cut:
     """Each segment's prompt before the segment: new borders, and positions that go on in the segment."""
-    x, spans = _embedded(backbone, inputs), list(pairwise(packing.of(_side(stack))))
+    x, spans = _embedded(backbone, inputs), list(pairwise(packing.of(side_of(stack))))
     pieces, kept, numbers = [], [], []
     positions: Tensor | None = inputs.get("position_ids")
     for front, length, shift, (start, end) in zip(
-        fronts.vectors, fronts.lengths, accumulate(fronts.lengths), spans, strict=True
+        fronts.vectors(), fronts.lengths, accumulate(fronts.lengths), spans, strict=True
     ):
         if front is not None:
             pieces.append(front.to(x.dtype)[None])
@@ -192,13 +215,13 @@ def _into_packed(backbone: nn.Module, inputs: Inputs, stack: str, fronts: Fronts
 
 def _widened(packing: Packing, stack: str, fronts: Fronts) -> Packing:
     """The packing with the prompts counted in."""
-    side = _side(stack)
+    side = side_of(stack)
     wider = (0, *(end + shift for end, shift in zip(packing.of(side)[1:], accumulate(fronts.lengths), strict=True)))
     return Packing(packing.borders, wider) if side == "encoder" else Packing(wider, packing.encoder_borders)
 
 
-def _widen_encoder_side(
-    inputs: Inputs, prompts: Mapping[str, SoftPrompt], routing: Routing, packing: Packing | None
+def _widen_encoderside_of(
+    inputs: Inputs, prompts: Mapping[str, Sequence[SoftPrompt]], routing: Routing, packing: Packing | None
 ) -> None:
     """Let a decoder attend to the prompts that its encoder's output holds."""
     states: Tensor | None = inputs.get("encoder_hidden_states")
@@ -211,16 +234,16 @@ def _widen_encoder_side(
 
 
 def _fill_placeholders(
-    backbone: nn.Module, inputs: Inputs, stack: str, prompts: Mapping[str, SoftPrompt], routing: Routing
+    backbone: nn.Module, inputs: Inputs, stack: str, prompts: Mapping[str, Sequence[SoftPrompt]], routing: Routing
 ) -> None:
     """Turn ids into embeddings where prompts stand at placeholders: id -1 is the prompt's first vector."""
     ids: Tensor | None = inputs.get("input_ids")
-    if ids is None or all(prompt.placement == "front" for prompt in prompts.values()):
+    if ids is None or all(prompt.placement != "placeholder" for mine in prompts.values() for prompt in mine):
         return
     inputs["input_ids"] = ids.clamp(min=0)
     x = _embedded(backbone, inputs)
     for group in routing.groups(ids, stack):
-        mine = [prompts[name] for name in group.names if name in prompts and prompts[name].placement == "placeholder"]
+        mine = list(_acting(group.names, prompts, "placeholder"))
         if len(mine) > 1:
             raise Refusal(f"two prompts with placeholders cannot act at once: {', '.join(group.names)}")
         number = -group.take(ids) - 1
@@ -233,5 +256,6 @@ def _fill_placeholders(
     inputs["inputs_embeds"] = x
 
 
-def _side(stack: str) -> Literal["encoder", "decoder"]:
+def side_of(stack: str) -> Literal["encoder", "decoder"]:
+    """Whose tokens a stack sees; a model of one stack is its own decoder."""
     return "encoder" if stack == "encoder" else "decoder"

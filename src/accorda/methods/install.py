@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from accorda.errors import Refusal
 from accorda.methods import backbone, entries, host
 from accorda.methods.checks import check_install
-from accorda.methods.contract import Method, ModuleMethod, ParameterMethod, PromptMethod, SideMethod
+from accorda.methods.contract import Method, ModuleMethod, ParameterMethod, Part, PromptMethod, SideMethod
 from accorda.methods.originals import Original
 from accorda.methods.routing import Route, Routing, routing
 from accorda.models.heads import new_heads
@@ -120,15 +120,25 @@ def own_tensors(model: PreTrainedModel, name: str) -> dict[str, Tensor]:
     state = routing(model)
     state.require(name)
     found: dict[str, Tensor] = {}
-    for path, module in hosts(model):
-        for one in host.placed(module, name):
-            tensors = one.adapter.state_dict(keep_vars=True)
-            found |= {f"{path}.{one.key}.{leaf}": tensor for leaf, tensor in tensors.items()}
-    if "adapters" in model._modules and name in _root(model):
-        found |= _root(model)[name].state_dict(keep_vars=True)
+    for path, part in _parts(model, name):
+        found |= {f"{path}.{leaf}": tensor for leaf, tensor in part.state_dict(keep_vars=True).items()}
     for original in state.originals:
         if name in original.owners():
             found[original.name] = original.value_of(name)
+    return found
+
+
+def kept_tensors(model: PreTrainedModel, name: str) -> dict[str, Tensor]:
+    """What is saved of an adapter: its own tensors, with what a part that is for training only gives in its place.
+
+    The names are those of the own tensors of the adapter that is loaded from the files.
+    """
+    found = own_tensors(model, name)
+    for path, part in _parts(model, name):
+        if isinstance(part, Part):
+            for leaf in part.state_dict():
+                del found[f"{path}.{leaf}"]
+            found |= {f"{path}.{leaf}": tensor for leaf, tensor in part.kept().items()}
     return found
 
 
@@ -236,6 +246,15 @@ def _hang_on_root(model: PreTrainedModel, name: str, key: str, module: nn.Module
     if name not in own:
         own[name] = nn.ModuleDict()
     own[name].add_module(key, module.to(_device(model)).train(model.training))
+
+
+def _parts(model: PreTrainedModel, name: str) -> Iterator[tuple[str, nn.Module]]:
+    """What an adapter hung beside base parameters, under the names of `own_tensors`."""
+    for path, module in hosts(model):
+        for one in host.placed(module, name):
+            yield f"{path}.{one.key}", one.adapter
+    if "adapters" in model._modules and name in _root(model):
+        yield from _root(model)[name].named_children()
 
 
 def _root(model: PreTrainedModel) -> nn.ModuleDict:

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from accorda.errors import Refusal
 from accorda.methods.contract import Method
 from accorda.methods.originals import Original
+from accorda.models.attention import Prefix
 
 KEY = "adapter_routing"  # the attribute of the root model
 
@@ -45,13 +46,15 @@ class Routing:
     """The route of one model.
 
     `borders` are those of the packed batch that is in a stack's backbone now: (0, end of segment 0, ...); a stack that
-    is missing runs rows.
+    is missing runs rows. `prefixes` are the keys and values in front, for each attention module by name, of the forward
+    pass that is in a stack's backbone now.
     """
 
     route: Route = Route()
     installed: dict[str, tuple[Method, ...]] = field(default_factory=dict)
     originals: list[Original] = field(default_factory=list)
     borders: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    prefixes: dict[str, dict[str, Prefix]] = field(default_factory=dict)
     grouped: dict[object, list[Group]] = field(default_factory=dict)  # what `groups` found for this route
     whole: list[Group] = field(default_factory=list)  # the one group of a route without rows
 
@@ -80,7 +83,7 @@ class Routing:
         self.installed.pop(name)
         self.go(_without_removed(self.route, self))
 
-    def replay(self, route: Route, borders: dict[str, tuple[int, ...]]) -> None:
+    def replay(self, route: Route, borders: dict[str, tuple[int, ...]], prefixes: dict[str, dict[str, Prefix]]) -> None:
         """Take a route again for a recomputation; values of parameters must already be the ones it names."""
         for original in self.originals:
             if self._owner(original, route) != original.shown:
@@ -88,7 +91,7 @@ class Routing:
                     f"a block is recomputed while {original.name} has another adapter's value: "
                     "call backward() inside the `use` of its forward pass"
                 )
-        self.borders = borders
+        self.borders, self.prefixes = borders, prefixes
         self._take(route)
 
     def acts(self, name: str) -> bool:

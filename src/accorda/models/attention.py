@@ -1,7 +1,7 @@
 """Our attention function inside transformers models: packed rows never see each other and cost nothing for each other.
 
 It enters through transformers' own registry under the name "accorda". `model(..., packing=Packing(borders))` reaches it
-as a keyword. A module's attribute `prefix_source(module) -> (keys, values) | None` gives it a prefix.
+as a keyword. A module's attribute `prefix_source(module) -> Prefix | None` gives it a prefix.
 """
 
 import inspect
@@ -14,11 +14,11 @@ from transformers.masking_utils import sdpa_mask
 
 from accorda.errors import Refusal
 from accorda.models.flex import attend_flex, runs_here
-from accorda.models.kernels import Scoring, attend, attend_segments
+from accorda.models.kernels import Prefix, Scoring, attend, attend_segments
 from accorda.models.packing import Packing, Side
 from accorda.models.roles import attentions, backbones
 
-__all__ = ["Packing", "use_attention"]
+__all__ = ["Packing", "Prefix", "use_attention"]
 
 NAME = "accorda"
 REACHED = "reached"  # the entry of Packing.cache that says the attention function saw it

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +23,24 @@ class Scoring:
     window: int | None = None
 
 
+class Prefix(NamedTuple):
+    """Keys and values before those of the tokens: (H, P, K), or for each row or segment its own, (B, H, P, K).
+
+    `visible` (B, P): which of them a row or segment sees; None for all.
+    """
+
+    keys: Tensor
+    values: Tensor
+    visible: Tensor | None = None
+
+    def of(self, segment: int) -> "Prefix":
+        """That of one packed segment."""
+        if self.keys.ndim == 3:
+            return self
+        rows = slice(segment, segment + 1)
+        return Prefix(self.keys[rows], self.values[rows], None if self.visible is None else self.visible[rows])
+
+
 def attend(
     q_BHTK: Tensor,
     k_BHTK: Tensor,
@@ -30,12 +49,12 @@ def attend(
     *,
     mask: Tensor | None = None,
     bias: Tensor | None = None,
-    prefix: tuple[Tensor, Tensor] | None = None,
+    prefix: Prefix | None = None,
 ) -> Tensor:
     """Attention of every query to its keys, (B, H, T, K).
 
     `mask` (boolean, or added to the scores) replaces what `scoring` says is visible. `bias` is added to the scores.
-    `prefix`: keys and values, (H, P, K) or (B, H, P, K), that every query sees.
+    `prefix` is seen by every query.
     """
     num_queries, num_keys = q_BHTK.shape[2], k_BHTK.shape[2]
     plain = num_queries == num_keys and bias is None and prefix is None and scoring.softcap is None
@@ -43,7 +62,9 @@ def attend(
     if mask is None and (windowed or (scoring.causal and num_queries > 1 and not plain)):
         mask = visible(num_queries, num_keys, scoring, q_BHTK.device)
     if prefix is not None:
-        k_BHTK, v_BHTK, mask, bias = _in_front(prefix, k_BHTK, v_BHTK, mask, bias)
+        mask = _mask_in_front(prefix, q_BHTK, k_BHTK, mask)
+        bias = None if bias is None else F.pad(bias, (prefix.keys.shape[-2], 0))
+        k_BHTK, v_BHTK = _in_front(prefix.keys, k_BHTK), _in_front(prefix.values, v_BHTK)
     if bias is not None:
         mask = _added(bias, mask, q_BHTK.dtype)
     if scoring.softcap is not None:
@@ -75,23 +96,26 @@ def attend_segments(
     *,
     borders: tuple[tuple[int, ...], tuple[int, ...]],
     bias: Tensor | None = None,
-    prefix: tuple[Tensor, Tensor] | None = None,
+    prefix: Prefix | None = None,
 ) -> Tensor:
     """Attention within each segment alone: cost is the sum of squared lengths. `borders`: of queries and of keys."""
     # split, not slices: a slice's backward fills a zero tensor of the whole length, once for every segment
     queries = q_BHTK.split([end - begin for begin, end in pairwise(borders[0])], 2)
     lengths = [end - begin for begin, end in pairwise(borders[1])]
     parts = []
-    for (begin, end), (key_begin, key_end), query, key, value in zip(
-        pairwise(borders[0]),
-        pairwise(borders[1]),
-        queries,
-        k_BHTK.split(lengths, 2),
-        v_BHTK.split(lengths, 2),
-        strict=True,
+    for segment, ((begin, end), (key_begin, key_end), query, key, value) in enumerate(
+        zip(
+            pairwise(borders[0]),
+            pairwise(borders[1]),
+            queries,
+            k_BHTK.split(lengths, 2),
+            v_BHTK.split(lengths, 2),
+            strict=True,
+        )
     ):
         part = None if bias is None else bias[:, :, begin:end, key_begin:key_end]
-        parts.append(attend(query, key, value, scoring, bias=part, prefix=prefix))
+        front = None if prefix is None else prefix.of(segment)
+        parts.append(attend(query, key, value, scoring, bias=part, prefix=front))
     return torch.cat(parts, dim=2)
 
 
@@ -107,18 +131,23 @@ def visible(num_queries: int, num_keys: int, scoring: Scoring, device: torch.dev
     return seen[None, None]
 
 
-def _in_front(
-    prefix: tuple[Tensor, Tensor], k_BHTK: Tensor, v_BHTK: Tensor, mask: Tensor | None, bias: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """Keys, values, mask and bias with the prefix before them: visible to all, without bias."""
-    shape = (k_BHTK.shape[0], -1, -1, -1)
-    key, value = (part.to(k_BHTK.dtype).expand(shape) for part in prefix)
-    width = (key.shape[2], 0)
-    if mask is not None:
-        mask = F.pad(mask, width, value=True if mask.dtype == torch.bool else 0.0)
-    if bias is not None:
-        bias = F.pad(bias, width)
-    return torch.cat([key, k_BHTK], 2), torch.cat([value, v_BHTK], 2), mask, bias
+def _in_front(prefix: Tensor, k_BHTK: Tensor) -> Tensor:
+    """The prefix before the keys or values of every row."""
+    return torch.cat([prefix.to(k_BHTK.dtype).expand(k_BHTK.shape[0], -1, -1, -1), k_BHTK], 2)
+
+
+def _mask_in_front(prefix: Prefix, q_BHTK: Tensor, k_BHTK: Tensor, mask: Tensor | None) -> Tensor | None:
+    """The mask with the prefix before the keys: visible to all queries, of the rows that see it."""
+    if prefix.visible is None:
+        value = True if mask is None or mask.dtype == torch.bool else 0.0
+        return None if mask is None else F.pad(mask, (prefix.keys.shape[-2], 0), value=value)
+    num_rows, num_queries = len(prefix.visible), q_BHTK.shape[2]
+    if mask is None:
+        mask = k_BHTK.new_ones(1, 1, num_queries, k_BHTK.shape[2], dtype=torch.bool)
+    front = prefix.visible[:, None, None].expand(num_rows, mask.shape[1], num_queries, -1)
+    if mask.dtype != torch.bool:
+        front = torch.zeros_like(front, dtype=mask.dtype).masked_fill(~front, torch.finfo(mask.dtype).min)
+    return torch.cat([front, mask.expand(num_rows, -1, num_queries, -1)], -1)
 
 
 def _added(bias: Tensor, mask: Tensor | None, dtype: torch.dtype) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from accorda.methods.install import installed, kept_tensors
 from accorda.proofs.contract import Check, Proof, Prover, check, names
 from accorda.proofs.rest import declared_rest
 from accorda.proofs.tensors import checksum
@@ -49,6 +50,7 @@ class Movement(Prover):
             at_rest={name: reason for name, reason in resting.items() if name not in record["first_gradient"]},
             trained={name: now[name] for name in trained},
             frozen={name: now[name] for name in frozen},
+            kept=_sums(kept_in_place(session)),
         )
 
     def verify(self, session: Session, folder: Path, stored: Proof | None) -> Proof:
@@ -60,9 +62,14 @@ class Movement(Prover):
         if session.folder.model.is_dir():  # it holds the trained values only; the base's were kept beside them
             told = {name: entry for name, entry in told.items() if ".originals." not in name}
             frozen = {name: tensor for name, tensor in frozen.items() if ".originals." not in name}
+        learned: dict[str, str] = stored.evidence["trained"]
+        if kept := stored.evidence.get("kept"):  # what was for training only is gone, and what it gave is here
+            trained = {name: tensor for name, tensor in trained.items() if name in learned}
+            learned = {name: entry for name, entry in learned.items() if name in trained} | kept
+            trained |= {name: tensor for name, tensor in saved(session).items() if name in kept}
         checks = [
             check("as the run told", stored.verdict == "holds", "the run itself found it to hold", stored.reason),
-            _same("trained tensors", stored.evidence["trained"], _sums(trained)),
+            _same("trained tensors", learned, _sums(trained)),
             _same("frozen tensors", told, _sums(frozen)),
         ]
         holds = f"{len(trained)} trained and {len(frozen)} frozen tensors are those whose checksums the run stored"
@@ -112,6 +119,16 @@ def split(session: Session) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     state = session.model.state_dict(keep_vars=True)
     frozen = {name: t for name, t in state.items() if isinstance(t, Tensor) and id(t) not in moving}
     return dict(trained), frozen
+
+
+def saved(session: Session) -> dict[str, Tensor]:
+    """What the files of the session's adapters hold, under names without the adapter's own."""
+    return {name: t for adapter in installed(session.model) for name, t in kept_tensors(session.model, adapter).items()}
+
+
+def kept_in_place(session: Session) -> dict[str, Tensor]:
+    """What is saved in place of what is for training only; nothing where what trains is saved."""
+    return saved(session) if any(method.kept() != method for method in session.method) else {}
 
 
 def _sums(tensors: dict[str, Tensor]) -> dict[str, str]:

@@ -43,12 +43,21 @@ class Resume(Prover):
         found = checkpoint.latest(Path(folder) / "checkpoints")
         if found is None:
             return stored or Proof(self.name, "not applicable", "the folder holds no checkpoint")
+        tensors = found[1].part("parameters").tensors
+        if tensors.keys() != session.loop.parameters().keys() and _drops(session):
+            reason = "what was for training only was not saved: nothing but `accorda resume` goes on from a checkpoint"
+            return stored or Proof(self.name, "not applicable", reason)
         kept = session.loop.state()
         try:
             session.loop.load_state(found[1])
             return try_at(session.loop, found[0])
         finally:
             session.loop.load_state(kept)
+
+
+def _drops(session: Session) -> bool:
+    """Whether the run's method trains what its result does not hold."""
+    return any(method.traits.training_only_part for method in session.method)
 
 
 class Trial(Observer):

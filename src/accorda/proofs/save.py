@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 from accorda.data.renderer import Renderer
 from accorda.errors import Refusal
-from accorda.methods.install import installed, own_tensors, remove
+from accorda.methods.install import installed, kept_tensors, own_tensors, remove
 from accorda.methods.routing import use
 from accorda.methods.storage import is_adapter, load_adapter
 from accorda.models.heads import new_heads
@@ -98,7 +98,7 @@ def _adapter_alike(session: Session, place: Path) -> Check:
     adapters = list(installed(session.model))
     if len(adapters) != 1:
         return Check("tensors", "fails", f"{len(adapters)} adapters are installed where the run trained one")
-    live = {name: checksum(t.float()) for name, t in own_tensors(session.model, adapters[0]).items()}
+    live = {name: checksum(t.float()) for name, t in kept_tensors(session.model, adapters[0]).items()}
     heads = {name: checksum(p) for name, p in _head_tensors(session.model).items()}
     try:
         with _grads_kept(session.model), use(session.model, None):

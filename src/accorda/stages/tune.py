@@ -7,6 +7,7 @@ from transformers import PreTrainedTokenizerBase
 
 from accorda.errors import Refusal
 from accorda.methods import registry
+from accorda.methods.backbone import check_no_placeholders
 from accorda.methods.contract import Method
 from accorda.methods.install import freeze, install, installed, own_tensors, remove, trainable
 from accorda.methods.open import Opened, open_model
@@ -51,7 +52,7 @@ def continued(recipe: Recipe, method: Method, opened: Opened) -> tuple[Method, R
         return method, recipe
     own = installed(opened.model)[opened.adapter_name][0]
     asked = [name for name, origin in recipe.origins.items() if name.startswith("method.") and given(origin)]
-    if asked and own != method:
+    if asked and own not in (method, method.kept()):
         raise Refusal(
             f"{asked[0]} ({recipe.origin(asked[0])}): {recipe.model.path} brings an adapter of {registry.name_of(own)} "
             "with other settings; leave method out to continue it, or merge it first with: accorda merge"
@@ -98,6 +99,7 @@ def put_method(
         methods = installed(model)[opened.adapter_name]
         for tensor in own_tensors(model, opened.adapter_name).values():
             tensor.requires_grad_(tensor.is_floating_point())
+    check_no_placeholders(model)
     if not trainable(model):
         raise Refusal(f"method.name = {registry.name_of(method)}: nothing in this model would train")
     return methods, recipe

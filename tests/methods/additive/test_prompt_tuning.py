@@ -9,6 +9,7 @@ from accorda.errors import Refusal
 from accorda.methods.additive.prompt_tuning import PromptTuning
 from accorda.methods.install import freeze, install, own_tensors
 from accorda.methods.prepare import prepare
+from accorda.methods.registry import read, write
 from accorda.methods.routing import use
 from accorda.models.attention import Packing, use_attention
 
@@ -194,9 +195,45 @@ def test_prepare_finds_the_tokens_of_a_text(tmp_path):
     install(model, ready)
 
 
+def test_labels_start_as_the_mean_of_their_tokens_and_the_rest_from_the_vocabulary(tmp_path):
+    folder = tiny_model_folder(tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    method = PromptTuning(num_virtual_tokens=5, init="labels", init_labels=("answer", "Natalia sold"))
+    with pytest.raises(Refusal, match=r"init = labels: call accorda.prepare"):
+        install(model, method)
+    ready = prepare(model, method)
+    tokenizer, table = AutoTokenizer.from_pretrained(folder), model.get_input_embeddings().weight.detach()
+    vectors = ready.build(model).embeds()
+    for vector, label in zip(vectors, method.init_labels, strict=False):
+        ids = tokenizer(label, add_special_tokens=False)["input_ids"]
+        torch.testing.assert_close(vector, sum(table[number] for number in ids) / len(ids))
+    assert len({(table == vector).all(1).nonzero().item() for vector in vectors[2:]}) == 3
+    assert read(write(ready)) == ready
+
+
 def test_text_needs_a_tokenizer():
-    with pytest.raises(Refusal, match="tokenizer"):
-        prepare(make("llama"), PromptTuning(init="text", init_text="the answer is"))
+    for method in (
+        PromptTuning(init="text", init_text="the answer is"),
+        PromptTuning(init="labels", init_labels=("a",)),
+    ):
+        with pytest.raises(Refusal, match="tokenizer"):
+            prepare(make("llama"), method)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"init": "labels"}, "labels and init_labels belong together"),
+        ({"init_labels": ["good"]}, "labels and init_labels belong together"),
+        ({"init": "text"}, "text and init_text belong together"),
+        ({"init": "labels", "init_labels": ["a", "b"], "num_virtual_tokens": 1}, "2 init_labels, and num_virtual"),
+        ({"init": "glove"}, "init = glove"),
+    ],
+    ids=str,
+)
+def test_settings_that_do_not_fit_are_refused(settings, says):
+    with pytest.raises(Refusal, match=says):
+        read({"name": "prompt_tuning"} | settings)
 
 
 def test_count_of_the_paper():

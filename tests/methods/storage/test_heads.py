@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
+from peft import LoraConfig, PeftModel, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from tests.methods.storage.test_adapter import stirred
 from tests.zoo import batch, tiny_model_folder
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from accorda.errors import Refusal
+from accorda.methods.additive.prefix_tuning import PrefixTuning
 from accorda.methods.additive.prompt_tuning import PromptTuning
 from accorda.methods.contract import Method
 from accorda.methods.install import freeze, install, installed, trainable
@@ -23,7 +24,7 @@ from accorda.models.heads import new_heads
 from accorda.models.load import load_model
 
 pytestmark = [pytest.mark.filterwarnings("ignore::UserWarning"), pytest.mark.filterwarnings("ignore::FutureWarning")]
-METHODS = [LoRA(rank=2), LayerNorm(), PromptTuning(num_virtual_tokens=3), BitFit()]
+METHODS = [LoRA(rank=2), LayerNorm(), PromptTuning(num_virtual_tokens=3), PrefixTuning(num_virtual_tokens=3), BitFit()]
 
 
 @pytest.fixture(scope="module", params=["llama", "bert"])
@@ -62,7 +63,7 @@ def test_heads_come_back_with_the_adapter(folder: Path, method: Method, tmp_path
     assert trainable(again) == {}
 
 
-@pytest.mark.parametrize("method", METHODS[:3], ids=lambda method: type(method).__name__)
+@pytest.mark.parametrize("method", METHODS[:4], ids=lambda method: type(method).__name__)
 def test_peft_reads_adapter_and_head(folder: Path, method: Method, tmp_path: Path):
     model = tuned(folder, method)
     save_adapter(model, tmp_path)
@@ -84,6 +85,16 @@ def test_we_read_adapter_and_head_by_peft(folder: Path, tmp_path: Path):
     with torch.no_grad():
         for parameter in theirs.parameters():
             parameter += 0.05 * parameter.requires_grad
+    theirs.save_pretrained(tmp_path)
+    model = load_adapter(classifier(folder), tmp_path)
+    assert (logits(model) - logits(theirs)).abs().max() <= 1e-6 * logits(theirs).abs().max()
+
+
+def test_we_read_a_prefix_and_head_by_peft(folder: Path, tmp_path: Path):
+    torch.manual_seed(5)
+    heads = sorted(new_heads(classifier(folder)))
+    config = PrefixTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=3, modules_to_save=heads)
+    theirs = get_peft_model(AutoModelForSequenceClassification.from_pretrained(folder), config)
     theirs.save_pretrained(tmp_path)
     model = load_adapter(classifier(folder), tmp_path)
     assert (logits(model) - logits(theirs)).abs().max() <= 1e-6 * logits(theirs).abs().max()

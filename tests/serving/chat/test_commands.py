@@ -9,6 +9,10 @@ from accorda.data.formats import messages
 from accorda.data.read import read_file
 from accorda.errors import Refusal
 from accorda.generation.sampling import Sampling
+from accorda.methods.additive.prompt_tuning import PromptTuning
+from accorda.methods.install import freeze, install, installed
+from accorda.methods.storage import save_adapter
+from accorda.models.load import load_model
 from accorda.serving.chat.chat import Chat
 from accorda.serving.chat.commands import COMMANDS, obey
 from accorda.serving.chat.voices import Voices
@@ -147,6 +151,17 @@ def test_refused(line, words, chat):
     with pytest.raises(Refusal, match=words.replace("?", r"\?")):
         obey(chat, line)
     assert before == (texts(chat), sorted(path.name for path in Path(".").iterdir()))
+
+
+def test_an_adapter_whose_vectors_stand_at_placeholders_is_refused_and_taken_off(chat, place, tmp_path):
+    model = install(freeze(load_model(place / "base" / "llama")), PromptTuning(placement="placeholder"))
+    save_adapter(model, tmp_path / "placed")
+    on_it = list(installed(chat.voices.model))
+    with pytest.raises(Refusal, match="rows of text hold no placeholders"):
+        obey(chat, f"/adapter {tmp_path / 'placed'}")
+    assert list(installed(chat.voices.model)) == on_it
+    with pytest.raises(Refusal, match="rows of text hold no placeholders"):
+        Voices.open(str(tmp_path / "placed"))
 
 
 def test_an_empty_answer_is_nothing_to_learn_from(chat):

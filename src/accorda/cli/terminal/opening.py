@@ -17,10 +17,12 @@ class Ready:
 def ready(name: str, *, chat: bool = False, quantization: str = "none", trust_remote_code: bool = False) -> Ready:
     """Open a run, an adapter folder, a model folder or a hub id; `chat`: bare text is what a user says."""
     from accorda.data.renderer import Renderer
+    from accorda.methods.backbone import check_no_placeholders
     from accorda.methods.open import open_model
     from accorda.models.load import load_tokenizer
 
     opened = open_model(name, quantization=quantization, trust_remote_code=trust_remote_code)
+    check_no_placeholders(opened.model)
     tokenizer = load_tokenizer(opened.tokenizer_source, trust_remote_code)
     stored = opened.renderer_path
     renderer = Renderer(tokenizer) if stored is None else Renderer.load(stored.parent, tokenizer)

@@ -4,12 +4,13 @@
 
 Starts away from the base: the vectors are there from the first step. Never merges.
 
-init "vocabulary": embeddings of tokens drawn without replacement; "text": those of `init_text`, repeated to P;
-"random": uniform around zero with the deviation that embeddings have.
+init "vocabulary": embeddings of tokens drawn without replacement; "labels": one vector for each of `init_labels`, the
+mean of its tokens' embeddings, and the rest from the vocabulary, as the paper does with class labels; "text": the
+embeddings of `init_text`, repeated to P; "random": uniform around zero with the deviation that embeddings have.
 
 Deviations: the paper draws from the 5,000 most common tokens, here from all, frequencies being unknown; its random
 start is uniform on +-0.5, which suits T5's embeddings and drowns others; it works on T5, where vectors stand before the
-encoder's input. Placement "placeholder" puts the vectors where the renderer wrote negative ids.
+encoder's input. "text" is not in the paper. Placement "placeholder" puts the vectors where ids are negative.
 """
 
 from collections.abc import Iterable
@@ -28,7 +29,7 @@ from accorda.recipe.types import PositiveInt
 
 @dataclass(frozen=True, kw_only=True)
 class PromptTuning(PromptMethod):
-    """Settings of prompt tuning; `init_ids` are the tokens of `init_text`, found by `prepare`."""
+    """Settings of prompt tuning; `init_ids` and `label_ids` are found by `prepare`."""
 
     paper = "arXiv:2104.08691"
     traits = Traits(mergeable=False, identity_at_init="no")
@@ -37,8 +38,12 @@ class PromptTuning(PromptMethod):
     """how many vectors are trained"""
     placement: Literal["front", "placeholder"] = "front"
     """where they stand: front of every row, or placeholder (negative ids in the rows)"""
-    init: Literal["vocabulary", "text", "random"] = "vocabulary"
-    """how they start: vocabulary (embeddings of drawn tokens), text (of init_text) or random"""
+    init: Literal["vocabulary", "labels", "text", "random"] = "vocabulary"
+    """how they start: vocabulary (embeddings of drawn tokens), labels (init_labels), text (init_text) or random"""
+    init_labels: tuple[str, ...] = ()
+    """the class labels, or other words, that init: labels starts from, one vector each"""
+    label_ids: tuple[tuple[int, ...], ...] = ()
+    """the tokens of each label; found when the run begins"""
     init_text: str | None = None
     """the text that init: text starts from"""
     init_ids: tuple[int, ...] = ()
@@ -47,15 +52,24 @@ class PromptTuning(PromptMethod):
     def __post_init__(self) -> None:
         if (self.init == "text") != (self.init_text is not None or bool(self.init_ids)):
             raise ValueError("init: text and init_text belong together")
+        if (self.init == "labels") != bool(self.init_labels or self.label_ids):
+            raise ValueError("init: labels and init_labels belong together")
+        if len(self.init_labels) > self.num_virtual_tokens:
+            raise ValueError(f"{len(self.init_labels)} init_labels, and num_virtual_tokens = {self.num_virtual_tokens}")
 
     def prepare(self, model: PreTrainedModel, batches: Iterable[Any]) -> "PromptTuning":
-        """With the tokens of `init_text`, as the model's own tokenizer writes them."""
-        if self.init_text is None or self.init_ids:
+        """With the tokens of `init_text` or `init_labels`, as the model's own tokenizer writes them."""
+        texts = self.init_labels if self.init_text is None else (self.init_text,)
+        if not texts or self.init_ids or self.label_ids:
             return self
         if not model.name_or_path:
-            raise Refusal("method.init = text: this model was not loaded from a folder or hub id, so has no tokenizer")
-        ids = load_tokenizer(model.name_or_path)(self.init_text, add_special_tokens=False)["input_ids"]
-        return replace(self, init_ids=tuple(ids))
+            where = "this model was not loaded from a folder or hub id, so has no tokenizer"
+            raise Refusal(f"method.init = {self.init}: {where}")
+        tokenizer = load_tokenizer(model.name_or_path)
+        found = [tuple(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+        if empty := [text for text, ids in zip(texts, found, strict=True) if not ids]:
+            raise Refusal(f"method.init = {self.init}: {empty[0]!r} holds no token")
+        return replace(self, label_ids=tuple(found)) if self.init == "labels" else replace(self, init_ids=found[0])
 
     def build(self, model: PreTrainedModel) -> SoftPrompt:
         """The vectors with their start values."""
@@ -82,14 +96,15 @@ def start(method: PromptTuning, model: PreTrainedModel) -> Tensor:
     embed, number = model.get_input_embeddings(), method.num_virtual_tokens
     weight = embed.get_parameter("weight")
     device, size = weight.device, weight.shape[0]
+    if method.init in ("text", "labels") and not (method.init_ids or method.label_ids):
+        raise Refusal(f"method.init = {method.init}: call accorda.prepare(model, method) first, it finds the tokens")
     if method.init == "text":
-        if not method.init_ids:
-            raise Refusal("method.init = text: call accorda.prepare(model, method) first, it finds the text's tokens")
         ids = torch.tensor([method.init_ids[i % len(method.init_ids)] for i in range(number)], device=device)
         return embed(ids).float().clone()
     ids = torch.randperm(size, device="cpu")[torch.arange(number, device="cpu") % size].to(device)
     drawn = embed(ids).float()
-    if method.init == "vocabulary":
-        return drawn.clone()
+    if method.init in ("vocabulary", "labels"):
+        means = [embed(torch.tensor(label, device=device)).float().mean(0) for label in method.label_ids]
+        return torch.stack([*means, *drawn[len(means) :]])
     bound = drawn.std() * 3**0.5  # a uniform variable on +-bound has deviation bound / sqrt(3)
     return torch.empty_like(drawn).uniform_(-1, 1) * bound

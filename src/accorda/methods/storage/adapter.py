@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from accorda.errors import Refusal
 from accorda.methods.contract import Method
-from accorda.methods.install import install, installed, own_tensors, remove
+from accorda.methods.install import install, installed, kept_tensors, own_tensors, remove
 from accorda.methods.registry import read as read_method
 from accorda.methods.registry import write as write_method
 from accorda.methods.storage import files
@@ -58,7 +58,7 @@ def save_adapter(
     Raises:
         Refusal: no such adapter; the folder holds other things.
     """
-    methods = _methods_of(model, name)
+    methods = tuple(method.kept() for method in _methods_of(model, name))
     form = format_for(methods, model, name) if added_tokens(model) is None else None  # PEFT grows no base
     written = tuple(write_method(method) for method in methods)
     added = added_tokens(model)
@@ -71,7 +71,7 @@ def save_adapter(
     base = getattr(model, "name_or_path", None) or None
     if form is None:
         config = {HEADER: header, "peft_type": OWN_TYPE, "base_model_name_or_path": base}
-        tensors, metadata = own_tensors(model, name) | _heads(model, ""), {}
+        tensors, metadata = kept_tensors(model, name) | _heads(model, ""), {}
     else:
         heads = _heads(model, head_prefix(form))
         config = common(form.PEFT_TYPE, _task(model), base) | form.config(methods, model, name)

@@ -10,7 +10,8 @@ from accorda.data.renderer import FILE, Renderer
 from accorda.errors import Refusal
 from accorda.generation.past import Past
 from accorda.generation.stopping import stop_ids
-from accorda.methods.install import freeze
+from accorda.methods.backbone import check_no_placeholders
+from accorda.methods.install import freeze, remove
 from accorda.methods.locate import adapter_folder
 from accorda.methods.open import open_model
 from accorda.methods.storage import load_adapter
@@ -71,6 +72,7 @@ class Voices:
     def open(cls, name: str, *, quantization: str = "none", trust_remote_code: bool = False) -> "Voices":
         """A run, an adapter folder, a model folder or a hub id, answering as what it is."""
         opened = open_model(name, quantization=quantization, trust_remote_code=trust_remote_code)
+        check_no_placeholders(opened.model)
         tokenizer = load_tokenizer(opened.tokenizer_source, trust_remote_code)
         stored = opened.renderer_path
         renderer = Renderer(tokenizer) if stored is None else Renderer.load(stored.parent, tokenizer)
@@ -118,6 +120,11 @@ class Voices:
             freeze(self.model)
         assert voice.adapter is not None
         load_adapter(self.model, folder, voice.adapter)
+        try:
+            check_no_placeholders(self.model)
+        except Refusal:
+            remove(self.model, voice.adapter)
+            raise
         return voice
 
     def _renderer(self, *homes: Path) -> Renderer:

@@ -10,16 +10,16 @@ from transformers import PreTrainedModel
 from accorda.errors import Refusal
 from accorda.methods.additive.prompt_tuning import PromptTuning
 from accorda.methods.contract import Method
-from accorda.methods.install import own_tensors
+from accorda.methods.storage import peft_prompts
 from accorda.methods.storage.peft_config import read_fields
-from accorda.methods.storage.strict import check_tensors, shape
+from accorda.methods.storage.peft_prompts import HEAD_PREFIX, decode, encode
 from accorda.models.load import is_decoder
 from accorda.recipe.types import PositiveInt
 
+__all__ = ["HEAD_PREFIX", "PEFT_TYPE", "config", "decode", "encode", "fits", "methods"]
+
 PEFT_TYPE = "PROMPT_TUNING"
-HEAD_PREFIX = "base_model."
-KEY = "prompt_embeddings"
-UNUSED = {"token_dim", "num_attention_heads", "num_layers", "prompt_tuning_init", "prompt_tuning_init_text"}
+UNUSED = {*peft_prompts.DESCRIBING, "prompt_tuning_init", "prompt_tuning_init_text"}
 UNUSED |= {"tokenizer_name_or_path", "tokenizer_kwargs"}
 
 
@@ -43,42 +43,17 @@ def fits(methods: Sequence[Method], model: PreTrainedModel, name: str) -> bool:
 def config(methods: Sequence[Method], model: PreTrainedModel, name: str) -> dict[str, Any]:
     """The fields of a PromptTuningConfig."""
     (vectors,) = encode(model, name).values()
-    settings = model.config.get_text_config()
-    return {
-        "num_virtual_tokens": vectors.shape[0],
-        "token_dim": vectors.shape[1],
-        "num_transformer_submodules": 1,
-        "num_attention_heads": settings.num_attention_heads,
-        "num_layers": settings.num_hidden_layers,
-        "prompt_tuning_init": "RANDOM",
-    }
-
-
-def encode(model: PreTrainedModel, name: str) -> dict[str, Tensor]:
-    """The tensor of the file, (P, D)."""
-    (vectors,) = own_tensors(model, name).values()
-    return {KEY: vectors.detach()}
-
-
-def decode(
-    model: PreTrainedModel, name: str, config: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str
-) -> dict[str, Tensor]:
-    """The vectors under our name."""
-    check_tensors(encode(model, name), tensors, where)
-    (own,) = own_tensors(model, name)
-    return {own: tensors[KEY]}
+    return peft_prompts.fields(model, *vectors.shape) | {"prompt_tuning_init": "RANDOM"}
 
 
 def methods(
     config: Mapping[str, Any], tensors: Mapping[str, Tensor], model: PreTrainedModel, where: str
 ) -> tuple[Method, ...]:
     """The prompt tuning that a file by PEFT describes."""
-    fields = read_fields(Fields, config, UNUSED, where)
+    number = read_fields(Fields, config, UNUSED, where).num_virtual_tokens
     if not is_decoder(model.config):
         raise Refusal(
             f"{where}: PEFT's prompts take the place of the token that the head of this model reads: not loaded"
         )
-    number = fields.num_virtual_tokens
-    if KEY in tensors and tensors[KEY].shape[:1] != (number,):
-        raise Refusal(f"{where}: {KEY} has shape {shape(tensors[KEY])}, but num_virtual_tokens = {number}")
+    peft_prompts.check_rows(tensors, number, where)
     return (PromptTuning(num_virtual_tokens=number, init="random"),)
