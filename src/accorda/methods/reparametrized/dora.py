@@ -59,9 +59,7 @@ class DoRAAdapter(Adapter):
         self.lora_B = low_rank.zero_B(site.out_features, method.rank)
         self.dropout = nn.Dropout(method.dropout)
         self.scaling = method.alpha / method.rank
-        base = Base(site.module, site.rows)
-        A, B = (factor.detach().to(base.weight.device) for factor in (self.lora_A, self.lora_B))
-        self.magnitude = nn.Parameter(row_norms(base.weight, A, B, self.scaling))
+        self.magnitude = nn.Parameter(start_magnitude(Base(site.module, site.rows).weight))
 
     def output(self, x: Tensor, y: Tensor, base: Base) -> Tensor:
         """The base's y + (g - 1) (y - b) + g * scaling * B A dropout(x)."""
@@ -77,10 +75,14 @@ class DoRAAdapter(Adapter):
 
 
 @torch.no_grad()
+def start_magnitude(weight: Tensor) -> Tensor:
+    """|W| per row, (O,), in fp32: bit for bit what `row_norms` gives while B is zero."""
+    return weight.float().square().sum(1).sqrt()
+
+
+@torch.no_grad()
 def row_norms(weight: Tensor, A: Tensor, B: Tensor, scaling: float) -> Tensor:
     """|W + scaling * B A| per row, (O,), in fp32, without forming the sum."""
-    if weight.is_meta:  # which has no autocast
-        return weight.new_empty(len(weight)).float()
     with torch.autocast(weight.device.type, enabled=False):
         W, A, B = weight.float(), A.float(), B.float()
         crossed = ((W @ A.T) * B).sum(1)

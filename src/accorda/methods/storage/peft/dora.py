@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from accorda.errors import Refusal
 from accorda.methods.base import Base
 from accorda.methods.contract import Method
-from accorda.methods.reparametrized.dora import DoRA, DoRAAdapter, row_norms
+from accorda.methods.reparametrized.dora import DoRA, DoRAAdapter, start_magnitude
 from accorda.methods.storage.peft import lora
 from accorda.methods.storage.peft_config import PREFIX, read_fields
 from accorda.methods.storage.peft_parts import Part, hosted
@@ -89,9 +89,7 @@ def methods(
 def _magnitudes(model: PreTrainedModel, name: str) -> Iterator[tuple[str, Tensor, list[Part[DoRAAdapter]]]]:
     """The modules with a DoRA, the norms of the base's rows (O,) on the CPU, and the parts on each."""
     for path, module, parts in hosted(model, name, (DoRAAdapter,)):
-        weight = Base(module).weight
-        nothing = weight.new_zeros(1, weight.shape[1]), weight.new_zeros(weight.shape[0], 1)
-        yield path, row_norms(weight, *nothing, 1.0).cpu(), parts
+        yield path, start_magnitude(Base(module).weight).cpu(), parts
 
 
 def _key(path: str) -> str:
