@@ -110,7 +110,7 @@ def test_count():
 
 
 def test_refusals():
-    with pytest.raises(Refusal, match="adalora acts on linear layers, and .*input_layernorm"):
+    with pytest.raises(Refusal, match=r"adalora acts on linear layers, and .*input_layernorm"):
         install(make("llama"), AdaLoRA(target_modules="norm"))
     with pytest.raises(ValueError, match="rank = 16 is above initial_rank = 12"):
         AdaLoRA(rank=16)

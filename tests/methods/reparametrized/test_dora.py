@@ -87,5 +87,5 @@ def test_count_is_the_factors_and_one_number_per_output():
 
 
 def test_refuses_what_is_not_linear():
-    with pytest.raises(Refusal, match="dora acts on linear layers, and model.embed_tokens"):
+    with pytest.raises(Refusal, match=r"dora acts on linear layers, and model.embed_tokens"):
         install(make("llama"), DoRA(target_modules="embed_tokens"))

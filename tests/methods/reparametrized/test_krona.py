@@ -69,5 +69,5 @@ def test_refusals():
     refused = r"block_shape = 5x8 does not divide model.layers.0.self_attn.q_proj \(attention.query\), which is 32x32"
     with pytest.raises(Refusal, match=refused):
         install(make("llama"), KronA(block_shape=(5, 8), target_modules="q_proj"))
-    with pytest.raises(Refusal, match="krona acts on linear layers, and .*input_layernorm"):
+    with pytest.raises(Refusal, match=r"krona acts on linear layers, and .*input_layernorm"):
         install(make("llama"), KronA(target_modules="norm"))

@@ -70,5 +70,5 @@ def test_count_is_loras():
 
 
 def test_refuses_what_is_not_linear():
-    with pytest.raises(Refusal, match="lora_plus acts on linear layers, and .*input_layernorm"):
+    with pytest.raises(Refusal, match=r"lora_plus acts on linear layers, and .*input_layernorm"):
         install(make("llama"), LoRAPlus(target_modules="norm"))

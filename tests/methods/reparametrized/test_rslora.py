@@ -48,5 +48,5 @@ def test_count():
 
 
 def test_refuses_what_is_not_linear():
-    with pytest.raises(Refusal, match="rslora acts on linear layers, and .*input_layernorm"):
+    with pytest.raises(Refusal, match=r"rslora acts on linear layers, and .*input_layernorm"):
         install(make("llama"), RsLoRA(target_modules="norm"))

@@ -78,5 +78,5 @@ def test_counts_of_the_paper():
 
 
 def test_refuses_what_is_not_linear():
-    with pytest.raises(Refusal, match="vera acts on linear layers, and .*input_layernorm"):
+    with pytest.raises(Refusal, match=r"vera acts on linear layers, and .*input_layernorm"):
         install(make("llama"), VeRA(target_modules="norm"))

@@ -218,7 +218,7 @@ def test_a_rank_pattern_of_another_model_is_refused(tmp_path: Path):
     first = next(iter(config["rank_pattern"]))
     config["rank_pattern"][first] = config["rank_pattern"][first][1:]
     (tmp_path / CONFIG).write_text(json.dumps(config))
-    with pytest.raises(Refusal, match="rank_pattern names .* with 4 triplets, which this model lacks"):
+    with pytest.raises(Refusal, match=r"rank_pattern names .* with 4 triplets, which this model lacks"):
         load_adapter(make("llama"), tmp_path)
 
 
