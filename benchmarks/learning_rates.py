@@ -22,6 +22,13 @@ ROWS, FACTOR = 400, 3.0
 STARTS = {  # the lowest rate tried, by stage and method; each next one is three times as high
     "sft": {
         "lora": 1e-3,
+        "rslora": 1e-3,
+        "lora_plus": 3e-4,
+        "dora": 1e-3,
+        "pissa": 3e-4,
+        "adalora": 1e-2,
+        "vera": 1e-2,
+        "krona": 1e-3,
         "full": 3e-4,
         "bitfit": 3e-3,
         "layernorm": 3e-3,

@@ -113,6 +113,59 @@ def test_a_group_learns_at_its_own_scale() -> None:
         torch.testing.assert_close(parameter.detach(), before[name] - factor * rate * seen.steps[0][name])
 
 
+@pytest.mark.parametrize("micro_tokens", [1, 17, 10_000])
+def test_an_extra_loss_is_added_once_however_a_step_is_split(micro_tokens: int) -> None:
+    seen = Gradients()
+    loop = make_loop(micro_tokens=micro_tokens, observers=[seen])
+    named = loop.parameters()
+    loop.extra_loss = lambda: 0.3 * sum(p.square().sum() for p in named.values())
+    data = whole_batch_loss(loop)
+    gradients = torch.autograd.grad(data, list(named.values()))
+    extra = loop.extra_loss().item()
+    expected = {name: g + 0.6 * named[name].detach() for name, g in zip(named, gradients, strict=True)}
+    event = loop.step()
+    assert event["loss"] == pytest.approx(data.item(), rel=1e-6)  # of the data alone
+    assert event["extra_loss"] == pytest.approx(extra, rel=1e-6)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(seen.steps[0][name], gradient, rtol=1e-5, atol=1e-6)
+
+
+def test_an_extra_loss_is_scaled_with_the_loss() -> None:
+    plain, scaled = make_loop(), make_loop()
+    scaled.loss_scale = LossScale(value=1024.0)
+    for loop in (plain, scaled):
+        loop.extra_loss = loop.model.layer.weight.square().sum
+    assert scaled.step()["grad_norm"] == pytest.approx(plain.step()["grad_norm"], rel=1e-5)
+
+
+def test_between_steps_there_is_the_update_and_still_its_gradient() -> None:
+    straight, loop = make_loop(), make_loop()
+    told: list[tuple[int, bool, bool]] = []
+
+    def on_step(step: int) -> None:
+        moved = parameters(loop) == parameters(straight)
+        told.append((step, moved, all(p.grad is not None for p in loop.parameters().values())))
+
+    loop.on_step = on_step
+    for _ in range(2):
+        straight.step()
+        loop.step()
+    assert told == [(1, True, True), (2, True, True)]
+
+
+def test_what_an_interrupted_word_between_steps_left_is_no_state() -> None:
+    loop = make_loop()
+
+    def broken(step: int) -> None:
+        raise MemoryError
+
+    loop.on_step = broken
+    with pytest.raises(MemoryError):
+        loop.step()
+    with pytest.raises(RuntimeError, match="half-way"):
+        loop.state()
+
+
 @pytest.mark.parametrize("settings", [AdamW(), Adafactor(scale_parameter=True)])
 @pytest.mark.parametrize("at", [1, 4])
 def test_a_restored_loop_goes_on_bit_for_bit(settings, at: int) -> None:

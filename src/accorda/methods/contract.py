@@ -7,9 +7,9 @@ Shapes: B batch, T tokens, D model width, I in, O out, P virtual tokens.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from accorda.methods.targets import num_head_parameters
 from accorda.models.roles import Site, find
 
 __all__ = ["Adapter", "Base", "Count", "Method", "ModuleMethod", "NotMergeable", "ParameterMethod", "Part"]
-__all__ += ["PromptMethod", "SideMethod", "SideNetwork", "SoftPrompt", "Traits"]
+__all__ += ["PromptMethod", "RateScaled", "Regularised", "SideMethod", "SideNetwork", "SoftPrompt", "Stepping", "Traits"]
 
 Architecture = Literal["decoder", "encoder", "encoder_decoder"]
 
@@ -177,8 +177,8 @@ class ModuleMethod(Method):
     def build(self, site: Site, shared: nn.Module | None) -> Adapter:
         """The adapter of one site. It must not register `shared` as its child."""
 
-    def resting(self, site: Site, model: PreTrainedModel) -> str | None:
-        """Why this site's adapter may keep its start value through training, None if it must move."""
+    def resting(self, site: Site, model: PreTrainedModel) -> str | Mapping[str, str] | None:
+        """Why this site's adapter, or some of its tensors by name, may keep their start value; None: all must move."""
         return None
 
     def num_parameters(self, model: PreTrainedModel) -> Count:
@@ -188,6 +188,37 @@ class ModuleMethod(Method):
             shared = self.shared(sites)
             built: list[nn.Module] = [self.build(site, shared) for site in sites]
         return counted(self, built if shared is None else [shared, *built], model)
+
+
+@runtime_checkable
+class RateScaled(Protocol):
+    """A ModuleMethod whose tensors learn at rates of their own (LoRA+)."""
+
+    def rate_scale(self, tensor: str) -> float:
+        """The factor on the recipe's learning rate for the tensor of that name in every adapter."""
+        ...
+
+
+@runtime_checkable
+class Regularised(Protocol):
+    """A ModuleMethod that adds to what is minimised (AdaLoRA)."""
+
+    def extra_loss(self, adapters: Sequence[Adapter]) -> Tensor:
+        """A scalar, added once per step to the loss, which is a mean over the step's supervised tokens."""
+        ...
+
+
+@runtime_checkable
+class Stepping(Protocol):
+    """A ModuleMethod that acts between steps (AdaLoRA).
+
+    What it remembers from step to step are buffers of adapters that train: the loop's state keeps those. What it draws
+    depends on a seed of its own and `step` alone.
+    """
+
+    def on_step(self, adapters: Sequence[Adapter], step: int, num_steps: int) -> None:
+        """Called after the optimizer's update of step `step`, the first being 1; the gradients are still there."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)

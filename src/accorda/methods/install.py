@@ -153,8 +153,9 @@ def resting(model: PreTrainedModel) -> dict[str, str]:
                 method = methods[int(number)]
                 assert isinstance(method, ModuleMethod)
                 if (reason := method.resting(places[path, part], model)) is not None:
-                    inside = f"{path}.adapters.{name}.{one.key}"
-                    reasons |= {f"{inside}.{leaf}": reason for leaf, _ in one.adapter.named_parameters()}
+                    inside, leaves = f"{path}.adapters.{name}.{one.key}", dict(one.adapter.named_parameters())
+                    named = dict.fromkeys(leaves, reason) if isinstance(reason, str) else reason
+                    reasons |= {f"{inside}.{leaf}": said for leaf, said in named.items()}
     for original in routing(model).originals:
         for method in chain(*(installed(model)[owner] for owner in original.owners())):
             if isinstance(method, ParameterMethod) and (reason := method.resting(original.name, model)) is not None:

@@ -69,8 +69,10 @@ def trial(training: Moment, state: int) -> list[Moment]:
 
 
 def state_bytes(priced: Priced) -> int:
-    """What a checkpoint holds: the parameters that train and what the optimizer remembers of them."""
-    return round(sum(p.nbytes + p.numel() * bytes_of(priced, p) for p in trainable(priced.model).values()))
+    """What a checkpoint holds: the parameters that train, what the optimizer remembers, and buffers beside them."""
+    learned = sum(p.nbytes + p.numel() * bytes_of(priced, p) for p in trainable(priced.model).values())
+    trained = (m for m in priced.model.modules() if any(p.requires_grad for p in m.parameters(recurse=False)))
+    return round(learned) + sum(buffer.nbytes for module in trained for buffer in module.buffers(recurse=False))
 
 
 def bytes_of(priced: Priced, parameter: nn.Parameter) -> float:

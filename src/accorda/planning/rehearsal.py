@@ -17,6 +17,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from accorda.generation.sample import evaluating
 from accorda.methods.install import trainable
+from accorda.methods.stepping import extra_loss
 from accorda.models.heads import last_hidden, logits
 from accorda.objectives.language_model import chunk_size, chunked_log_probs
 from accorda.planning.hollow import hollow
@@ -103,7 +104,7 @@ class _Course:
     ):
         self.model, self.passes, self.precision, self.filed = model, passes, precision, filed
         self.objective = make(model)
-        self.trained = trainable(model)
+        self.trained, self.extra_loss = trainable(model), extra_loss(model)
         self.optimizer = optimizer.build(parameter_groups(self.trained))
         self.ledger = Ledger()
         self.kinds: dict[int, str] = {}
@@ -145,11 +146,13 @@ class _Course:
     def step(self) -> None:
         """One optimizer step as the loop makes it."""
         self.model.train()
-        for work in self.passes.step:
+        for number, work in enumerate(self.passes.step):
             batch = work.batch()
             self.ledger.label = FORWARD
             with self.autocast(), self.loss_apart():
                 loss = self.objective(self.model, batch) / batch.num_supervised
+            if self.extra_loss is not None and number == 0:
+                loss = loss + self.extra_loss()
             self.forwards_end.append(len(self.ledger.events))
             self.ledger.label = BACKWARD
             loss.backward()

@@ -3,7 +3,7 @@
 A few rows in two unequal micro-batches go through the run's own loop (its division, packing, checkpointing, chunked
 loss), against plain autograd on the same rows: each alone, whole logits, nothing recomputed,
 
-    d/dw  sum_rows cross_entropy(row) / supervised tokens of all rows.
+    d/dw  sum_rows cross_entropy(row) / supervised tokens of all rows    (+ the method's extra loss, once).
 """
 
 from collections.abc import Iterator, Sequence
@@ -110,11 +110,14 @@ def _rerouted(session: Session, micro_batches: Sequence[Batch], plain: dict[str,
 
 
 def _plain(session: Session, segments: Sequence[Segment]) -> dict[str, Tensor]:
-    """Plain autograd over transformers' own forward pass of each row."""
-    parameters = session.loop.parameters()
+    """Plain autograd over transformers' own forward pass of each row, and what the method adds to the loss."""
+    parameters, extra_loss = session.loop.parameters(), session.loop.extra_loss
     with _recomputing_nothing(session.model), torch.enable_grad():
-        loss = -alone(session.model, segments)
-        found = torch.autograd.grad(loss.sum() / len(loss), list(parameters.values()), allow_unused=True)
+        log_probs = alone(session.model, segments)
+        loss = -log_probs.sum() / len(log_probs)
+        if extra_loss is not None:
+            loss = loss + extra_loss()
+        found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
     return {name: gradient for name, gradient in zip(parameters, found, strict=True) if gradient is not None}
 
 

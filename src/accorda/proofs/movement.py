@@ -138,7 +138,7 @@ def _sums(tensors: dict[str, Tensor]) -> dict[str, str]:
 def _moved(record: dict[str, Any], now: dict[str, str], resting: dict[str, str]) -> Check:
     seen, start = record["first_gradient"], record["start"]
     never = [name for name in now if name not in seen and name not in resting]
-    still = [name for name in now if name in seen and now[name] == start.get(name)]
+    still = [name for name in now if name in seen and name not in resting and now[name] == start.get(name)]
     why = f"no finite gradient other than zero in any step: {names(never, 3)}" if never else ""
     why = why or f"a gradient, but the same value as before the first step: {names(still, 3)}"
     rested = [name for name in now if name not in seen and name in resting]

@@ -17,6 +17,7 @@ from accorda.methods.checkpointing import enable_checkpointing
 from accorda.methods.contract import Method
 from accorda.methods.install import trainable
 from accorda.methods.open import Opened
+from accorda.methods.stepping import extra_loss, on_step, rate_scales
 from accorda.models.attention import use_attention
 from accorda.recipe.sections import Recipe
 from accorda.runs.layout import RunFolder, default_output
@@ -132,15 +133,18 @@ def assemble(
     num_steps = training.max_steps or batches.num_steps(training.epochs)
     recipe = settle.settle_warmup(recipe, num_steps)
     objective = stage.objective(model)
+    groups = parameter_groups(trainable(model), training.weight_decay, rate_scales(model))
     loop = Loop(
         model=model,
         objective=objective,
         batches=batches,
-        optimizer=optimizer.build(parameter_groups(trainable(model), training.weight_decay)),
+        optimizer=optimizer.build(groups),
         schedule=schedule(recipe, num_steps),
         max_grad_norm=training.max_grad_norm,
         precision=precision,
         memory=memory,
+        extra_loss=extra_loss(model),
+        on_step=on_step(model, num_steps),
     )
     return Session(
         model=model,

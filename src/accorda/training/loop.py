@@ -67,6 +67,8 @@ class Loop:
 
     objective: (model, batch) -> the loss summed over the batch's supervised tokens, in nats.
     optimizer: with groups that have `names` and `scale` (`optimizers.groups`); its rate is set from `schedule`.
+    extra_loss: gives a scalar that is added to the loss of every step, once however the step is split.
+    on_step: called with the number of a step after its update, before the gradients are dropped.
     check: called between micro-batches; may raise to stop the run there.
     """
 
@@ -79,6 +81,8 @@ class Loop:
     precision: Precision = field(default_factory=Precision)
     observers: Sequence[Observer] = ()
     memory: PeakMemory | None = None
+    extra_loss: Callable[[], Tensor] | None = None
+    on_step: Callable[[int], None] | None = None
     check: Callable[[], None] = lambda: None
     step_number: int = field(default=0, init=False)
     loss_scale: LossScale | None = field(default=None, init=False)
@@ -105,11 +109,14 @@ class Loop:
             micro_batches = self.batches.at(self.step_number)
             num_supervised = sum(batch.num_supervised for batch in micro_batches)
             losses: list[Tensor] = []
+            extra = None if self.extra_loss is None else self.extra_loss()
             for batch in micro_batches:
                 self.check()
                 with self.precision.autocast():
                     loss = self.objective(self.model, batch) / num_supervised
                 losses.append(loss.detach())
+                if extra is not None and len(losses) == 1:
+                    loss = loss + extra
                 if self.loss_scale:
                     loss = loss * self.loss_scale.value
                 loss.backward()
@@ -119,10 +126,12 @@ class Loop:
         if math.isfinite(grad_norm):
             self.updating = True
             self.optimizer.step()
+            if self.on_step is not None:
+                self.on_step(self.step_number + 1)
             self.updating = False
         self.optimizer.zero_grad()
         self.step_number += 1
-        return {
+        told = {
             "event": "step",
             "step": self.step_number,
             "loss": total,
@@ -133,6 +142,7 @@ class Loop:
             "seconds": perf_counter() - began - self._watching,
             "memory": self.memory.bytes() if self.memory else None,
         }
+        return told if extra is None else told | {"extra_loss": float(extra.detach())}
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """The parameters that train, by name."""

@@ -42,3 +42,8 @@ def read_fields(cls: type[T], config: Mapping[str, Any], unused: Collection[str]
             )
     with about(where):
         return read(cls, {name: config[name] for name in names if config.get(name) is not None})
+
+
+def short(value: float) -> int | float:
+    """A whole number without its point, as servers expect of alpha."""
+    return int(value) if value == int(value) else value

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from accorda.models.roles import is_linear
+from accorda.models.roles import find, is_linear
 
 _HUNG_ON = re.compile(r"(^|\.)(adapters|originals)")  # what methods hang on a model is no module of the base
 
@@ -60,6 +60,15 @@ def targets_for(model: nn.Module, names: set[str]) -> list[str]:
     leaves = sorted({name.rpartition(".")[2] for name in names})
     alike = {name for name in _module_names(model) if _named(name, leaves)}
     return leaves if alike == names else sorted(names)
+
+
+def our_targets(model: PreTrainedModel, paths: set[str]) -> str | tuple[str, ...]:
+    """`target_modules` of ours that find exactly these modules, whole."""
+    for targets in ("all-linear", tuple(targets_for(model, paths)), tuple(sorted(paths))):
+        sites = find(model, targets)
+        if {site.name for site in sites} == paths and all(site.rows is None for site in sites):
+            return targets
+    raise AssertionError(f"a module's full name does not find it: {sorted(paths)}")
 
 
 def pattern_value(patterns: Mapping[str, Any], name: str, default: Any) -> Any:

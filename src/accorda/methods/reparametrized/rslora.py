@@ -1,0 +1,64 @@
+"""rsLoRA: A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA. Kalajdzievski, 2023, arXiv:2312.03732.
+
+    y = W x + b + (alpha / sqrt(rank)) * B A dropout(x)        W (O, I) frozen, A (R, I), B (O, R)
+
+With alpha / rank the change shrinks as the rank grows; with the square root it keeps its size, so that ranks of 64 and
+more learn more than small ones.
+
+Starts as the base exactly: A random, B zero. Merges: W + (alpha / sqrt(rank)) * B A, added in fp32.
+
+Deviations: `all-linear` is the default, as for LoRA here. An alpha that suits LoRA at rank R is divided by sqrt(R) to
+mean the same.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from accorda.errors import Refusal
+from accorda.methods.contract import Adapter, Base, ModuleMethod, Traits
+from accorda.methods.maths import low_rank
+from accorda.models.roles import Site, is_linear
+from accorda.recipe.types import PositiveFloat, PositiveInt, Share
+
+
+@dataclass(frozen=True, kw_only=True)
+class RsLoRA(ModuleMethod):
+    """Settings of rsLoRA; `alpha / sqrt(rank)` scales the change."""
+
+    paper = "arXiv:2312.03732"
+    traits = Traits(mergeable=True, identity_at_init="exact")
+
+    rank: PositiveInt = 64
+    """how many directions a layer may change in: more learn more and cost more"""
+    alpha: PositiveFloat = 16.0
+    """alpha / sqrt(rank) scales the change"""
+    dropout: Share = 0.0
+    """share of the inputs of A that are dropped while training"""
+    init: low_rank.Start = "kaiming"
+    """how A starts: kaiming or gaussian"""
+
+    def build(self, site: Site, shared: nn.Module | None) -> Adapter:
+        """A and B for one linear layer or one part of it."""
+        if not is_linear(site.module):
+            raise Refusal(f"target_modules: rslora acts on linear layers, and {site.name} ({site.role}) is none")
+        return RsLoRAAdapter(site, self)
+
+
+class RsLoRAAdapter(Adapter):
+    """A (R, I) and B (O, R)."""
+
+    def __init__(self, site: Site, method: RsLoRA):
+        super().__init__()
+        self.lora_A = low_rank.start_A(method.rank, site.in_features, method.init)
+        self.lora_B = low_rank.zero_B(site.out_features, method.rank)
+        self.dropout = nn.Dropout(method.dropout)
+        self.scaling = method.alpha / method.rank**0.5
+
+    def output(self, x: Tensor, y: Tensor, base: Base) -> Tensor:
+        """The base's y + scaling * B A dropout(x)."""
+        return y + self.scaling * low_rank.apply(self.dropout(x), self.lora_A, self.lora_B)
+
+    def merged(self, base: Base) -> tuple[Tensor, Tensor | None]:
+        """W + scaling * B A."""
+        return base.weight.float() + self.scaling * (self.lora_B @ self.lora_A), base.bias
