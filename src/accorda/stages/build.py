@@ -13,6 +13,7 @@ from accorda.methods.contract import Method
 from accorda.methods.install import trainable
 from accorda.methods.open import Opened
 from accorda.models.attention import use_attention
+from accorda.models.decoder_start import decoder_start
 from accorda.models.load import load_tokenizer
 from accorda.recipe.sections import Recipe
 from accorda.runs.layout import RunFolder, default_output
@@ -89,7 +90,8 @@ def read_data(recipe: Recipe, stage: Stage, opened: Opened) -> Data:
     """Rows become tokens by the one renderer that training, evaluation and generation share."""
     section = recipe.data
     tokenizer = load_tokenizer(opened.tokenizer_source, recipe.model.trust_remote_code)
-    renderer = Renderer(tokenizer, section.template, section.supervise, section.reasoning)
+    start = decoder_start(opened.model)
+    renderer = Renderer(tokenizer, section.template, section.supervise, section.reasoning, decoder_start=start)
     assert isinstance(section.max_length, int)
     train, evaluation = prepare_splits(
         section, renderer, max_length=section.max_length, stage=stage.rows, seed=recipe.training.seed

@@ -23,8 +23,13 @@ POSITIONS = ("max_position_embeddings", "n_positions", "max_sequence_length", "s
 
 
 def positions(model: PreTrainedModel) -> int | None:
-    """The longest input the model was made for; None where its configuration sets no bound."""
+    """The longest input the model was made for; None where its configuration sets no bound.
+
+    T5 counts distances, not positions: its `n_positions` is how long its texts were when it was made, and no bound.
+    """
     config = model.config.get_text_config(decoder=True)
+    if config.is_encoder_decoder and not hasattr(config, POSITIONS[0]):
+        return None
     found = [getattr(config, name, None) for name in POSITIONS]
     return next((value for value in found if isinstance(value, int) and value > 0), None)
 

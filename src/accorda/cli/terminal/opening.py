@@ -18,12 +18,16 @@ def ready(name: str, *, chat: bool = False, quantization: str = "none", trust_re
     """Open a run, an adapter folder, a model folder or a hub id; `chat`: bare text is what a user says."""
     from accorda.data.renderer import Renderer
     from accorda.methods.open import open_model
+    from accorda.models.decoder_start import decoder_start
     from accorda.models.load import load_tokenizer
 
     opened = open_model(name, quantization=quantization, trust_remote_code=trust_remote_code)
     tokenizer = load_tokenizer(opened.tokenizer_source, trust_remote_code)
     stored = opened.renderer_path
-    renderer = Renderer(tokenizer) if stored is None else Renderer.load(stored.parent, tokenizer)
+    if stored is None:
+        renderer = Renderer(tokenizer, decoder_start=decoder_start(opened.model))
+    else:
+        renderer = Renderer.load(stored.parent, tokenizer)
     if chat:
         renderer.kind = "messages"
     return Ready(model=opened.model, tokenizer=tokenizer, renderer=renderer, adapter=opened.adapter_name)
