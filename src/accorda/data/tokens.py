@@ -34,6 +34,8 @@ class Tokens:
 
     def answers(self, texts: Sequence[str]) -> list[list[int]]:
         """The same of what a decoder writes: some tokenizers have another vocabulary for that (Marian)."""
+        if not texts:
+            return []
         encoded = self.tokenizer(
             text_target=list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
         )

@@ -27,7 +27,10 @@ class TwoStackDecoding(Decoding):
         return 1
 
     def _begin(self, ids: Tensor, prompts: Sequence[Sequence[int]]) -> None:
-        self._read = ids
+        self._read, self._past = (
+            ids,
+            None,
+        )  # nothing that was read before is of use: every token is read in both directions
         self._ids = torch.full((len(self._batch), 1), named_start(self.model), device=ids.device)
         self._cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
         self._states: Tensor | None = None

@@ -61,10 +61,12 @@ def build(recipe: Recipe, folder: RunFolder | None = None, *, trained: bool = Fa
     memory = PeakMemory(settle.default_device())
     opened = tune.open_base(recipe, folder.model if trained and folder.model.is_dir() else None)
     method, recipe = tune.continued(recipe, method, opened)
-    recipe = settle.settle_rate(recipe, method, opened.model.num_parameters())
+    config = opened.model.config
+    kind = config.model_type if config.is_encoder_decoder else None
+    recipe = settle.settle_rate(recipe, method, opened.model.num_parameters(), kind)
     recipe = settle.settle_length(recipe, opened.model)
     kept_attention = use_attention(opened.model)
-    recipe = settle.settle_packing(recipe, kept_attention)
+    recipe = settle.settle_packing(recipe, kept_attention, opened.model)
     data = read_data(recipe, stage, opened)
     recipe = settle.settle_micro_batch(recipe, opened.model.device.type, len(data.train))
     seed_all(recipe.training.seed)

@@ -68,7 +68,7 @@ def billed(recipe: Recipe, device: Device) -> tuple[Recipe, Bill]:
     opened = shape(recipe)
     method, recipe = tune.continued(recipe, method, opened)
     recipe = settle.settle_length(recipe, opened.model)
-    recipe = settle.settle_packing(recipe, use_attention(opened.model))
+    recipe = settle.settle_packing(recipe, use_attention(opened.model), opened.model)
     data = read_data(recipe, stage, opened) if recipe.data.train is not None else None
     recipe = settle.settle_micro_batch(recipe, device.kind, len(data.train) if data else recipe.training.batch_size)
     precision = choose_precision(recipe.training.precision, device.kind, opened.model.num_parameters(), device.bf16)
