@@ -11,7 +11,9 @@ from tests.zoo import ENCODER_DECODERS, tiny_model_folder
 
 from accorda.cli.main import main
 
-ROWS = [{"instruction": "How many clips?", "input": f"{n} and one.", "output": f"The answer is {n}."} for n in range(30)]
+ROWS = [
+    {"instruction": "How many clips?", "input": f"{n} and one.", "output": f"The answer is {n}."} for n in range(30)
+]
 FEW = ("--lr", "0.01", "--batch-size", "8", "training.max_steps=4", "training.threads=1", "evaluation.every=2")
 
 
@@ -89,13 +91,13 @@ def test_a_model_is_looked_at_and_billed(model, capfd):
 @pytest.mark.parametrize(
     ("more", "why"),
     [
-        (("--stage", "pretrain"), "stage = pretrain: running text has no answer"),
-        (("data.max_length=512",), "the model has 256 positions"),
-        (("--method", "bitfit", "training.learning_rate=auto"), "for a small bart; give one with --lr"),
+        ((*FEW, "--stage", "pretrain"), "stage = pretrain: running text has no answer"),
+        ((*FEW, "data.max_length=512"), "the model has 256 positions"),
+        (("--method", "bitfit"), "for a small bart; give one with --lr"),
     ],
 )
 def test_refusals(more, why, capfd):
-    refused = told(capfd, "train", "--model", "bart", "--data", "rows.jsonl", *FEW, *more, code=2)
+    refused = told(capfd, "train", "--model", "bart", "--data", "rows.jsonl", *more, code=2)
     assert refused.startswith("error: ")
     assert why in refused
 

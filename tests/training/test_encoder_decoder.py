@@ -67,7 +67,7 @@ def test_the_loss_is_that_of_transformers(name):
     rows, objective = segments(model), NextToken(model)
     alone = sum(float(theirs(model, [row]).detach()) for row in rows)
     for batch in (pad_batch(rows, 0), pad_batch(rows, 7), pack_batch(rows)):
-        assert float(objective(model, batch)) == pytest.approx(alone, rel=1e-6)
+        assert float(objective(model, batch).detach()) == pytest.approx(alone, rel=1e-6)
         assert -float(next_token_log_probs(model, batch).sum()) == pytest.approx(alone, rel=1e-6)
     assert float(theirs(model, rows).detach()) == pytest.approx(alone, rel=1e-6)
 
@@ -93,5 +93,5 @@ def test_any_split_gives_the_gradient_of_transformers(name, checkpointing):
         [pack_batch([row]) for row in rows],
     ):
         found = torch.autograd.grad(sum(objective(model, batch) for batch in batches), parameters)
-        for one, other in zip(found, wanted, strict=True):
-            torch.testing.assert_close(one, other, rtol=2e-4, atol=2e-5)
+        apart = torch.cat([(one - other).flatten() for one, other in zip(found, wanted, strict=True)])
+        assert apart.norm() <= 1e-4 * torch.cat([gradient.flatten() for gradient in wanted]).norm()
