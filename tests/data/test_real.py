@@ -11,7 +11,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 from accorda.data.example import Example, RowError
 from accorda.data.formats import choose
 from accorda.data.read import read_file
-from accorda.data.renderer import Rendered, Renderer
+from accorda.data.rendered import Rendered
+from accorda.data.renderer import Renderer
 
 ROWS = 40
 

@@ -13,7 +13,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 
 from accorda.data.chat import ChatTemplate, built_in
 from accorda.data.example import Example, Message, RowError
-from accorda.data.renderer import Rendered, Renderer
+from accorda.data.rendered import Rendered
+from accorda.data.renderer import Renderer
 from accorda.data.tokens import Tokens
 from accorda.errors import Refusal
 

@@ -14,6 +14,7 @@ class Rows:
 
     def __init__(self, lengths: list[int]):
         self.lengths = np.array(lengths)
+        self.encoder_lengths = np.zeros_like(self.lengths)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -109,7 +110,7 @@ def test_num_steps(epochs: float, steps: int):
 
 @given(st.lists(st.integers(1, 12), max_size=30), st.integers(1, 40))
 def test_padded_groups_partition_the_rows_within_capacity(lengths: list[int], capacity: int):
-    groups = padded_groups(lengths, capacity)
+    groups = padded_groups([(0, length) for length in lengths], capacity)
     assert sorted(i for one in groups for i in one) == list(range(len(lengths)))
     assert all(len(one) == 1 or len(one) * max(lengths[i] for i in one) <= capacity for one in groups)
 

@@ -15,6 +15,7 @@ def test_the_example_runs_as_it_is_and_proves_itself(path, shared, tmp_path, mon
     place = tmp_path / "checkout"
     place.mkdir()
     (tmp_path / "shared").symlink_to(shared)
+    (place / "examples").symlink_to(EXAMPLES)
     monkeypatch.chdir(place)
     run = train(load(path, overrides=SHORT))
     assert run.proven

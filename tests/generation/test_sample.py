@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from tests.zoo import DECODERS, ENCODER_DECODERS, make
+from tests.zoo import DECODERS, make
 
 from accorda.errors import Refusal
 from accorda.generation.sample import generate, stream
@@ -126,11 +126,9 @@ def test_the_context_is_never_left():
         generate(model, [[5], [6] * 65])
 
 
-def test_empty_prompts_and_encoder_decoders_are_refused():
+def test_empty_prompts_are_refused():
     with pytest.raises(Refusal, match=r"prompts\[1\]: no token to start from"):
         generate(make("llama"), [[5], []])
-    with pytest.raises(Refusal, match="encoder-decoder"):
-        generate(make(ENCODER_DECODERS[0]), [[5]])
     assert generate(make("llama"), []) == []
 
 

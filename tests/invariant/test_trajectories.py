@@ -44,6 +44,7 @@ class Rows:
             ids = ((start - 3 + way * np.arange(length)) % (VOCABULARY - 3) + 3).astype(np.int32)
             self.segments.append(Segment(index, ids, np.arange(length) >= 2, "rows", index + 1))
         self.lengths = np.array([len(segment) for segment in self.segments])
+        self.encoder_lengths = np.zeros_like(self.lengths)
 
     def __len__(self) -> int:
         return len(self.segments)

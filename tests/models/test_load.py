@@ -13,6 +13,7 @@ from transformers import AutoModel
 
 from accorda.errors import Refusal
 from accorda.models.attention import NAME
+from accorda.models.fingerprint import fingerprint
 from accorda.models.heads import new_heads
 from accorda.models.load import load_model, load_tokenizer
 from accorda.quantization import QuantizedLinear
@@ -183,11 +184,23 @@ def test_configs_that_say_nothing_right_are_refused(folder):
     assert "model.config: model_type None is unknown" in refusal(None, config={"hidden_size": 3})
 
 
-@pytest.mark.parametrize("name", ["bert", "t5", "bart"])
-def test_other_kinds_of_model_are_refused_where_a_decoder_is_needed(name, tmp_path):
-    make(name).save_pretrained(tmp_path)
-    kind = "an encoder" if name == "bert" else "an encoder-decoder"
-    assert refusal(tmp_path) == f"model: {name} is {kind}; this needs a decoder (a causal language model)"
+def test_an_encoder_is_refused_where_a_model_must_write(tmp_path):
+    make("bert").save_pretrained(tmp_path)
+    told = "model: bert is an encoder; this needs a decoder or an encoder-decoder, which write"
+    assert refusal(tmp_path) == told
+
+
+@pytest.mark.parametrize("name", ["t5", "bart"])
+def test_an_encoder_decoder_is_opened_as_it_was_saved_and_made_from_a_configuration(name, tmp_path):
+    made = make(name)
+    made.save_pretrained(tmp_path)
+    opened = load_model(tmp_path)
+    assert type(opened) is type(made)
+    assert all(torch.equal(tensor, opened.state_dict()[key]) for key, tensor in made.state_dict().items())
+    assert opened.accorda_fingerprint == fingerprint(made)
+    fresh = load_model(None, config=tmp_path, seed=3)
+    assert type(fresh) is type(made)
+    assert fresh.state_dict().keys() == made.state_dict().keys()
 
 
 class Boom:

@@ -38,6 +38,7 @@ class Rows:
         random = np.random.default_rng(seed)
         self.segments = [self._row(index, random) for index in range(number)]
         self.lengths = np.array([len(segment) for segment in self.segments])
+        self.encoder_lengths = np.zeros_like(self.lengths)
 
     def _row(self, index: int, random: np.random.Generator) -> Segment:
         length = int(random.integers(6, 20))

@@ -22,10 +22,26 @@ def test_learned_positions_count_too():
 
 def test_packing_needs_our_attention():
     kept = "FalconForCausalLM keeps its own attention function"
-    assert settle.settle_packing(load({}), None).training.packing is True
-    assert settle.settle_packing(load({}), kept).training.packing is False
+    llama = make("llama", meta=True)
+    assert settle.settle_packing(load({}), None, llama).training.packing is True
+    assert settle.settle_packing(load({}), kept, llama).training.packing is False
     with pytest.raises(Refusal, match="Falcon"):
-        settle.settle_packing(load({"training": {"packing": True}}), kept)
+        settle.settle_packing(load({"training": {"packing": True}}), kept, llama)
+
+
+def test_rows_are_padded_where_a_line_has_a_bias_for_every_pair_of_its_tokens():
+    t5, bart = make("t5", meta=True), make("bart", meta=True)
+    recipe = settle.settle_packing(load({}), None, t5)
+    assert recipe.training.packing is False
+    assert "a bias for every pair of tokens" in recipe.origin("training.packing")
+    assert settle.settle_packing(load({}), None, bart).training.packing is True
+    assert settle.settle_packing(load({"training": {"packing": True}}), None, t5).training.packing is True
+
+
+def test_t5_has_no_bound_whatever_its_texts_were():
+    assert settle.positions(make("bart", meta=True)) == 64
+    assert settle.positions(make("t5", meta=True, n_positions=512)) is None
+    assert settle.settle_length(load({}), make("t5", meta=True, n_positions=512)).data.max_length == 1024
 
 
 def test_a_rate_nobody_measured_is_asked_for(monkeypatch):

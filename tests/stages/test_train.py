@@ -2,7 +2,8 @@ import json
 
 import pytest
 import torch
-from tests.stages.runs import settings
+from tests.stages.runs import settings, write_rows
+from tests.zoo import tiny_model_folder
 
 from accorda.errors import Refusal
 from accorda.methods.registry import methods
@@ -196,3 +197,12 @@ def test_samples_stand_in_the_log_and_not_in_the_summary(tmp_path):
     told = [event for event in events.read(run.folder.events) if event["event"] == "evaluation"]
     assert len(told[-1]["samples"]) == 2
     assert "samples" not in run.result
+
+
+def test_conversations_prove_themselves_where_the_tokenizer_has_no_template(tmp_path):
+    tiny_model_folder(tmp_path, "llama", chat_template=False)
+    turns = [{"role": "user", "content": "how many?"}, {"role": "assistant", "content": "seven"}]
+    write_rows(tmp_path / "rows.jsonl", [{"messages": turns}] * 6)
+    run = train(load(settings(tmp_path, data={"eval_split": 0.0})))
+    assert run.proven
+    assert (run.folder.adapter / "chat_template.jinja").is_file()

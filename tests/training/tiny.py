@@ -53,6 +53,7 @@ class Rows:
         draw = np.random.default_rng(seed)
         self.segments = [self._row(draw, index) for index in range(count)]
         self.lengths = np.array([len(segment) for segment in self.segments])
+        self.encoder_lengths = np.zeros_like(self.lengths)
 
     def _row(self, draw: np.random.Generator, index: int) -> Segment:
         length = int(draw.integers(3, 12))

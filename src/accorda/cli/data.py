@@ -34,6 +34,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     """Read the rows, count, and show a few as the model would see them."""
     from accorda.data.check import check
     from accorda.methods.open import locate
+    from accorda.models.decoder_start import decoder_start
     from accorda.models.load import load_model, load_tokenizer
     from accorda.recipe.load import load
     from accorda.stages.settle import settle_length
@@ -49,7 +50,8 @@ def run(arguments: argparse.Namespace) -> Outcome:
     if recipe.stage not in ("sft", "pretrain"):
         raise Refusal(f"stage = {recipe.stage}: data is checked for sft or pretrain")
     base = locate(arguments.model).base
-    recipe = settle_length(recipe, load_model(base, device="meta", trust_remote_code=recipe.model.trust_remote_code))
+    model = load_model(base, device="meta", trust_remote_code=recipe.model.trust_remote_code)
+    recipe = settle_length(recipe, model)
     length = recipe.data.max_length
     assert isinstance(length, int)  # settled above
     found = check(
@@ -59,6 +61,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
         max_length=length,
         stage="pretrain" if recipe.stage == "pretrain" else "sft",
         color=coloured(),
+        decoder_start=decoder_start(model),
     )
     refused = refusal(found, recipe.data)
     return Outcome(code=REFUSED if refused else DONE, result=found, text=told(found), error=refused)

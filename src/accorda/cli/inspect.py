@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
         "model": arguments.model,
         **architecture(model),
         "roles": roles(model),
-        "tokens": tokens(tokenizer),
+        "tokens": tokens(tokenizer, model),
         "method": touched(model, arguments.method, arguments.target),
     }
     return Outcome(result=found, text=told(found))
@@ -94,17 +94,20 @@ def ranges(rows: Sequence[int], most: int = 3) -> str:
     return ", ".join(shown + (["..."] if len(parts) > most else []))
 
 
-def tokens(tokenizer: Any) -> dict[str, Any]:
+def tokens(tokenizer: Any, model: Any) -> dict[str, Any]:
     """Special tokens, and what conversations are rendered by and end with."""
     from accorda.data.renderer import Renderer
     from accorda.errors import Refusal
+    from accorda.models.decoder_start import decoder_start
 
     names = ("bos_token", "eos_token", "pad_token", "unk_token")
     found: dict[str, Any] = {name: getattr(tokenizer, name, None) for name in names}
     try:
-        renderer = Renderer(tokenizer)
+        start = decoder_start(model)
+        renderer = Renderer(tokenizer, decoder_start=start)
         stops = [tokenizer.convert_ids_to_tokens(number) for number in renderer.stop_ids]
-        return found | {"template": renderer.template_name, "stop": stops}
+        begins = {} if start is None else {"decoder_start": tokenizer.convert_ids_to_tokens(start)}
+        return found | {"template": renderer.template_name, "stop": stops} | begins
     except Refusal as refusal:
         return found | {"template": f"unusable: {refusal}", "stop": []}
 

@@ -35,15 +35,17 @@ def check(
     stage: Stage = "sft",
     color: bool = False,
     store_folder: Path | str | None = None,
+    decoder_start: int | None = None,
 ) -> dict[str, Any]:
     """A report on data as a run with `section` would see it; nothing is refused but what cannot be read at all.
 
-    `files`: one path, several, or rows; None: what the section names. Keys: those of `DataReport.to_dict`, and `kind`,
+    `files`: one path, several, or rows; None: what the section names. `decoder_start`: of an encoder-decoder.
+    Keys: those of `DataReport.to_dict`, and `kind`,
     `duplicates` ({"rows", "places"}: rows whose content stood before), `in_both` (rows of `data.eval` that are also
     trained on), `warnings` (sentences) and `sample` (text; `color`: with ANSI colours for a terminal).
     """
     section = replace(section or DataSection(), **({} if files is None else {"train": _train(files)}))
-    renderer = Renderer(tokenizer, section.template, section.supervise, section.reasoning)
+    renderer = Renderer(tokenizer, section.template, section.supervise, section.reasoning, decoder_start=decoder_start)
     whole = replace(section, eval=None, eval_split=0.0)
     making = Preparation(Settings(whole, renderer, max_length, stage, store_folder=store_folder, strict=False))
     dataset, table = making.train(), making.table("train")
@@ -131,7 +133,8 @@ def _about_texts(dataset: Dataset, renderer: Renderer) -> Iterator[str]:
 
 def _run_together(example: Example, renderer: Renderer) -> bool:
     prompt, completion = example.prompt or "", example.completion or ""
-    return bool(prompt and completion) and not prompt[-1].isspace() and not completion[0].isspace()
+    joined = bool(prompt and completion) and renderer.two_sides is None
+    return joined and not prompt[-1].isspace() and not completion[0].isspace()
 
 
 def _ends_in_space(example: Example, renderer: Renderer) -> bool:

@@ -20,7 +20,7 @@ class DataReport:
     """What became of the rows of one split. Lengths and counts are in tokens.
 
     `rows`: seen = kept + skipped (bad) + overlong (left out by policy); truncated ones are kept. `lengths` are those
-    before the policy. A row that weights repeat counts once.
+    before the policy, of the longer side where rows have two. A row that weights repeat counts once.
     """
 
     split: str
@@ -55,14 +55,27 @@ class Part:
 
 
 class Dataset:
-    """Rows by number. `everything`: every token is supervised, whatever the store says (pretraining)."""
+    """Rows by number. `everything`: every token is supervised, whatever the store says (pretraining).
 
-    def __init__(self, parts: Sequence[Part], spans: np.ndarray, report: DataReport, everything: bool = False):
+    `two_sides`: what stands before a row's completion is its encoder's side.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        spans: np.ndarray,
+        report: DataReport,
+        everything: bool = False,
+        two_sides: bool = False,
+    ):
         self.parts = parts
         self.spans = spans
         self.report = report
         self.everything = everything
         self._lengths = span_lengths(spans)
+        self.two_sides = two_sides
+        self.encoder_lengths = self._prompt_lengths() if two_sides else np.zeros(len(spans), np.int64)
+        """Tokens that the encoder reads, per row, (n,); 0 where there is no encoder."""
 
     def __len__(self) -> int:
         return len(self.spans)
@@ -72,6 +85,11 @@ class Dataset:
         """Tokens per row, (n,)."""
         return self._lengths
 
+    @property
+    def longest_sides(self) -> np.ndarray:
+        """Tokens of the longer side of each row, (n,): what `max_length` bounds."""
+        return np.maximum(self.encoder_lengths, self.lengths - self.encoder_lengths)
+
     def __getitem__(self, index: int) -> Segment:
         """Row `index` as ids and labels."""
         if not -len(self) <= index < len(self):
@@ -80,7 +98,17 @@ class Dataset:
         part = self.parts[span["part"]]
         ids = self._tokens(part.store.ids, span)
         supervised = np.ones(len(ids), np.bool_) if self.everything else self._tokens(part.store.supervised, span)
-        return Segment(int(index) % len(self), ids, supervised, part.shown, int(part.store.rows["line"][span["row"]]))
+        line = int(part.store.rows["line"][span["row"]])
+        row = int(index) % len(self)
+        return Segment(row, ids, supervised, part.shown, line, int(self.encoder_lengths[row]))
+
+    def _prompt_lengths(self) -> np.ndarray:
+        """Ids in front of every row's last completion, less what was cut of them, (n,)."""
+        lengths = self.spans["head"] + self.spans["start"] - self.spans["cut"]
+        for number, part in enumerate(self.parts):
+            mine = self.spans["part"] == number
+            lengths[mine] += part.store.rows["prompt"][self.spans["row"][mine]]
+        return lengths
 
     def _tokens(self, values: np.ndarray, span: np.void) -> np.ndarray:
         head = values[span["start"] : span["start"] + span["head"]]
@@ -97,9 +125,9 @@ class Dataset:
     def prompt_ids(self, index: int) -> list[int]:
         """The ids in front of the last completion of row `index`, as it is trained on: cut where the row is cut."""
         span = self.spans[index]
-        begin = span["start"] + self.parts[span["part"]].store.rows["prompt"][span["row"]]
         removed = span["cut"] - span["start"] - span["head"]
-        return self[index].input_ids[: begin - span["start"] - removed].tolist()
+        prompt = self.parts[span["part"]].store.rows["prompt"][span["row"]]
+        return self[index].input_ids[: prompt - removed].tolist()
 
     @cached_property
     def hash(self) -> str:

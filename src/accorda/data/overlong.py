@@ -6,6 +6,8 @@
 - `truncate`: the end of the row is cut, completion and stop token with it; a row that loses every label is left out.
 - `error`: the first such row is a refusal.
 - `auto`: `skip`, but a refusal where that leaves out more than a quarter of the rows.
+
+Of an encoder-decoder's row either side may have `max_length` tokens; `truncate` cuts the prompt's oldest tokens, too.
 """
 
 from dataclasses import dataclass
@@ -51,3 +53,19 @@ def fit(spans: np.ndarray, first: np.ndarray, max_length: int, policy: Overlong,
         spans["head"][long], spans["cut"][long] = head[long], (spans["start"] + cut)[long]
         kept |= fits
     return Fitted(spans[kept], np.flatnonzero(kept), (long & kept)[kept])
+
+
+def fit_sides(spans: np.ndarray, encoder: np.ndarray, max_length: int, policy: Overlong, num_prefix: int) -> Fitted:
+    """The same for rows of two sides, of which the first `encoder` tokens are the encoder's."""
+    spans, decoder = spans.copy(), span_lengths(spans) - encoder
+    too_much, too_long = encoder > max_length, decoder > max_length
+    kept = ~(too_much | too_long)
+    if policy in ("truncate_prompt", "truncate"):
+        head = min(num_prefix, max_length - 1)
+        spans["head"][too_much] = head
+        spans["cut"][too_much] = (spans["start"] + encoder - max_length + head)[too_much]
+        kept = ~too_long
+    if policy == "truncate":
+        spans["end"][too_long] = (spans["start"] + encoder + max_length)[too_long]
+        kept = np.full(len(spans), max_length > 1)  # the start token alone teaches nothing
+    return Fitted(spans[kept], np.flatnonzero(kept), ((too_much | too_long) & kept)[kept])

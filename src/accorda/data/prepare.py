@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from accorda.data.dataset import DataReport, Dataset
-from accorda.data.overlong import QUARTER, Fitted, fit, span_lengths
+from accorda.data.overlong import QUARTER, Fitted, fit, fit_sides
 from accorda.data.renderer import Renderer
 from accorda.data.reporting import report
 from accorda.data.settings import Settings, Split, Stage
@@ -86,20 +86,26 @@ class Preparation:
         return held_out(table.digests, share, self.settings.seed)
 
     def _dataset(self, table: Table, spans: np.ndarray, told: DataReport) -> Dataset:
-        return Dataset(table.parts, spans, told, everything=self.settings.stage == "pretrain")
+        blocks = self.settings.stage == "pretrain"
+        return Dataset(table.parts, spans, told, everything=blocks, two_sides=table.two_sides)
 
     def _fitted(self, table: Table, chosen: np.ndarray, split: Split) -> tuple[Fitted, DataReport]:
         spans = table.spans[chosen]
-        first = table.column("first", spans) if self.settings.stage == "sft" else np.zeros(len(spans), np.int64)
-        fitted = fit(
-            spans, first, self.settings.max_length, self.section.overlong, len(self.settings.renderer.tokens.prefix)
-        )
+        fitted = self._fit(table, spans)
         told = report(self.settings, table, spans, fitted, split)
         if self.settings.strict:
-            self._judge(told, spans)
+            self._judge(told, table.sizes(spans))
         return fitted, told
 
-    def _judge(self, told: DataReport, spans: np.ndarray) -> None:
+    def _fit(self, table: Table, spans: np.ndarray) -> Fitted:
+        longest, policy = self.settings.max_length, self.section.overlong
+        num_prefix = len(self.settings.renderer.tokens.prefix)
+        if table.two_sides:
+            return fit_sides(spans, table.column("prompt", spans), longest, policy, num_prefix)
+        first = table.column("first", spans) if self.settings.stage == "sft" else np.zeros(len(spans), np.int64)
+        return fit(spans, first, longest, policy, num_prefix)
+
+    def _judge(self, told: DataReport, sizes: np.ndarray) -> None:
         lost, limit = told.rows["overlong"], f"data.max_length={self.settings.max_length}"
         if lost and self.section.overlong == "error":
             row = told.overlong_rows[0]
@@ -108,10 +114,10 @@ class Preparation:
                 "data.overlong=error"
             )
         drawn = told.split == "eval" and self.section.eval is None  # a few of the same rows: the others were judged
-        if self.section.overlong == "auto" and not drawn and lost > QUARTER * len(spans):
-            needed = int(np.quantile(span_lengths(spans), 1 - QUARTER, method="higher"))
+        if self.section.overlong == "auto" and not drawn and lost > QUARTER * len(sizes):
+            needed = int(np.quantile(sizes, 1 - QUARTER, method="higher"))
             raise Refusal(
-                f"{limit}: {lost} of {len(spans)} {told.split} rows are longer (half of all over "
+                f"{limit}: {lost} of {len(sizes)} {told.split} rows are longer (half of all over "
                 f"{told.lengths['p50']} tokens, the longest {told.lengths['p100']}), more than a quarter: say "
                 f"data.overlong=skip, truncate_prompt or truncate, or data.max_length={needed} if the model takes it"
             )

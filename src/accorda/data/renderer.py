@@ -7,13 +7,15 @@ A row's ids are the ids of its parts, joined: the ids of its prompt are exactly 
 - prompt and completion: joined as they are, the end-of-sequence token appended, the completion learned.
 - text: the end-of-sequence token appended, everything learned.
 
+For an encoder-decoder (`decoder_start`) the last answer is the decoder's side of a row and what is before it the
+encoder's, by the rules of `two_sides`; without a chat template a conversation is one question with its answer.
+
 BOS stands in front once where the tokenizer puts it there or the template writes it.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, cast
@@ -24,32 +26,16 @@ from transformers import PreTrainedTokenizerBase
 from accorda.data.chat import ChatTemplate
 from accorda.data.example import Example, Kind, Message, RowError
 from accorda.data.reasoning import Reasoning
+from accorda.data.rendered import Plan, Rendered
 from accorda.data.supervision import Supervise, asked, targets
 from accorda.data.template_choice import choose_template
 from accorda.data.tokens import Tokens
 from accorda.data.turns import Conversation, Piece, trimmed
+from accorda.data.two_sides import TwoSides
 from accorda.errors import Refusal
 
 FILE = "renderer.json"
 PROBE = Example(messages=(Message(role="user", content="a"), Message(role="assistant", content="b")))
-
-
-@dataclass(frozen=True, eq=False)
-class Rendered:
-    """A row as ids (T,) int32 and which are learned (T,) bool; its last completion begins at `prompt_length`."""
-
-    input_ids: np.ndarray
-    supervised: np.ndarray
-    prompt_length: int
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Pieces of text to encode, which of them are learned, and whether the end-of-sequence token follows."""
-
-    pieces: list[Piece]
-    learned: list[bool]
-    closed: bool
 
 
 class Renderer:
@@ -62,6 +48,7 @@ class Renderer:
         supervise: Supervise = "all",
         reasoning: Reasoning = "keep",
         kind: Kind | None = None,
+        decoder_start: int | None = None,
     ):
         self.tokenizer = tokenizer
         self.tokens = Tokens(tokenizer)
@@ -70,18 +57,22 @@ class Renderer:
         self.reasoning: Reasoning = reasoning
         self.kind: Kind | None = kind
         """What the rows it was made for are; `prepare` sets it, so that `ask` can shape a bare question like them."""
+        flat = template == "auto" and not tokenizer.chat_template
+        self.two_sides = None if decoder_start is None else TwoSides(self.tokens, decoder_start, flat)
         if isinstance(template, str) and template != "auto":
             self._conversation(PROBE).row([1])  # a template chosen by name must be able to end a turn
 
     @property
     def template_name(self) -> str:
         """The name of the template that conversations are rendered by."""
-        return self.template.name
+        return "none" if self.two_sides and self.two_sides.flat else self.template.name
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
         """The ids that end an answer: the end-of-sequence token and the template's end-of-turn token."""
         found = {self.tokens.eos[1]}
+        if self.two_sides is not None:
+            return tuple(found)
         try:
             stop = self.tokens.ending(self._conversation(PROBE).row([1])[-1].text)
         except (RowError, Refusal):  # a template that the probe does not fit; rows tell what is wrong with it
@@ -104,18 +95,21 @@ class Renderer:
     def render_many(self, examples: Sequence[Example]) -> list[Rendered | RowError]:
         """The same for many rows with one call of the tokenizer."""
         plans = [self._plan(example) for example in examples]
-        good = [plan for plan in plans if isinstance(plan, Plan)]
-        ids = iter(self._encode([plan.pieces for plan in good]))
-        return [plan if isinstance(plan, RowError) else self._join(plan, next(ids)) for plan in plans]
+        ids = iter((self.two_sides or self.tokens).rows([plan.texts for plan in plans if isinstance(plan, Plan)]))
+        join = self._join if self.two_sides is None else self.two_sides.join
+        return [plan if isinstance(plan, RowError) else join(plan, next(ids)) for plan in plans]
 
     def prompt_ids(self, example: Example) -> list[int]:
         """What `generate` feeds: all of an open conversation, or what stands before the last answer to learn."""
-        if example.kind == "messages":
-            return self._joined(self._encode([self._conversation(example).prompt(self._asked(example))])[0])
-        return self._joined(self._encode([[Piece(example.prompt or "")]])[0])
+        example = self._shaped(example)
+        talk = example.kind == "messages"
+        pieces = self._conversation(example).prompt(self._asked(example)) if talk else [Piece(example.prompt or "")]
+        (ids,) = self.tokens.rows([[piece.text for piece in pieces]])
+        return self._joined(ids) if self.two_sides is None else self.two_sides.encoder_ids(ids)
 
     def completion_text(self, example: Example) -> str:
         """What a model should answer to `prompt_ids`: the last completion as text, without its stop token."""
+        example = self._shaped(example)
         if example.kind != "messages":
             return example.text or example.completion or ""
         if self._asked(example) == len(example.messages):
@@ -131,6 +125,7 @@ class Renderer:
 
     def trimmed(self, example: Example) -> Example:
         """The example to the end of what is learned of it; a `RowError` where nothing is."""
+        example = self._shaped(example)
         return example if example.kind != "messages" else trimmed(example, self._targets(example)[-1])
 
     def to_dict(self) -> dict[str, Any]:
@@ -145,6 +140,7 @@ class Renderer:
             "reasoning": self.reasoning,
             "kind": self.kind,
             "tokenizer": self.tokens.digest,
+            **({} if self.two_sides is None else self.two_sides.to_dict()),
         }
 
     @classmethod
@@ -160,6 +156,8 @@ class Renderer:
             day=date.fromisoformat(state["day"]) if state["day"] else None,
         )
         made = cls(tokenizer, template, state["supervise"], state["reasoning"], cast(Kind | None, state["kind"]))
+        if "decoder_start" in state:
+            made.two_sides = TwoSides(made.tokens, state["decoder_start"], state["flat"])
         if made.tokens.digest != state["tokenizer"]:
             raise Refusal(f"{FILE}: it was made with another tokenizer; use the one in the run's folder")
         return made
@@ -184,6 +182,9 @@ class Renderer:
         state = {**self.to_dict(), "kind": None}
         return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
+    def _shaped(self, example: Example) -> Example:
+        return example if self.two_sides is None else self.two_sides.shaped(example)
+
     def _conversation(self, example: Example) -> Conversation:
         return Conversation(example, self.template, self.tokens, self.reasoning)
 
@@ -195,6 +196,7 @@ class Renderer:
 
     def _plan(self, example: Example) -> Plan | RowError:
         try:
+            example = self._shaped(example)
             if example.kind == "messages":
                 return self._plan_messages(example)
             if example.kind == "text":
@@ -212,13 +214,9 @@ class Renderer:
             if not (message.content.strip() or message.tool_calls or message.reasoning):
                 raise RowError(f"empty completion (message {turn})")
         pieces = self._conversation(example).row(targets)
+        if self.two_sides is not None:
+            pieces = self.two_sides.cut(pieces, targets, self.completion_text(example))
         return Plan(pieces, [piece.turn in targets for piece in pieces], closed=False)
-
-    def _encode(self, rows: Sequence[Sequence[Piece]]) -> list[list[list[int]]]:
-        """Ids per piece per row."""
-        pairs = [(row[at - 1].text if at else "", piece.text) for row in rows for at, piece in enumerate(row)]
-        ids = iter(self.tokens.continued(pairs))
-        return [[next(ids) for _ in row] for row in rows]
 
     def _joined(self, pieces: Sequence[Sequence[int]]) -> list[int]:
         ids = [number for piece in pieces for number in piece]

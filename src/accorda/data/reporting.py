@@ -34,7 +34,7 @@ def report(settings: Settings, table: Table, spans: np.ndarray, fitted: Fitted, 
             "overlong": len(lost),
             "truncated": shortened,
         },
-        lengths=percentiles(span_lengths(spans)),
+        lengths=percentiles(table.sizes(spans)),
         max_length=settings.max_length,
         overlong=settings.section.overlong,
         tokens=tokens,
@@ -90,4 +90,4 @@ def _bad(table: Table) -> list[dict[str, Any]]:
 def _long(table: Table, spans: np.ndarray, row: int) -> dict[str, Any]:
     span = spans[row]
     file, line = table.place(span)
-    return {"file": file, "line": line, "tokens": int(span["end"] - span["start"])}
+    return {"file": file, "line": line, "tokens": int(table.sizes(spans[row : row + 1])[0])}

@@ -3,6 +3,7 @@
 The order depends on (seed, epoch, row index) alone. Ranks, packing, micro-batches and resume cannot change it.
 """
 
+from collections.abc import Sequence
 from math import ceil
 from typing import Protocol
 
@@ -14,10 +15,13 @@ from accorda.data.packing import best_fit_decreasing
 
 
 class Segments(Protocol):
-    """Anything with tokenised rows and their lengths in tokens."""
+    """Anything with tokenised rows and their lengths in tokens, and how many of those an encoder reads."""
 
     @property
     def lengths(self) -> np.ndarray: ...
+
+    @property
+    def encoder_lengths(self) -> np.ndarray: ...
 
     def __len__(self) -> int: ...
 
@@ -49,8 +53,9 @@ class Batches:
 
     `batch_size` counts rows per step over all ranks; the last step of an epoch takes what is left. With `packed` a
     step's rows share lines of at most `micro_tokens` tokens, else they are sorted by length and padded to at most that
-    many, padding included; a row that is longer goes alone. The micro-batches of a step are the same for every number
-    of ranks (`world`): rank r takes numbers r, r + world, ..., which may be none.
+    many, padding included; a row that is longer goes alone. Of rows with two sides both
+    count. The micro-batches of a step are the same for every number of ranks (`world`): rank r takes numbers r,
+    r + world, ..., which may be none.
     """
 
     def __init__(
@@ -100,10 +105,20 @@ class Batches:
     def groups(self, step: int) -> list[np.ndarray]:
         """The rows of each of this rank's micro-batches of a step."""
         rows = self.rows(step)
-        lengths = self.dataset.lengths[rows]
-        split = best_fit_decreasing if self.packed else padded_groups
-        groups = split(lengths.tolist(), self.micro_tokens)
+        if self.packed:
+            groups = best_fit_decreasing(self.dataset.lengths[rows].tolist(), self.micro_tokens)
+        else:
+            groups = padded_groups(self.sides(rows), self.micro_tokens)
         return [rows[group] for group in groups[self.rank :: self.world]]
+
+    def sides(self, rows: np.ndarray) -> list[tuple[int, int]]:
+        """Tokens of the encoder and of the decoder of each of these rows; a model of one stack is its own decoder."""
+        encoder = self.dataset.encoder_lengths[rows]
+        return list(zip(encoder.tolist(), (self.dataset.lengths[rows] - encoder).tolist(), strict=True))
+
+    def positions(self, rows: np.ndarray) -> int:
+        """Tokens of one pass over these rows, padding included."""
+        return int(self.dataset.lengths[rows].sum()) if self.packed else _rectangle(self.sides(rows))
 
     def batch(self, rows: np.ndarray) -> Batch:
         """These rows as one micro-batch."""
@@ -112,12 +127,23 @@ class Batches:
         return batch.to(self.device)
 
 
-def padded_groups(lengths: list[int], capacity: int) -> list[list[int]]:
-    """Groups of indices of similar length, longest first, whose rectangle (rows x longest) holds at most `capacity`."""
+def padded_groups(sides: Sequence[tuple[int, int]], capacity: int) -> list[list[int]]:
+    """Groups of indices of similar length, longest first, whose rectangles (rows x longest) hold at most `capacity`.
+
+    `sides`: tokens of each row in the encoder (0 where there is none) and in the decoder.
+    """
     groups: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if groups and (len(groups[-1]) + 1) * lengths[groups[-1][0]] <= capacity:
+    widest = (0, 0)
+    for index in sorted(range(len(sides)), key=lambda i: (-sum(sides[i]), i)):
+        wider = max(widest[0], sides[index][0]), max(widest[1], sides[index][1])
+        if groups and (len(groups[-1]) + 1) * sum(wider) <= capacity:
             groups[-1].append(index)
+            widest = wider
         else:
             groups.append([index])
+            widest = sides[index]
     return groups
+
+
+def _rectangle(sides: Sequence[tuple[int, int]]) -> int:
+    return len(sides) * sum(map(max, zip(*sides, strict=True)))

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from accorda.data.example import digest
-from accorda.data.renderer import Rendered
+from accorda.data.rendered import Rendered
 from accorda.errors import Refusal
 from accorda.runs.replace import sync
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from accorda.data.dataset import Part
 from accorda.data.example import Kind, digest
-from accorda.data.overlong import SPAN
+from accorda.data.overlong import SPAN, span_lengths
 from accorda.data.settings import Settings, Split
 from accorda.data.sources import Origin, origins
 from accorda.data.store import Store, store_root
@@ -18,12 +18,16 @@ from accorda.errors import Refusal
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Spans (n,) of whole rows or blocks, a digest of the content of each, and the stores they lie in."""
+    """Spans (n,) of whole rows or blocks, a digest of the content of each, and the stores they lie in.
+
+    `two_sides`: the prompt of a row is its encoder's side.
+    """
 
     origins: Sequence[Origin]
     stores: Sequence[Store]
     spans: np.ndarray
     digests: np.ndarray
+    two_sides: bool = False
 
     @property
     def parts(self) -> list[Part]:
@@ -38,6 +42,14 @@ class Table:
             values[mine] = store.rows[name][spans["row"][mine]]
         return values
 
+    def sizes(self, spans: np.ndarray) -> np.ndarray:
+        """What `max_length` bounds, for each span (n,): its tokens, or those of its longer side."""
+        lengths = span_lengths(spans)
+        if not self.two_sides:
+            return lengths
+        encoder = self.column("prompt", spans)
+        return np.maximum(encoder, lengths - encoder)
+
     def place(self, span: np.void) -> tuple[str, int]:
         """File and line of a span."""
         return self.origins[span["part"]].shown, int(self.stores[span["part"]].rows["line"][span["row"]])
@@ -50,6 +62,9 @@ def load(settings: Settings, setting: Split) -> Table:
     listed = origins(section, setting)
     if not listed:
         raise Refusal(f"data.{setting}: no data given; name a file, e.g. --data FILE")
+    two_sides = renderer.two_sides is not None
+    if two_sides and settings.stage == "pretrain":
+        raise Refusal("stage = pretrain: running text has no answer for a decoder to write; tune it with stage=sft")
     root, stores = store_root(settings.store_folder), list[Store]()
     left = {"train": section.limit, "eval": section.eval_limit}[setting]
     for origin in listed:
@@ -65,7 +80,7 @@ def load(settings: Settings, setting: Split) -> Table:
         _rows(store, part) if blocks is None else _blocks(store, part, blocks) for part, store in enumerate(stores)
     ]
     spans, digests = (np.concatenate(columns) for columns in zip(*found, strict=True))
-    return Table(listed, stores, spans, digests)
+    return Table(listed, stores, spans, digests, two_sides)
 
 
 def _rows(store: Store, part: int) -> tuple[np.ndarray, np.ndarray]:

@@ -32,12 +32,30 @@ class Tokens:
         )
         return [list(ids) for ids in cast(list[list[int]], encoded["input_ids"])]
 
+    def answers(self, texts: Sequence[str]) -> list[list[int]]:
+        """The same of what a decoder writes: some tokenizers have another vocabulary for that (Marian)."""
+        if not texts:
+            return []
+        encoded = self.tokenizer(
+            text_target=list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
+        )
+        return [list(ids) for ids in cast(list[list[int]], encoded["input_ids"])]
+
     @cached_property
     def prefix(self) -> list[int]:
         """What the tokenizer puts in front of a text: BOS, or nothing."""
-        bare, added = self(["a"])[0], list(cast(list[int], self.tokenizer("a")["input_ids"]))
-        starts = [at for at in range(len(added) - len(bare) + 1) if added[at : at + len(bare)] == bare]
-        return added[: starts[0]] if starts else []
+        return self.frame[0]
+
+    @cached_property
+    def frame(self) -> tuple[list[int], list[int]]:
+        """What the tokenizer puts in front of a text and behind it."""
+        return _around(self(["a"])[0], list(cast(list[int], self.tokenizer("a")["input_ids"])))
+
+    @cached_property
+    def answer_frame(self) -> tuple[list[int], list[int]]:
+        """What it puts around a text that a decoder is to write."""
+        added = cast(list[int], self.tokenizer(text_target="a")["input_ids"])
+        return _around(self.answers(["a"])[0], list(added))
 
     @cached_property
     def eos(self) -> tuple[str, int]:
@@ -80,6 +98,12 @@ class Tokens:
             found.append(ids[len(head) :] if ids[: len(head)] == head else self([text])[0])
         return found
 
+    def rows(self, rows: Sequence[Sequence[str]]) -> list[list[list[int]]]:
+        """The ids of the pieces of each row, which follow one another."""
+        pairs = [(row[at - 1] if at else "", text) for row in rows for at, text in enumerate(row)]
+        ids = iter(self.continued(pairs))
+        return [[next(ids) for _ in row] for row in rows]
+
     def _anchor(self, before: str) -> str:
         if not before:
             return ""
@@ -106,3 +130,9 @@ class Tokens:
                 content.pop(passing, None)
         state = [content, {key: str(value) for key, value in self.tokenizer.special_tokens_map.items()}, self.prefix]
         return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+
+
+def _around(bare: list[int], added: list[int]) -> tuple[list[int], list[int]]:
+    """The ids before and behind `bare` in `added`."""
+    starts = [at for at in range(len(added) - len(bare) + 1) if added[at : at + len(bare)] == bare]
+    return (added[: starts[0]], added[starts[0] + len(bare) :]) if starts else ([], [])

@@ -9,6 +9,7 @@ from accorda.evaluation.metric import Metric
 from accorda.evaluation.questions import Question, questions
 from accorda.evaluation.registry import read_metrics
 from accorda.evaluation.rows import dataset_of
+from accorda.models.decoder_start import decoder_start
 
 NUM_SAMPLES = 5
 Metrics = str | Iterable[str | Mapping[str, Any] | Metric]
@@ -28,7 +29,7 @@ def evaluate(
     """Measure a model, with whatever adapters act now, on the device where it is.
 
     Args:
-        model: a decoder with its head.
+        model: a decoder or an encoder-decoder with its head.
         tokenizer: its tokenizer.
         data: a file, a list of rows, a recipe's data section (its evaluation rows), or a prepared `Dataset`.
         metrics: names (`perplexity, eval_loss, exact_match, f1, rouge, bleu, ...`), {"name": ..., option: value}, or
@@ -47,7 +48,7 @@ def evaluate(
         Refusal: unknown metric or option, missing package, bad rows, no row that fits, wrong sampling settings.
     """
     read = read_metrics(metrics)
-    renderer = renderer or Renderer(tokenizer)
+    renderer = renderer or Renderer(tokenizer, decoder_start=decoder_start(model))
     dataset = dataset_of(data, model, renderer, limit=limit)
     asked = questions(dataset, renderer, range(len(dataset) if limit is None else min(limit, len(dataset))))
     measured = measure(model, renderer, asked, read, batch_size=batch_size, sampling=sampling)

@@ -15,7 +15,8 @@ import numpy as np
 from accorda.data.batch import Segment
 from accorda.data.dataset import Dataset
 from accorda.data.example import Example, Message
-from accorda.data.renderer import Rendered, Renderer
+from accorda.data.rendered import Rendered
+from accorda.data.renderer import Renderer
 from accorda.evaluation.questions import Question
 from accorda.generation.words import decoded
 
@@ -69,14 +70,21 @@ def show(shots: Shots, asked: Sequence[Question], renderer: Renderer, longest: i
         waiting = [place for place in range(len(asked)) if place not in made]
         rendered = renderer.render_many([shots.before(asked[place].example, number) for place in waiting])
         for place, row in zip(waiting, rendered, strict=True):
-            if isinstance(row, Rendered) and max(len(row.input_ids), row.prompt_length + reserve) <= longest:
+            if isinstance(row, Rendered) and _room(row, reserve) <= longest:
                 made[place] = _question(asked[place], row, renderer), number
     placed = [made.get(place, (question, 0)) for place, question in enumerate(asked)]
     return Shown([question for question, _ in placed], dict(Counter(number for _, number in placed)))
 
 
+def _room(row: Rendered, reserve: int) -> int:
+    """Positions that a row and its answer take; an encoder-decoder's prompt and its answer do not share any."""
+    answer = len(row.input_ids) - row.prompt_length
+    return max(row.encoder_length, answer, reserve) if row.encoder_length else row.prompt_length + max(answer, reserve)
+
+
 def _question(bare: Question, row: Rendered, renderer: Renderer) -> Question:
-    segment = Segment(bare.segment.index, row.input_ids, row.supervised, bare.segment.file, bare.segment.line)
+    place = bare.segment.file, bare.segment.line
+    segment = Segment(bare.segment.index, row.input_ids, row.supervised, *place, row.encoder_length)
     ids = row.input_ids[: row.prompt_length].tolist()
     return replace(bare, segment=segment, prompt_ids=ids, prompt=decoded(renderer.tokenizer, ids))
 

@@ -44,7 +44,7 @@ def by_length(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
 def _of_batch(model: Any, batch: Batch) -> list[Row]:
     """Sums per row of a padded batch (B, T)."""
     log_probs_N = next_token_log_probs(model, batch)
-    rows_N = batch.targets()[0] // batch.input_ids.shape[1]
+    rows_N = batch.targets()[0] // batch.labels.shape[1]
     sums, counts = _per_row(log_probs_N.double(), rows_N, len(batch.rows))
     return [Row(log_likelihood=total, num_tokens=int(count)) for total, count in zip(sums, counts, strict=True)]
 

@@ -21,6 +21,7 @@ from accorda.evaluation.rows import as_source, dataset_of
 from accorda.methods.backbone import check_no_placeholders
 from accorda.methods.open import Opened, open_model
 from accorda.methods.vocabulary import add_tokens
+from accorda.models.decoder_start import decoder_start
 from accorda.models.load import load_tokenizer
 from accorda.recipe.load import load
 from accorda.recipe.sections import DataSection, Recipe
@@ -44,7 +45,8 @@ class Origin:
         tokenizer = load_tokenizer(opened.tokenizer_source, recipe is not None and recipe.model.trust_remote_code)
         if opened.renderer_path is not None:
             return Origin(opened, recipe, Renderer.load(opened.renderer_path.parent, tokenizer), columns)
-        return Origin(opened, recipe, Renderer(tokenizer), columns)
+        renderer = Renderer(tokenizer, decoder_start=decoder_start(opened.model))
+        return Origin(opened, recipe, renderer, columns)
 
     def evaluated(self, data: Any, limit: int | None) -> Dataset:
         """The rows to measure with: those named, else those the run was evaluated with."""

@@ -71,16 +71,24 @@ class Decoding:
         self.stopped: set[int] = set()
         """The rows that ended with a stop token or text."""
         self._adapters = adapters
-        self._room = [_room(len(prompt), sampling.max_new_tokens, limit) for prompt in prompts]
+        self._room = [_room(self._taken(prompt), sampling.max_new_tokens, limit) for prompt in prompts]
         self._batch = [row for row, room in enumerate(self._room) if room > 0 or adapters]
         self._draws = [np.random.default_rng(s) for s in seeds or [(sampling.seed, row) for row in range(len(prompts))]]
         ids = _right_padded([prompts[row] for row in self._batch]).to(model.device)
         self._lengths = torch.tensor([len(prompts[row]) for row in self._batch], device=model.device)
         self._mask = (torch.arange(ids.shape[1], device=model.device) < self._lengths[:, None]).long()
         self._past = past if self._batch else None
-        self._cache, self._held = self._past.begin(model, prompts[0]) if self._past else (_cache(model), 0)
+        self._prefilled, self._held = False, 0
+        self._begin(ids, prompts)
+
+    def _taken(self, prompt: Sequence[int]) -> int:
+        """The positions that a completion no longer finds free."""
+        return len(prompt)
+
+    def _begin(self, ids: Tensor, prompts: Sequence[Sequence[int]]) -> None:
+        """A cache, and what of the prompts (B, T) it does not yet hold."""
+        self._cache, self._held = self._past.begin(self.model, prompts[0]) if self._past else (_cache(self.model), 0)
         self._ids = ids[:, self._held :]
-        self._prefilled = False
 
     @property
     def rows(self) -> list[int]:
@@ -115,7 +123,11 @@ class Decoding:
         self._batch = self.rows
         self._ids, self._lengths, self._mask = self._ids[places], self._lengths[places], self._mask[places]
         if kept:
-            self._cache.batch_select_indices(places)
+            self._keep(places)
+
+    def _keep(self, places: Tensor) -> None:
+        """Let the rows at all other places leave the cache."""
+        self._cache.batch_select_indices(places)
 
     def _choose(self, rows: list[int], logits_RV: Tensor) -> list[Token]:
         """A token for each of these rows, with its log-probability."""
@@ -173,6 +185,6 @@ def _right_padded(prompts: Sequence[Sequence[int]]) -> Tensor:
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True) if rows else torch.zeros(0, 0, dtype=torch.long)
 
 
-def _room(prompt_length: int, max_new_tokens: int, limit: int | None) -> int:
-    """How many tokens a prompt of this length may still get."""
-    return max_new_tokens if limit is None else max(0, min(max_new_tokens, limit - prompt_length))
+def _room(taken: int, max_new_tokens: int, limit: int | None) -> int:
+    """How many tokens may follow so many."""
+    return max_new_tokens if limit is None else max(0, min(max_new_tokens, limit - taken))

@@ -16,6 +16,7 @@ from accorda.generation.decoding import Decoding, Token
 from accorda.generation.past import Past, fits_window
 from accorda.generation.progress import tell
 from accorda.generation.sampling import Sampling
+from accorda.generation.two_stacks import TwoStackDecoding
 from accorda.generation.words import cut_at, decoded, words_behind
 from accorda.methods.backbone import cached_in_front, positions_in_front
 from accorda.methods.routing import routing
@@ -49,7 +50,7 @@ def generate(
     """Completions of prompts given as token ids, in the prompts' order.
 
     Args:
-        model: a decoder with its head. Its mode and settings are as before afterwards.
+        model: a decoder or an encoder-decoder with its head. Its mode and settings are as before afterwards.
         prompts: token ids of each prompt, none empty.
         tokenizer: makes the completions' text; also names its end-of-text id.
         stop_ids: the ids that end a completion. Default: what `stopping.stop_ids` finds.
@@ -69,7 +70,7 @@ def generate(
     with evaluating(model):
         for rows in _batches(model, [len(prompt) for prompt in prompts], batch_size, settings.max_new_tokens):
             batch = [prompts[row] for row in rows]
-            decoding = Decoding(
+            decoding = decoding_of(model)(
                 model,
                 batch,
                 settings,
@@ -106,7 +107,8 @@ def stream(
     adapters = routing(model).route.rows
     limit = _check(model, [prompt], adapters)
     stops = stopping.stop_ids(model, tokenizer) if stop_ids is None else frozenset(stop_ids)
-    decoding = Decoding(model, [prompt], settings, stop_ids=stops, limit=limit, adapters=adapters, past=past)
+    kind = decoding_of(model)
+    decoding = kind(model, [prompt], settings, stop_ids=stops, limit=limit, adapters=adapters, past=past)
     return _tokens(decoding, tokenizer)
 
 
@@ -119,6 +121,16 @@ def _tokens(decoding: Decoding, tokenizer: Any) -> Iterator[Token]:
             yield tokens[0]
             if _holds_stop_text(given, decoding.sampling.stop_texts, tokenizer):
                 return
+
+
+def decoding_of(model: Any) -> type[Decoding]:
+    """How this kind of model writes."""
+    return TwoStackDecoding if model.config.is_encoder_decoder else Decoding
+
+
+def in_front(model: Any, prompt: Sequence[int]) -> Sequence[int]:
+    """The ids that stand before an answer in one text with it: the prompt, or nothing where an encoder has it."""
+    return () if model.config.is_encoder_decoder else prompt
 
 
 @contextmanager
@@ -146,9 +158,10 @@ def _settings(sampling: dict[str, Any], tokenizer: Any) -> Sampling:
 
 
 def _check(model: Any, prompts: Sequence[Sequence[int]], adapters: Sequence[str | None] | None) -> int | None:
-    """Refuse what cannot be generated from; return how many positions prompt and completion may fill."""
-    if model.config.is_encoder_decoder:
-        raise Refusal(f"generate: {type(model).__name__} is an encoder-decoder; generation takes decoders only")
+    """Refuse what cannot be generated from; return how many positions prompt and completion may fill.
+
+    An encoder-decoder's completion has positions of its own, as many.
+    """
     if adapters is not None and len(adapters) != len(prompts):
         raise Refusal(f"use: {len(adapters)} rows were given for {len(prompts)} prompts")
     limit, front = context_length(model), positions_in_front(model)
@@ -159,7 +172,7 @@ def _check(model: Any, prompts: Sequence[Sequence[int]], adapters: Sequence[str 
         if room is not None and len(prompt) > room:
             less = f" less {front} of the soft prompt" if front else ""
             raise Refusal(f"prompts[{row}]: {len(prompt)} tokens, but the model's context holds {limit}{less}")
-    return room
+    return limit if model.config.is_encoder_decoder else room
 
 
 def _batches(model: Any, lengths: Sequence[int], batch_size: int, max_new_tokens: int) -> Iterator[list[int]]:
@@ -193,7 +206,11 @@ def _complete(
     completions = []
     for row, prompt in enumerate(prompts):
         own = ids[row][:-1] if ids[row] and ids[row][-1] in decoding.stop_ids else ids[row]
-        text = cut_at(words_behind(tokenizer, prompt, own), stop_texts) if tokenizer is not None else ""
+        text = (
+            cut_at(words_behind(tokenizer, in_front(decoding.model, prompt), own), stop_texts)
+            if tokenizer is not None
+            else ""
+        )
         completions.append(Completion(ids[row], text, row in decoding.stopped, log_probs[row]))
     return completions
 

@@ -10,6 +10,7 @@ from accorda.errors import Refusal
 from accorda.generation import sample
 from accorda.generation.sample import Completion
 from accorda.generation.stopping import stop_ids as declared
+from accorda.models.decoder_start import decoder_start
 
 Conversation = Sequence[Mapping[str, Any]]
 
@@ -27,7 +28,7 @@ def generate(
     """What the model writes behind each prompt, in order; one prompt alone gives a list of one.
 
     Args:
-        model: a decoder, with whatever adapters act now.
+        model: a decoder or an encoder-decoder, with whatever adapters act now.
         tokenizer: its tokenizer.
         prompts: one or several of: a text, or a conversation as a list of {"role": ..., "content": ...}.
             A conversation goes through the chat template. A text is fed as it is, unless `renderer` was made for
@@ -40,7 +41,7 @@ def generate(
     Raises:
         Refusal: wrong settings; a prompt that is no text or conversation, is empty or exceeds the context.
     """
-    renderer = renderer or Renderer(tokenizer)
+    renderer = renderer or Renderer(tokenizer, decoder_start=decoder_start(model))
     ids = [renderer.prompt_ids(_example(prompt, row, renderer)) for row, prompt in enumerate(_listed(prompts))]
     stops = declared(model, tokenizer, renderer.stop_ids) if stop_ids is None else stop_ids
     return sample.generate(model, ids, tokenizer=tokenizer, stop_ids=stops, batch_size=batch_size, **sampling)

@@ -22,7 +22,8 @@ from accorda.methods.targets import num_head_parameters
 from accorda.models.roles import Site, find
 
 __all__ = ["Adapter", "Base", "Count", "Method", "ModuleMethod", "NotMergeable", "ParameterMethod", "Part"]
-__all__ += ["PromptMethod", "RateScaled", "Regularised", "SideMethod", "SideNetwork", "SoftPrompt", "Stepping", "Traits"]
+__all__ += ["PromptMethod", "RateScaled", "Regularised", "SideMethod", "SideNetwork", "SoftPrompt", "Stepping"]
+__all__ += ["Traits"]
 
 Architecture = Literal["decoder", "encoder", "encoder_decoder"]
 

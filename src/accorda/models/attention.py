@@ -45,6 +45,11 @@ def use_attention(model: PreTrainedModel) -> str | None:
     return None
 
 
+def has_position_bias(model: PreTrainedModel) -> bool:
+    """Whether an attention module learned a bias by distance (T5), which is formed for a whole line."""
+    return any(name.rpartition(".")[2] == "relative_attention_bias" for name, _ in model.named_modules())
+
+
 def _tell_sides(model: PreTrainedModel) -> None:
     """Each attention module of an encoder-decoder learns whose queries and whose keys it gets."""
     for place in attentions(model):

@@ -10,6 +10,7 @@ import transformers
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     PretrainedConfig,
     PreTrainedModel,
@@ -18,6 +19,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_MASKED_LM_MAPPING,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
 )
 
@@ -88,6 +90,16 @@ def is_decoder(config: PretrainedConfig) -> bool:
     return not config.is_encoder_decoder and causal and (not masked or getattr(config, "is_decoder", False))
 
 
+def is_encoder_decoder(config: PretrainedConfig) -> bool:
+    """Whether a configuration is of a language model whose encoder reads and whose decoder writes (T5, BART)."""
+    return config.is_encoder_decoder and type(config) in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
+
+
+def class_for(head: Head, config: PretrainedConfig) -> Any:
+    """The Auto class of transformers for a head of such a configuration."""
+    return AutoModelForSeq2SeqLM if head == "language" and is_encoder_decoder(config) else HEADS[head]
+
+
 @dataclass(frozen=True)
 class _Options:
     dtype: torch.dtype | None  # None: the checkpoint's
@@ -150,9 +162,9 @@ def _check_kind(config: PretrainedConfig, options: _Options) -> None:
     """Refuse a model that has no head of the kind asked for."""
     if type(config).__module__.startswith("transformers_modules"):
         return  # code of its own: its class says what it is
-    if options.head == "language" and not is_decoder(config):
-        kind = "an encoder-decoder" if config.is_encoder_decoder else "an encoder"
-        raise Refusal(f"model: {config.model_type} is {kind}; this needs a decoder (a causal language model)")
+    if options.head == "language" and not (is_decoder(config) or is_encoder_decoder(config)):
+        kind = "an encoder-decoder without a language head" if config.is_encoder_decoder else "an encoder"
+        raise Refusal(f"model: {config.model_type} is {kind}; this needs a decoder or an encoder-decoder, which write")
     if options.head != "language" and type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
         raise Refusal(f"model: transformers has no {options.head} head for {config.model_type}")
     if options.head == "reward":
@@ -163,7 +175,7 @@ def _random(config: PretrainedConfig, options: _Options) -> PreTrainedModel:
     """A model with fresh weights, drawn on the CPU so that every device gets the same."""
     _check_kind(config, options)
     with torch.device("meta" if options.meta else "cpu"):
-        model = HEADS[options.head].from_config(config, dtype=options.dtype or torch.float32)
+        model = class_for(options.head, config).from_config(config, dtype=options.dtype or torch.float32)
     if options.head != "language":
         others = [name for name, child in model.named_children() if child is not model.base_model]
         model.accorda_new_heads = tuple(name for name in others if list(model.get_submodule(name).parameters()))
@@ -178,7 +190,7 @@ def _from_folder(folder: Path, options: _Options) -> tuple[PreTrainedModel, list
     dtype = options.dtype or DTYPES[declared_dtype(config.to_dict()) or checkpoint_dtype(files)]
     if options.meta:
         return _random(config, replace(options, dtype=dtype)), files
-    model, info = HEADS[options.head].from_pretrained(
+    model, info = class_for(options.head, config).from_pretrained(
         folder,
         config=config,
         dtype=dtype,

@@ -13,12 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
-from transformers import DynamicCache, PreTrainedModel
+from transformers import Cache, DynamicCache, EncoderDecoderCache, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
 
 from accorda.generation.sample import evaluating
 from accorda.methods.install import trainable
 from accorda.methods.stepping import extra_loss
 from accorda.models.heads import last_hidden, logits
+from accorda.models.roles import backbones
 from accorda.objectives.language_model import chunk_size, chunked_log_probs
 from accorda.planning.hollow import hollow
 from accorda.planning.ledger import Ledger
@@ -175,7 +177,8 @@ class _Course:
         def answered(*_: Any) -> None:
             self.ledger.label = LOSS
 
-        handle = self.model.base_model.register_forward_hook(answered)
+        *_, last = backbones(self.model).values()
+        handle = last.register_forward_hook(answered)
         try:
             yield
         finally:
@@ -196,6 +199,9 @@ class _Course:
         """The prefill of a batch of prompts, and the last token of its answers."""
         self.ledger.label = OTHER
         with evaluating(self.model), self.autocast():
+            if self.model.config.is_encoder_decoder:
+                self._write(rows, prompt, new)
+                return
             cache = DynamicCache(config=self.model.config)
             self._continue(rows, prompt, 0, cache)
             self.enter_cache(cache)
@@ -222,7 +228,31 @@ class _Course:
         )
         logits(self.model, hidden[:, -1:]).float().log_softmax(-1)
 
-    def enter_cache(self, cache: DynamicCache) -> None:
+    def _write(self, rows: int, prompt: int, new: int) -> None:
+        """The encoder reads the prompts; the decoder's first token and its last."""
+        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        ids = torch.zeros(rows, prompt, dtype=torch.long)
+        read = self.model.get_encoder()(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+
+        def write(number: int) -> None:
+            hidden = last_hidden(
+                self.model,
+                encoder_outputs=BaseModelOutput(last_hidden_state=read),
+                attention_mask=torch.ones_like(ids),
+                decoder_input_ids=torch.zeros(rows, number, dtype=torch.long),
+                past_key_values=cache,
+                use_cache=True,
+            )
+            logits(self.model, hidden[:, -1:]).float().log_softmax(-1)
+            self.enter_cache(cache.self_attention_cache)
+            self.enter_cache(cache.cross_attention_cache)
+
+        write(1)
+        with self.ledger.looking_away():
+            write(max(1, new - 2))
+        write(1)
+
+    def enter_cache(self, cache: Cache) -> None:
         """Keys and values, by number."""
         for layer in cache.layers:
             for tensor in (getattr(layer, "keys", None), getattr(layer, "values", None)):

@@ -8,42 +8,49 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from accorda.data.batch import Batch, Segment, pack_batch, pad_batch
+from accorda.data.batch import IGNORE_INDEX, Batch, Segment, pack_batch, pad_batch
+from accorda.models.packing import Side
 
 
 @dataclass(frozen=True)
 class Workload:
-    """Rows of one micro-batch: their lengths in tokens, how many of each are learned, and whether they share a line."""
+    """Rows of one micro-batch: their lengths in tokens, how many of each are learned, and whether they share a line.
+
+    Of an encoder-decoder's rows, the encoder has `encoder_lengths` of those tokens.
+    """
 
     lengths: tuple[int, ...]
     supervised: tuple[int, ...]
     packed: bool
+    encoder_lengths: tuple[int, ...] = ()
 
     @property
     def positions(self) -> int:
         """Tokens of the pass, padding included."""
-        return sum(self.lengths) if self.packed else len(self.lengths) * max(self.lengths)
+        if self.packed:
+            return sum(self.lengths)
+        encoder = self.encoder_lengths or (0,) * len(self.lengths)
+        decoder = (length - read for length, read in zip(self.lengths, encoder, strict=True))
+        return len(self.lengths) * (max(encoder) + max(decoder))
 
     @classmethod
     def of(cls, batch: Batch) -> "Workload":
         """The shapes of a real micro-batch."""
-        if batch.packing is not None:
-            borders = batch.packing.borders
-            lengths = [end - begin for begin, end in pairwise(borders)]
-        elif batch.attention_mask is not None:
-            lengths = batch.attention_mask.sum(1).tolist()
-        else:
-            lengths = [batch.input_ids.shape[1]] * batch.input_ids.shape[0]
+        packed = batch.packing is not None
+        if batch.decoder_input_ids is not None:
+            encoder, supervised = _row_lengths(batch, "encoder"), _learned(batch)
+            lengths = tuple(read + 1 + learned for read, learned in zip(encoder, supervised, strict=True))
+            return cls(lengths, supervised, packed, encoder)
+        lengths = _row_lengths(batch, "decoder")
         share, rest = divmod(batch.num_supervised, len(lengths))
-        return cls(
-            tuple(lengths), tuple(share + (row < rest) for row in range(len(lengths))), batch.packing is not None
-        )
+        return cls(lengths, tuple(share + (row < rest) for row in range(len(lengths))), packed)
 
     def batch(self, device: torch.device | str = "cpu") -> Batch:
         """A micro-batch of these shapes; whether a row is padded is kept, which tokens are learned is not asked for."""
-        segments = [_segment(*row) for row in zip(self.lengths, self.supervised, strict=True)]
+        encoder = self.encoder_lengths or (0,) * len(self.lengths)
+        segments = [_segment(*row) for row in zip(self.lengths, self.supervised, encoder, strict=True)]
         made = pack_batch(segments) if self.packed else pad_batch(segments, pad_id=0)
-        if made.attention_mask is not None and len(set(self.lengths)) == 1:
+        if made.attention_mask is not None and len(set(self.encoder_lengths or self.lengths)) == 1:
             made = replace(made, attention_mask=None)  # nothing is padded, which code finds out by looking at values
         filled: dict[str, Any] = {name: _like(value, device) for name, value in vars(made).items()}
         return Shapes(**filled)
@@ -58,9 +65,25 @@ class Shapes(Batch):
         return at, torch.zeros_like(at)
 
 
-def _segment(length: int, supervised: int) -> Segment:
+def _row_lengths(batch: Batch, side: Side) -> tuple[int, ...]:
+    """Tokens of each row that the batch's `input_ids` hold."""
+    if batch.packing is not None:
+        return tuple(end - begin for begin, end in pairwise(batch.packing.of(side)))
+    if batch.attention_mask is not None:
+        return tuple(batch.attention_mask.sum(1).tolist())
+    return (batch.input_ids.shape[1],) * batch.input_ids.shape[0]
+
+
+def _learned(batch: Batch) -> tuple[int, ...]:
+    """Labels of each row of an encoder-decoder."""
+    flags = batch.labels != IGNORE_INDEX
+    rows = [flags[0, begin:end] for begin, end in pairwise(batch.packing.borders)] if batch.packing else list(flags)
+    return tuple(int(row.sum()) for row in rows)
+
+
+def _segment(length: int, supervised: int, encoder_length: int) -> Segment:
     learned = np.arange(length) >= length - supervised
-    return Segment(0, np.zeros(length, np.int32), learned, "", 0)
+    return Segment(0, np.zeros(length, np.int32), learned, "", 0, encoder_length)
 
 
 def _like(value: Any, device: torch.device | str) -> Any:

@@ -5,6 +5,7 @@ the completion's text, the text is looked for in the source file, the labels of 
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from accorda.data.batch import IGNORE_INDEX, Batch, Segment
 from accorda.data.dataset import Dataset
+from accorda.data.rendered import Rendered
 from accorda.data.renderer import Renderer
 from accorda.data.sampler import Batches
 from accorda.proofs.contract import Check, Proof, Prover, check, names
@@ -55,6 +57,8 @@ def masked(dataset: Dataset, renderer: Renderer, section: DataSection, batches: 
         ),
         _overlong(dataset),
     ]
+    if renderer.two_sides is not None:
+        checks.insert(-1, _two_sides(scanned, renderer.two_sides.start))
     if batches is not None:
         checks.append(_labels_of_batches(dataset, batches.at(0)))
     report = dataset.report
@@ -100,6 +104,19 @@ def _doubled(flags: np.ndarray) -> bool:
     return bool((flags[1:] & flags[:-1]).any())
 
 
+def _two_sides(segments: Sequence[Segment], start: int) -> Check:
+    """Of an encoder-decoder: the encoder's side is read only, the decoder's is learned behind its start token."""
+    wrong = [
+        _place(s)
+        for s in segments
+        if not s.encoder_length
+        or int(s.decoder_ids[0]) != start
+        or not np.array_equal(s.supervised, np.arange(len(s)) > s.encoder_length)
+    ]
+    reason = f"in {len(segments)} rows the decoder's side is learned behind token {start}, and the encoder's is not"
+    return check("two sides", not wrong, reason, f"other tokens than the decoder's are learned in {names(wrong, 3)}")
+
+
 def _everything_learned(dataset: Dataset, segments: Sequence[Segment]) -> list[Check]:
     """Pretraining: every token counts, and documents end with the end-of-sequence token."""
     holes = [_place(s) for s in segments if not s.supervised.all()]
@@ -115,7 +132,7 @@ def _text_checks(dataset: Dataset, renderer: Renderer, section: DataSection, sam
         segment, example = dataset[index], dataset.example(index)
         again = renderer.render(example)
         shortened = shortening and len(again.input_ids) > len(segment)
-        if not _same_row(segment, again.input_ids, again.supervised, shortened):
+        if not _same_row(segment, again, shortened):
             other.append(_place(segment))
         fault = words.fault(segment, example, shortened)
         wrong += [f"{_place(segment)}: {fault}"] if fault else []
@@ -138,15 +155,20 @@ def _other(rows: list[str]) -> str:
     return f"the stored tokens are not what the renderer makes of {names(rows, 3)}: a stale store"
 
 
-def _same_row(segment: Segment, ids: np.ndarray, supervised: np.ndarray, shortened: bool) -> bool:
-    """Equal; or, of a shortened row, its beginning, or its end behind at most the BOS."""
+def _same_row(segment: Segment, again: Rendered, shortened: bool) -> bool:
+    """Equal; or, of a shortened row, each side's beginning, or its end behind at most the BOS."""
     if not shortened:
-        return np.array_equal(segment.input_ids, ids) and np.array_equal(segment.supervised, supervised)
-    kept = len(segment)
-    return any(
-        np.array_equal(segment.input_ids[skip:], part)
-        for skip, part in [(0, ids[:kept]), (0, ids[-kept:]), (1, ids[1 - kept :])]
-    )
+        return np.array_equal(segment.input_ids, again.input_ids) and np.array_equal(
+            segment.supervised, again.supervised
+        )
+    before, after = again.input_ids[: again.encoder_length], again.input_ids[again.encoder_length :]
+    return _shortened(segment.encoder_ids, before) and _shortened(segment.decoder_ids, after)
+
+
+def _shortened(kept: np.ndarray, ids: np.ndarray) -> bool:
+    number = len(kept)
+    cuts = [(0, ids[:number]), (0, ids[len(ids) - number :]), (1, ids[len(ids) - number + 1 :])]
+    return any(np.array_equal(kept[skip:], part) for skip, part in cuts)
 
 
 def _overlong(dataset: Dataset) -> Check:
@@ -155,9 +177,9 @@ def _overlong(dataset: Dataset) -> Check:
     lost, cut = rows["overlong"], rows.get("truncated", 0)
     cost = f"{report.supervised_tokens_lost:,} supervised tokens lost" if lost or cut else "no row was too long"
     told = f"{lost} rows over {report.max_length} tokens left out, {cut} shortened, {cost}" if lost or cut else cost
-    adds_up = rows["seen"] == rows["kept"] + rows["skipped"] + lost and dataset.lengths.max() <= report.max_length
+    adds_up = rows["seen"] == rows["kept"] + rows["skipped"] + lost and dataset.longest_sides.max() <= report.max_length
     return check(
-        "over-length", bool(adds_up), told, f"the counts do not add up: {rows}, longest {dataset.lengths.max()}"
+        "over-length", bool(adds_up), told, f"the counts do not add up: {rows}, longest {dataset.longest_sides.max()}"
     )
 
 
@@ -171,22 +193,29 @@ def _labels_of_batches(dataset: Dataset, micro_batches: Sequence[Batch]) -> Chec
 
 
 def _labels_right(dataset: Dataset, batch: Batch) -> bool:
-    lines = batch.labels.cpu().numpy(), batch.input_ids.cpu().numpy()
-    at, line, total = 0, 0, 0
-    for row in batch.rows:
-        segment = dataset[row]
-        here = slice(at, at + len(segment))
-        wanted = np.where(segment.supervised, segment.input_ids, IGNORE_INDEX)
+    """Every token of every row in its place, on both sides where there are two, and what is learned labelled."""
+    labels, written, read = (t.cpu().numpy() for t in (batch.labels, batch.learned_ids, batch.input_ids))
+    segments = [dataset[row] for row in batch.rows]
+    packed, total = batch.packing is not None, 0
+    for segment, here, there in zip(segments, _places(segments, packed, 1), _places(segments, packed, 0), strict=True):
+        wanted = np.where(segment.supervised, segment.input_ids, IGNORE_INDEX)[segment.encoder_length :]
         wanted[:1] = IGNORE_INDEX
-        if not np.array_equal(lines[0][line, here], wanted) or not np.array_equal(
-            lines[1][line, here], segment.input_ids
-        ):
+        pairs = [(labels[here], wanted), (written[here], segment.decoder_ids)]
+        pairs += [(read[there], segment.encoder_ids)] if segment.encoder_length else []
+        if not all(np.array_equal(found, meant) for found, meant in pairs):
             return False
         total += int((wanted != IGNORE_INDEX).sum())
-        at, line = (here.stop, line) if batch.packing is not None else (0, line + 1)
-    positions, labels = batch.targets()
-    follows = bool((batch.input_ids.reshape(-1)[positions + 1] == labels).all())
-    return follows and total == len(labels) == batch.num_supervised == int((lines[0] != IGNORE_INDEX).sum())
+    positions, targets = batch.targets()
+    follows = bool((batch.learned_ids.reshape(-1)[positions + 1] == targets).all())
+    return follows and total == len(targets) == batch.num_supervised == int((labels != IGNORE_INDEX).sum())
+
+
+def _places(segments: Sequence[Segment], packed: bool, side: int) -> list[tuple[int, slice]]:
+    """Line and stretch of each row in a batch: of its encoder's side (0) or its decoder's (1)."""
+    lengths = [len((s.encoder_ids, s.decoder_ids)[side]) for s in segments]
+    if not packed:
+        return [(line, slice(0, length)) for line, length in enumerate(lengths)]
+    return [(0, slice(end - length, end)) for length, end in zip(lengths, accumulate(lengths), strict=True)]
 
 
 def _place(segment: Any) -> str:

@@ -62,9 +62,12 @@ def alone(model: PreTrainedModel, segments: Sequence[Segment]) -> Tensor:
 
 def _row(model: PreTrainedModel, segment: Segment) -> Tensor:
     device = next(model.parameters()).device
-    ids = torch.as_tensor(segment.input_ids, dtype=torch.int64, device=device)
-    scores = torch.log_softmax(model(input_ids=ids[None], use_cache=False).logits[0].float(), -1)
-    wanted = torch.as_tensor(segment.supervised, device=device).nonzero().squeeze(1)
+    read, ids = (
+        torch.as_tensor(side, dtype=torch.int64, device=device) for side in (segment.encoder_ids, segment.decoder_ids)
+    )
+    given = {"input_ids": read[None], "decoder_input_ids": ids[None]} if len(read) else {"input_ids": ids[None]}
+    scores = torch.log_softmax(model(**given, use_cache=False).logits[0].float(), -1)
+    wanted = torch.as_tensor(segment.supervised[segment.encoder_length :], device=device).nonzero().squeeze(1)
     wanted = wanted[wanted > 0]  # nothing predicts a first token
     return scores[wanted - 1, ids[wanted]]
 

@@ -17,11 +17,13 @@ accorda generate {adapter} --prompt "..."
 LOAD_PEFT = """
 ```python
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
+from transformers import {auto}
 
-model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained({base!r}), {adapter!r})
+model = PeftModel.from_pretrained({auto}.from_pretrained({base!r}), {adapter!r})
 ```
 """
+AUTO = {"SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM", "SEQ_CLS": "AutoModelForSequenceClassification"}
+"""transformers' class for a base, by the task that PEFT names."""
 
 
 def card(path: str | Path, result: Mapping[str, Any] | None = None) -> str:
@@ -31,7 +33,9 @@ def card(path: str | Path, result: Mapping[str, Any] | None = None) -> str:
     adapter = story.folder.adapter
     config = read_json(adapter / "adapter_config.json") or {}
     for_peft = "peft_type" in config and "accorda" not in config  # our header stands there in our own format
-    use = LOAD.format(adapter=adapter.name) + (LOAD_PEFT.format(base=base, adapter=adapter.name) if for_peft else "")
+    auto = AUTO.get(str(config.get("task_type")), "AutoModelForCausalLM")
+    more = LOAD_PEFT.format(base=base, adapter=adapter.name, auto=auto) if for_peft else ""
+    use = LOAD.format(adapter=adapter.name) + more
     parts = [
         front_matter(base, "peft" if for_peft else "accorda"),
         heading(story, base),

@@ -6,7 +6,7 @@ from itertools import count
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from accorda.data.batch import pad_batch
 from accorda.data.dataset import Dataset
@@ -19,6 +19,7 @@ from accorda.methods.install import trainable
 from accorda.methods.open import Opened
 from accorda.methods.stepping import extra_loss, on_step, rate_scales
 from accorda.models.attention import use_attention
+from accorda.models.decoder_start import decoder_start
 from accorda.recipe.sections import Recipe
 from accorda.runs.layout import RunFolder, default_output
 from accorda.stages import settle, tune
@@ -72,12 +73,14 @@ def build(
     else:
         opened = resident.opened(recipe)
     method, recipe = tune.continued(recipe, method, opened)
-    recipe = settle.settle_rate(recipe, method, opened.model.num_parameters())
+    config = opened.model.config
+    kind = config.model_type if config.is_encoder_decoder else None
+    recipe = settle.settle_rate(recipe, method, opened.model.num_parameters(), kind)
     recipe = settle.settle_length(recipe, opened.model)
     kept_attention = use_attention(opened.model)
-    recipe = settle.settle_packing(recipe, kept_attention)
+    recipe = settle.settle_packing(recipe, kept_attention, opened.model)
     tokenizer = tune.read_tokenizer(recipe, opened, grown=trained and folder.model.is_dir())
-    data = read_data(recipe, stage, tokenizer)
+    data = read_data(recipe, stage, tokenizer, opened.model)
     recipe = settle.settle_micro_batch(recipe, opened.model.device.type, len(data.train))
     seed_all(recipe.training.seed)
     if trained:
@@ -101,10 +104,11 @@ def place(recipe: Recipe, folder: RunFolder | None) -> tuple[Recipe, RunFolder]:
     return recipe, folder
 
 
-def read_data(recipe: Recipe, stage: Stage, tokenizer: PreTrainedTokenizerBase) -> Data:
+def read_data(recipe: Recipe, stage: Stage, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> Data:
     """Rows become tokens by the one renderer that training, evaluation and generation share."""
     section = recipe.data
-    renderer = Renderer(tokenizer, section.template, section.supervise, section.reasoning)
+    start = decoder_start(model)
+    renderer = Renderer(tokenizer, section.template, section.supervise, section.reasoning, decoder_start=start)
     assert isinstance(section.max_length, int)
     train, evaluation = prepare_splits(
         section, renderer, max_length=section.max_length, stage=stage.rows, seed=recipe.training.seed

@@ -70,14 +70,17 @@ def billed(recipe: Recipe, device: Device) -> tuple[Recipe, Bill]:
     opened = shape(recipe)
     method, recipe = tune.continued(recipe, method, opened)
     recipe = settle.settle_length(recipe, opened.model)
-    recipe = settle.settle_packing(recipe, use_attention(opened.model))
+    recipe = settle.settle_packing(recipe, use_attention(opened.model), opened.model)
     needed = recipe.data.train is not None or recipe.model.added_tokens
     tokenizer = tune.read_tokenizer(recipe, opened) if needed else None
-    data = read_data(recipe, stage, tokenizer) if tokenizer is not None and recipe.data.train is not None else None
+    data = None
+    if tokenizer is not None and recipe.data.train is not None:
+        data = read_data(recipe, stage, tokenizer, opened.model)
     recipe = settle.settle_micro_batch(recipe, device.kind, len(data.train) if data else recipe.training.batch_size)
     precision = choose_precision(recipe.training.precision, device.kind, opened.model.num_parameters(), device.bf16)
     recipe = settle.settle_precision(recipe, precision)
-    found = read_passes(recipe, make_batches(recipe, data, "cpu"), data.eval) if data else assumed(recipe)
+    two_sides = opened.model.config.is_encoder_decoder
+    found = read_passes(recipe, make_batches(recipe, data, "cpu"), data.eval) if data else assumed(recipe, two_sides)
     shallow = [cut(opened, recipe, depth) for depth in DEPTHS] if is_uniform(opened) else []
     models = [dressed(each, recipe, method, precision) for each in (opened, *shallow)]
     priced = Priced(
@@ -150,22 +153,32 @@ def read_passes(recipe: Recipe, batches: Batches, evaluation: Any) -> Found:
     return Found(passes(recipe, batches, evaluation), is_tried(recipe, steps, evaluation is not None))
 
 
-def assumed(recipe: Recipe) -> Found:
-    """Without data: rows as long as they may be, all of them learned, and a run long enough to write a checkpoint."""
+def assumed(recipe: Recipe, two_sides: bool = False) -> Found:
+    """Without data: rows as long as they may be, all of them learned, and a run long enough to write a checkpoint.
+
+    An encoder-decoder's rows are as long as they may be on both sides.
+    """
     training, wanted = recipe.training, recipe.evaluation
     length, rows = recipe.data.max_length, training.micro_batch_size
     assert isinstance(length, int)
     assert isinstance(rows, int)
-    work = Workload((length,) * rows, (length - 1,) * rows, packed=bool(training.packing))
+    sides = ((1 + two_sides) * length, length - 1, two_sides * length)
+    work = _equal(rows, *sides, packed=bool(training.packing))
     times = min(2, ceil(training.batch_size / rows))
     steps = training.max_steps or training.checkpoint_every + 1
     if not recipe.data.eval_split:
         return Found(Passes((work,) * times), is_tried(recipe, steps, False))
-    measured = Workload((length,) * BATCH_SIZE, (length - 1,) * BATCH_SIZE, packed=False)
+    measured = _equal(BATCH_SIZE, *sides, packed=False)
     answered = wanted.generate or needing("generations", read_metrics(("eval_loss", *wanted.metrics)))
-    prompt = max(1, length - wanted.max_new_tokens)
+    prompt = length if two_sides else max(1, length - wanted.max_new_tokens)
     answers = (min(BATCH_SIZE, wanted.generate or BATCH_SIZE), prompt, wanted.max_new_tokens) if answered else None
     return Found(Passes((work,) * times, measured, answers), is_tried(recipe, steps, True))
+
+
+def _equal(rows: int, length: int, learned: int, encoder_length: int, *, packed: bool) -> Workload:
+    """Rows that are all alike."""
+    encoder = (encoder_length,) * rows if encoder_length else ()
+    return Workload((length,) * rows, (learned,) * rows, packed, encoder)
 
 
 def shape(recipe: Recipe) -> Opened:

@@ -25,8 +25,7 @@ def passes(recipe: Recipe, batches: Batches, evaluation: Dataset | None) -> Pass
     """The largest micro-batch of the first epoch, twice where a step has several; and evaluation's."""
     steps = range(min(STEPS_LOOKED_AT, batches.steps_per_epoch))
     groups = [(step, group) for step in steps for group in batches.groups(step)]
-    lengths = batches.dataset.lengths
-    step, rows = max(groups, key=lambda found: positions(lengths[found[1]], batches.packed))
+    step, rows = max(groups, key=lambda found: batches.positions(found[1]))
     work = Workload.of(batches.batch(rows))
     times = min(2, len(batches.groups(step)))
     if evaluation is None or not len(evaluation):
@@ -34,17 +33,13 @@ def passes(recipe: Recipe, batches: Batches, evaluation: Dataset | None) -> Pass
     return Passes((work,) * times, measured(evaluation), answers(recipe, evaluation))
 
 
-def positions(lengths: np.ndarray, packed: bool) -> int:
-    """Tokens of one pass, padding included."""
-    return int(lengths.sum() if packed else len(lengths) * lengths.max())
-
-
 def measured(evaluation: Dataset) -> Workload:
     """The longest evaluation rows, as many as are measured at once."""
     longest = np.argsort(-evaluation.lengths, kind="stable")[:BATCH_SIZE]
     segments = [evaluation[int(row)] for row in longest]
     learned = tuple(int(segment.supervised[1:].sum()) for segment in segments)
-    return Workload(tuple(map(len, segments)), learned, packed=False)
+    encoder = tuple(segment.encoder_length for segment in segments) if evaluation.two_sides else ()
+    return Workload(tuple(map(len, segments)), learned, packed=False, encoder_lengths=encoder)
 
 
 def answers(recipe: Recipe, evaluation: Dataset) -> tuple[int, int, int] | None:

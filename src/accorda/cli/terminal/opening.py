@@ -19,13 +19,17 @@ def ready(name: str, *, chat: bool = False, quantization: str = "none", trust_re
     from accorda.data.renderer import Renderer
     from accorda.methods.backbone import check_no_placeholders
     from accorda.methods.open import open_model
+    from accorda.models.decoder_start import decoder_start
     from accorda.models.load import load_tokenizer
 
     opened = open_model(name, quantization=quantization, trust_remote_code=trust_remote_code)
     check_no_placeholders(opened.model)
     tokenizer = load_tokenizer(opened.tokenizer_source, trust_remote_code)
     stored = opened.renderer_path
-    renderer = Renderer(tokenizer) if stored is None else Renderer.load(stored.parent, tokenizer)
+    if stored is None:
+        renderer = Renderer(tokenizer, decoder_start=decoder_start(opened.model))
+    else:
+        renderer = Renderer.load(stored.parent, tokenizer)
     if chat:
         renderer.kind = "messages"
     return Ready(model=opened.model, tokenizer=tokenizer, renderer=renderer, adapter=opened.adapter_name)

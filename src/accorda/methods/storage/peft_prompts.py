@@ -12,6 +12,7 @@ from accorda.methods.storage.strict import check_tensors, shape
 
 KEY = "prompt_embeddings"
 HEAD_PREFIX = "base_model."
+TWO = 2  # submodules that PEFT counts in an encoder-decoder
 DESCRIBING = {"token_dim", "num_attention_heads", "num_layers"}
 
 
@@ -36,14 +37,16 @@ def encode(model: PreTrainedModel, name: str) -> dict[str, Tensor]:
 def decode(
     model: PreTrainedModel, name: str, config: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str
 ) -> dict[str, Tensor]:
-    """The matrix under our name."""
+    """The matrix under our name. For two stacks PEFT holds twice as many rows and reads the first half, as we do."""
+    if KEY in tensors and config.get("num_transformer_submodules") == TWO:
+        tensors = {**tensors, KEY: tensors[KEY].chunk(TWO)[0]}
     check_tensors(encode(model, name), tensors, where)
     (own,) = own_tensors(model, name)
     return {own: tensors[KEY]}
 
 
-def check_rows(tensors: Mapping[str, Tensor], num_virtual_tokens: int, where: str) -> None:
-    """Refuse a matrix that has not a row for each virtual token."""
-    if KEY in tensors and tensors[KEY].shape[:1] != (num_virtual_tokens,):
+def check_rows(tensors: Mapping[str, Tensor], num_virtual_tokens: int, where: str, times: int = 1) -> None:
+    """Refuse a matrix that has not a row for each virtual token, `times` over."""
+    if KEY in tensors and tensors[KEY].shape[:1] != (times * num_virtual_tokens,):
         told = f"num_virtual_tokens = {num_virtual_tokens}"
         raise Refusal(f"{where}: {KEY} has shape {shape(tensors[KEY])}, but {told}")

@@ -17,6 +17,7 @@ from accorda.data.renderer import Renderer
 from accorda.errors import Refusal
 from accorda.methods.open import open_model
 from accorda.methods.routing import use
+from accorda.models.decoder_start import decoder_start
 from accorda.models.tokenizer import load_tokenizer
 from accorda.proofs.contract import Check, Proof, check
 from accorda.proofs.foreign.folder import Folder
@@ -84,7 +85,8 @@ def _opened(folder: Folder, data: Any, columns: dict[str, str]) -> Given:
 def _segments(home: Path, model: PreTrainedModel, data: Any, columns: dict[str, str]) -> list[Segment]:
     tokenizer = load_tokenizer(home)
     own = home / "renderer.json"
-    renderer = Renderer.load(home, tokenizer) if own.is_file() else Renderer(tokenizer)
+    start = decoder_start(model)
+    renderer = Renderer.load(home, tokenizer) if own.is_file() else Renderer(tokenizer, decoder_start=start)
     source = str(data) if isinstance(data, Path) else data
     section = DataSection(train=source, eval_split=0.0, columns=columns, overlong="skip", on_bad_row="skip")
     length = min(getattr(model.config, "max_position_embeddings", None) or MOST_LENGTH, MOST_LENGTH)

@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 
 from accorda.errors import Refusal
 from accorda.models.folder import BUNDLED, model_folder
+from accorda.models.load import class_for
 from accorda.models.tokenizer import FILES as TOKENIZER_FILES
 from accorda.models.tokenizer import load_tokenizer
 from accorda.proofs.tensors import TensorFiles
@@ -64,7 +65,7 @@ class Folder:
             return None
         config = AutoConfig.from_pretrained(self.model_folder)
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config)
+            return class_for("language", config).from_config(config)
 
     @cached_property
     def tokenizer_home(self) -> Path | None:

@@ -3,8 +3,9 @@
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig
 
+from accorda.models.load import class_for
 from accorda.proofs.contract import Check, check, names
 from accorda.proofs.foreign.folder import Folder
 from accorda.proofs.tensors import checksum
@@ -15,7 +16,7 @@ def coverage(folder: Folder) -> list[Check]:
     if folder.tensors.faults:
         return [Check("keys", "not applicable", "the weight files cannot all be read")]
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = class_for("language", AutoConfig.from_pretrained(folder.path)).from_pretrained(
             folder.path, output_loading_info=True, ignore_mismatched_sizes=True, dtype="auto"
         )
     except (OSError, ValueError, RuntimeError, ImportError) as error:

@@ -5,7 +5,7 @@ from typing import Any
 
 from accorda.data.example import Message
 from accorda.errors import Refusal
-from accorda.generation.sample import Completion, context_length, stream
+from accorda.generation.sample import Completion, context_length, in_front, stream
 from accorda.generation.sampling import Sampling
 from accorda.generation.streaming import Stream
 from accorda.methods.backbone import positions_in_front
@@ -28,10 +28,12 @@ class Answer:
         tokenizer = voice.renderer.tokenizer
         with use(self.model, voice.adapter):
             self.room = _room(self.model)
-            self.prompt, self.left_out = _shown(voice, messages, self.room, sampling.max_new_tokens)
+            shared = 0 if self.model.config.is_encoder_decoder else sampling.max_new_tokens
+            self.prompt, self.left_out = _shown(voice, messages, self.room, shared)
             drawn = {**vars(sampling), "tokenizer": tokenizer, "stop_ids": stops}
             tokens = stream(self.model, self.prompt, past=voices.past(voice), **drawn)
-        self.stream = Stream(tokens, tokenizer, self.prompt, stop_ids=stops, stop_texts=sampling.stop_texts)
+        before = in_front(self.model, self.prompt)
+        self.stream = Stream(tokens, tokenizer, before, stop_ids=stops, stop_texts=sampling.stop_texts)
 
     def __iter__(self) -> Iterator[str]:
         pieces = iter(self.stream)
@@ -91,19 +93,19 @@ def _room(model: Any) -> int | None:
     return None if length is None else length - positions_in_front(model)
 
 
-def _shown(voice: Voice, messages: Sequence[Message], room: int | None, max_new_tokens: int) -> tuple[list[int], int]:
+def _shown(voice: Voice, messages: Sequence[Message], room: int | None, answer: int) -> tuple[list[int], int]:
     """The ids of the conversation and how many of its oldest questions had to be left out.
 
-    An answer gets the tokens it may have, or half of the context where that is less.
+    `answer` is how many tokens of the context an answer may take: it gets them, or half of the context if that is less.
     """
     questions = sum(message.role == "user" for message in messages) if voice.kind == "messages" else 1
     left_out, ids = 0, voice.prompt_ids(messages)
     if room is None:
         return ids, 0
-    while len(ids) + min(max_new_tokens, room // 2) > room and left_out < questions - 1:
+    while len(ids) + min(answer, room // 2) > room and left_out < questions - 1:
         left_out += 1
         ids = voice.prompt_ids(recent(messages, left_out))
-    if len(ids) >= room:
+    if len(ids) + bool(answer) > room:
         raise Refusal(
             f"the message takes {len(ids)} tokens and the model's context holds {room}; say it in fewer words"
         )

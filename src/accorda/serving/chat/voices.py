@@ -16,6 +16,7 @@ from accorda.methods.locate import adapter_folder
 from accorda.methods.open import open_model
 from accorda.methods.storage import load_adapter
 from accorda.models import tokenizer as tokenizers
+from accorda.models.decoder_start import decoder_start
 from accorda.models.load import load_tokenizer
 
 BASE = "base"
@@ -75,7 +76,10 @@ class Voices:
         check_no_placeholders(opened.model)
         tokenizer = load_tokenizer(opened.tokenizer_source, trust_remote_code)
         stored = opened.renderer_path
-        renderer = Renderer(tokenizer) if stored is None else Renderer.load(stored.parent, tokenizer)
+        if stored is None:
+            renderer = Renderer(tokenizer, decoder_start=decoder_start(opened.model))
+        else:
+            renderer = Renderer.load(stored.parent, tokenizer)
         return cls(opened.model, Voice(name, Path(name).name or name, opened.adapter_name, renderer))
 
     def past(self, voice: Voice) -> Past:

@@ -13,7 +13,7 @@ from accorda.methods.contract import Method
 from accorda.methods.storage import peft_prompts
 from accorda.methods.storage.peft_config import read_fields
 from accorda.methods.storage.peft_prompts import HEAD_PREFIX, decode, encode
-from accorda.models.load import is_decoder
+from accorda.models.load import is_decoder, is_encoder_decoder
 from accorda.recipe.types import PositiveInt
 
 __all__ = ["HEAD_PREFIX", "PEFT_TYPE", "config", "decode", "encode", "fits", "methods"]
@@ -28,16 +28,20 @@ class Fields:
     """The fields of a PromptTuningConfig that decide what is computed. Submodules: the stacks that get a prompt."""
 
     num_virtual_tokens: PositiveInt
-    num_transformer_submodules: Literal[1] = 1
+    num_transformer_submodules: Literal[1, 2] = 1
 
 
 def fits(methods: Sequence[Method], model: PreTrainedModel, name: str) -> bool:
-    """Prompt tuning of a decoder alone, its vectors in front.
+    """Prompt tuning of a model that writes, its vectors in front of what it reads.
 
-    In front of an encoder, PEFT's prompt takes the place of the first token, which the encoder's head reads.
+    In front of an encoder alone, PEFT's prompt takes the place of the first token, which the encoder's head reads.
     """
     (first, *others) = methods
-    return not others and isinstance(first, PromptTuning) and first.placement == "front" and is_decoder(model.config)
+    return not others and isinstance(first, PromptTuning) and first.placement == "front" and _writes(model)
+
+
+def _writes(model: PreTrainedModel) -> bool:
+    return is_decoder(model.config) or is_encoder_decoder(model.config)
 
 
 def config(methods: Sequence[Method], model: PreTrainedModel, name: str) -> dict[str, Any]:
@@ -50,10 +54,13 @@ def methods(
     config: Mapping[str, Any], tensors: Mapping[str, Tensor], model: PreTrainedModel, where: str
 ) -> tuple[Method, ...]:
     """The prompt tuning that a file by PEFT describes."""
-    number = read_fields(Fields, config, UNUSED, where).num_virtual_tokens
-    if not is_decoder(model.config):
+    fields = read_fields(Fields, config, UNUSED, where)
+    if not _writes(model):
         raise Refusal(
             f"{where}: PEFT's prompts take the place of the token that the head of this model reads: not loaded"
         )
-    peft_prompts.check_rows(tensors, number, where)
+    number, times = fields.num_virtual_tokens, fields.num_transformer_submodules
+    if times > 1 and not is_encoder_decoder(model.config):
+        raise Refusal(f"{where}: num_transformer_submodules = {times}, but this model has one stack")
+    peft_prompts.check_rows(tensors, number, where, times)
     return (PromptTuning(num_virtual_tokens=number, init="random"),)
