@@ -54,6 +54,14 @@ def _encoder(config: type[PretrainedConfig], **more: Any) -> PretrainedConfig:
     )
 
 
+def _distilbert() -> PretrainedConfig:
+    return hf.DistilBertConfig(
+        **{"dim": 32, "hidden_dim": 48, "n_layers": 2, "n_heads": 4, "max_position_embeddings": 66, "dropout": 0.0}
+        | {"attention_dropout": 0.0, "seq_classif_dropout": 0.0, "vocab_size": VOCABULARY}
+        | SPECIAL
+    )
+
+
 def _gpt2() -> PretrainedConfig:
     return hf.GPT2Config(
         **{"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "vocab_size": VOCABULARY}
@@ -110,10 +118,12 @@ ARCHITECTURES: dict[str, tuple[type[PreTrainedModel], Callable[[], PretrainedCon
     "gpt2": (hf.GPT2LMHeadModel, _gpt2),
     "bert": (hf.BertForMaskedLM, lambda: _encoder(hf.BertConfig)),
     "roberta": (hf.RobertaForMaskedLM, lambda: _encoder(hf.RobertaConfig, pad_token_id=1, bos_token_id=0)),
+    "distilbert": (hf.DistilBertForMaskedLM, _distilbert),
+    "electra": (hf.ElectraForMaskedLM, lambda: _encoder(hf.ElectraConfig, embedding_size=32)),
     "t5": (hf.T5ForConditionalGeneration, _t5),
     "bart": (hf.BartForConditionalGeneration, _bart),
 }
-ENCODERS = ("bert", "roberta")
+ENCODERS = ("bert", "roberta", "distilbert", "electra")
 ENCODER_DECODERS = ("t5", "bart")
 FALCONS = ("falcon_new", "falcon_multi_query", "falcon_alibi")
 DECODERS = tuple(name for name in ARCHITECTURES if name not in ENCODERS + ENCODER_DECODERS)
