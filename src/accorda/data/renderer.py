@@ -23,6 +23,7 @@ from transformers import PreTrainedTokenizerBase
 
 from accorda.data.chat import ChatTemplate
 from accorda.data.example import Example, Kind, Message, RowError
+from accorda.data.formats import Mapped, choose
 from accorda.data.reasoning import Reasoning
 from accorda.data.supervision import Supervise, asked, targets
 from accorda.data.template_choice import choose_template
@@ -93,6 +94,10 @@ class Renderer:
         """An id to pad with; masks go by position, so it may be a token that means something."""
         pad = self.tokenizer.pad_token_id
         return pad if isinstance(pad, int) else self.tokens.eos[1]
+
+    def reads(self, row: Mapping[str, Any], place: str, *, name: str, columns: Mapping[str, str]) -> Mapped:
+        """How the rows of a source are read, told by one of them."""
+        return choose(row, place, name=name, columns=columns)
 
     def render(self, example: Example) -> Rendered:
         """Ids and labels of one row; a `RowError` says why there are none."""

@@ -3,6 +3,7 @@
 The order depends on (seed, epoch, row index) alone. Ranks, packing, micro-batches and resume cannot change it.
 """
 
+from collections.abc import Sequence
 from math import ceil
 from typing import Protocol
 
@@ -107,7 +108,10 @@ class Batches:
 
     def batch(self, rows: np.ndarray) -> Batch:
         """These rows as one micro-batch."""
-        segments = [self.dataset[int(row)] for row in rows]
+        return self.together([self.dataset[int(row)] for row in rows])
+
+    def together(self, segments: Sequence[Segment]) -> Batch:
+        """Any rows in one micro-batch, made the way this run makes them."""
         batch = pack_batch(segments) if self.packed else pad_batch(segments, self.pad_id)
         return batch.to(self.device)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from transformers import DynamicCache, PreTrainedModel
 
+from accorda.data.labelled.batch import LabelledBatch
 from accorda.generation.sample import evaluating
 from accorda.methods.install import trainable
 from accorda.models.heads import last_hidden, logits
@@ -22,6 +23,7 @@ from accorda.objectives.language_model import chunk_size, chunked_log_probs
 from accorda.planning.hollow import hollow
 from accorda.planning.ledger import Ledger
 from accorda.planning.workload import Workload
+from accorda.training.classifying import row_scores
 from accorda.training.loop import Objective
 from accorda.training.optimizers.contract import Settings
 from accorda.training.optimizers.groups import parameter_groups
@@ -180,10 +182,13 @@ class _Course:
 
     @torch.no_grad()
     def evaluate(self, work: Workload) -> None:
-        """Log-probabilities of a batch of evaluation rows."""
+        """Log-probabilities of a batch of evaluation rows, or of their classes."""
         self.ledger.label = OTHER
         batch, chunk = work.batch(), chunk_size(self.vocabulary)
         with evaluating(self.model), self.autocast():
+            if isinstance(batch, LabelledBatch):
+                row_scores(self.model, batch)
+                return
             hidden_BTD = last_hidden(self.model, **batch.inputs())
             at, labels = batch.targets()
             chunked_log_probs(hidden_BTD.flatten(0, 1)[at], labels, partial(logits, self.model), chunk)

@@ -1,18 +1,27 @@
 """A recipe becomes a session: everything decided, loaded and installed, and nothing written."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
 from accorda.data.dataset import Dataset
+from accorda.data.labelled.batch import LabelledBatches
+from accorda.data.labelled.prepare import prepare_labelled
+from accorda.data.labelled.renderer import LabelledRenderer
 from accorda.data.prepare import prepare_splits
 from accorda.data.renderer import Renderer
 from accorda.data.sampler import Batches
+from accorda.errors import Refusal
+from accorda.evaluation.labelled.predict import pad_of, renderer_for, settle_padding
 from accorda.methods.checkpointing import enable_checkpointing
 from accorda.methods.contract import Method
 from accorda.methods.install import trainable
 from accorda.methods.open import Opened
 from accorda.models.attention import use_attention
+from accorda.models.labels import Labels
 from accorda.models.load import load_tokenizer
 from accorda.recipe.sections import Recipe
 from accorda.runs.layout import RunFolder, default_output
@@ -39,6 +48,7 @@ class Data:
     renderer: Renderer
     train: Dataset
     eval: Dataset | None
+    pad_id: int
 
 
 def build(recipe: Recipe, folder: RunFolder | None = None, *, trained: bool = False) -> Session:
@@ -58,13 +68,15 @@ def build(recipe: Recipe, folder: RunFolder | None = None, *, trained: bool = Fa
     recipe.require("data.train", "name a file with --data")
     recipe, folder = place(recipe, folder)
     memory = PeakMemory(settle.default_device())
-    opened = tune.open_base(recipe, folder.model if trained and folder.model.is_dir() else None)
+    labels = stage.labels(recipe)
+    recipe = stage.settle(recipe, labels)
+    opened = tune.open_base(recipe, folder.model if trained and folder.model.is_dir() else None, labels)
     method, recipe = tune.continued(recipe, method, opened)
     recipe = settle.settle_rate(recipe, method, opened.model.num_parameters())
     recipe = settle.settle_length(recipe, opened.model)
-    kept_attention = use_attention(opened.model)
+    kept_attention = use_attention(opened.model) or stage.padded
     recipe = settle.settle_packing(recipe, kept_attention)
-    data = read_data(recipe, stage, opened)
+    data = read_data(recipe, stage, opened, labels)
     recipe = settle.settle_micro_batch(recipe, opened.model.device.type, len(data.train))
     seed_all(recipe.training.seed)
     method = tune.put_trained(method, opened, folder) if trained else tune.put_method(method, opened)
@@ -85,16 +97,41 @@ def place(recipe: Recipe, folder: RunFolder | None) -> tuple[Recipe, RunFolder]:
     return recipe, folder
 
 
-def read_data(recipe: Recipe, stage: Stage, opened: Opened) -> Data:
+def read_data(recipe: Recipe, stage: Stage, opened: Opened, labels: Labels | None = None) -> Data:
     """Rows become tokens by the one renderer that training, evaluation and generation share."""
     section = recipe.data
     tokenizer = load_tokenizer(opened.tokenizer_source, recipe.model.trust_remote_code)
+    if labels is not None:
+        return read_labelled(recipe, opened, tokenizer, labels)
     renderer = Renderer(tokenizer, section.template, section.supervise, section.reasoning)
     assert isinstance(section.max_length, int)
     train, evaluation = prepare_splits(
         section, renderer, max_length=section.max_length, stage=stage.rows, seed=recipe.training.seed
     )
-    return Data(renderer=renderer, train=train, eval=evaluation)
+    return Data(renderer=renderer, train=train, eval=evaluation, pad_id=renderer.pad_id)
+
+
+def read_labelled(recipe: Recipe, opened: Opened, tokenizer: PreTrainedTokenizerBase, labels: Labels) -> Data:
+    """Rows with a label; the model is told the id that pads them, since some heads look for it."""
+    settle_padding(opened.model, tokenizer)
+    renderer, length = renderer_for(opened.model, tokenizer, labels), recipe.data.max_length
+    train, evaluation = prepare_labelled(recipe.data, renderer, max_length=length, seed=recipe.training.seed)
+    if opened.model.config.is_encoder_decoder:
+        check_ends([each for each in (train, evaluation) if each is not None], opened.model.config.eos_token_id)
+    return Data(renderer=renderer, train=train, eval=evaluation, pad_id=pad_of(opened.model))
+
+
+def check_ends(datasets: Sequence[Dataset], eos: int | None) -> None:
+    """Refuse rows that a head of an encoder-decoder cannot read: it looks for the one token that ends each row."""
+    for dataset in datasets:
+        ends = [int(np.count_nonzero(dataset[row].input_ids == eos)) for row in range(len(dataset))]
+        odd = next((row for row, number in enumerate(ends) if number != ends[0] or not number), None)
+        if odd is not None:
+            why = "more end-of-sequence tokens than other rows" if ends[0] else "no end-of-sequence token"
+            raise Refusal(
+                f"{dataset[odd].file}:{dataset[odd].line}: {why}, and the head of an encoder-decoder reads the last "
+                "one; take such a token out of the text, or a tokenizer that writes one"
+            )
 
 
 def assemble(
@@ -150,12 +187,13 @@ def make_batches(recipe: Recipe, data: Data, device: Any) -> Batches:
     training, length = recipe.training, recipe.data.max_length
     assert isinstance(training.micro_batch_size, int)
     assert isinstance(length, int)
-    return Batches(
+    labelled = isinstance(data.renderer, LabelledRenderer)
+    return (LabelledBatches if labelled else Batches)(
         data.train,
         batch_size=training.batch_size,
         micro_tokens=training.micro_batch_size * length,
         packed=bool(training.packing),
-        pad_id=data.renderer.pad_id,
+        pad_id=data.pad_id,
         seed=training.seed,
         device=device,
     )

@@ -20,13 +20,14 @@ from accorda.methods.locate import locate
 from accorda.methods.open import Opened, open_model
 from accorda.models.attention import use_attention
 from accorda.models.folder import declared_dtype, model_folder, read_config, weight_files
+from accorda.models.labels import Labels
 from accorda.models.load import load_model
 from accorda.planning.bill import Bill, line
 from accorda.planning.devices import Device, find_device
 from accorda.planning.price import Priced, price
 from accorda.planning.rehearsal import Passes
 from accorda.planning.savings import changes
-from accorda.planning.workload import Workload
+from accorda.planning.workload import LabelledWorkload, Workload
 from accorda.recipe.sections import Recipe
 from accorda.stages import settle, tune
 from accorda.stages.build import make_batches, read_data
@@ -65,16 +66,18 @@ def billed(recipe: Recipe, device: Device) -> tuple[Recipe, Bill]:
     """The recipe with everything decided that decides memory, and its bill."""
     stage = find_stage(recipe.stage)
     method, recipe = tune.read_method(recipe)
-    opened = shape(recipe)
+    labels = stage.labels(recipe)
+    recipe = stage.settle(recipe, labels)
+    opened = shape(recipe, labels)
     method, recipe = tune.continued(recipe, method, opened)
     recipe = settle.settle_length(recipe, opened.model)
-    recipe = settle.settle_packing(recipe, use_attention(opened.model))
-    data = read_data(recipe, stage, opened) if recipe.data.train is not None else None
+    recipe = settle.settle_packing(recipe, use_attention(opened.model) or stage.padded)
+    data = read_data(recipe, stage, opened, labels) if recipe.data.train is not None else None
     recipe = settle.settle_micro_batch(recipe, device.kind, len(data.train) if data else recipe.training.batch_size)
     precision = choose_precision(recipe.training.precision, device.kind, opened.model.num_parameters(), device.bf16)
     recipe = settle.settle_precision(recipe, precision)
-    found = read_passes(recipe, make_batches(recipe, data, "cpu"), data.eval) if data else assumed(recipe)
-    shallow = [cut(opened, recipe, depth) for depth in DEPTHS] if is_uniform(opened) else []
+    found = read_passes(recipe, make_batches(recipe, data, "cpu"), data.eval) if data else assumed(recipe, labels)
+    shallow = [cut(opened, recipe, depth, labels) for depth in DEPTHS] if is_uniform(opened) else []
     models = [dressed(each, recipe, method, precision) for each in (opened, *shallow)]
     priced = Priced(
         model=models[0],
@@ -107,16 +110,15 @@ def is_uniform(opened: Opened) -> bool:
     return opened.adapter_name is None and len(kinds) == 1 and config.num_hidden_layers > 2 * DEPTHS[-1]
 
 
-def cut(opened: Opened, recipe: Recipe, depth: int) -> Opened:
+def cut(opened: Opened, recipe: Recipe, depth: int, labels: Labels | None) -> Opened:
     """The same model with fewer blocks."""
-    config, section = opened.model.config, recipe.model
+    config = opened.model.config
     content = config.to_dict()
     content[config.attribute_map.get("num_hidden_layers", "num_hidden_layers")] = depth
     if content.get("layer_types"):
         content["layer_types"] = content["layer_types"][:depth]
     dtype = str(opened.model.dtype).removeprefix("torch.")
-    model = load_model(None, config=content, dtype=dtype, quantization=section.quantization, device="meta")
-    return replace(opened, model=model)
+    return replace(opened, model=load_shape(recipe, content, dtype, labels))
 
 
 def deep(priced: Priced, shallow: Sequence[PreTrainedModel]) -> Bill | None:
@@ -144,25 +146,26 @@ def read_passes(recipe: Recipe, batches: Batches, evaluation: Any) -> Found:
     return Found(passes(recipe, batches, evaluation), is_tried(recipe, steps, evaluation is not None))
 
 
-def assumed(recipe: Recipe) -> Found:
+def assumed(recipe: Recipe, labels: Labels | None) -> Found:
     """Without data: rows as long as they may be, all of them learned, and a run long enough to write a checkpoint."""
     training, wanted = recipe.training, recipe.evaluation
     length, rows = recipe.data.max_length, training.micro_batch_size
     assert isinstance(length, int)
     assert isinstance(rows, int)
-    work = Workload((length,) * rows, (length - 1,) * rows, packed=bool(training.packing))
+    make, learned = (Workload, length - 1) if labels is None else (LabelledWorkload, 1)
+    work = make((length,) * rows, (learned,) * rows, packed=bool(training.packing))
     times = min(2, ceil(training.batch_size / rows))
     steps = training.max_steps or training.checkpoint_every + 1
     if not recipe.data.eval_split:
         return Found(Passes((work,) * times), is_tried(recipe, steps, False))
-    measured = Workload((length,) * BATCH_SIZE, (length - 1,) * BATCH_SIZE, packed=False)
+    measured = make((length,) * BATCH_SIZE, (learned,) * BATCH_SIZE, packed=False)
     answered = wanted.generate or needing("generations", read_metrics(("eval_loss", *wanted.metrics)))
     prompt = max(1, length - wanted.max_new_tokens)
     answers = (min(BATCH_SIZE, wanted.generate or BATCH_SIZE), prompt, wanted.max_new_tokens) if answered else None
     return Found(Passes((work,) * times, measured, answers), is_tried(recipe, steps, True))
 
 
-def shape(recipe: Recipe) -> Opened:
+def shape(recipe: Recipe, labels: Labels | None) -> Opened:
     """What the recipe's model names, on the meta device; a folder needs no weights."""
     section = recipe.model
     if section.config is None:
@@ -174,14 +177,30 @@ def shape(recipe: Recipe) -> Opened:
             adapter=section.adapter,
             quantization=section.quantization,
             dtype=section.dtype,
+            head=labels or "language",
             config=section.config,
             device="meta",
             trust_remote_code=section.trust_remote_code,
             trainable=True,
         )
     dtype = declared_dtype(read_config(folder)) or "float32" if section.dtype == "auto" else section.dtype
-    model = load_model(None, config=folder, dtype=dtype, quantization=section.quantization, device="meta")
+    model = load_shape(recipe, folder, dtype, labels)
     return Opened(model, str(folder), str(folder), None, None, None)
+
+
+def load_shape(recipe: Recipe, config: Any, dtype: str, labels: Labels | None) -> PreTrainedModel:
+    """A model of this configuration on the meta device, under the recipe's head and in its number format."""
+    model = load_model(
+        None,
+        config=config,
+        dtype=dtype,
+        quantization=recipe.model.quantization,
+        head=labels or "language",
+        device="meta",
+    )
+    if labels is not None and model.config.get_text_config().pad_token_id is None:
+        model.config.get_text_config().pad_token_id = 0  # heads of decoders ask for one; its number costs nothing
+    return model
 
 
 def bare(path: str, code: bool) -> Path | None:

@@ -24,6 +24,7 @@ from accorda.methods.storage.peft_config import PREFIX, common
 from accorda.methods.storage.strict import about, check_tensors
 from accorda.methods.targets import base_parameters
 from accorda.models.heads import new_heads
+from accorda.models.labels import HEADED, Labels
 
 OWN_TYPE = "ACCORDA"  # a peft_type PEFT does not know, so that it refuses by name
 TASKS = {
@@ -58,7 +59,9 @@ def save_adapter(
     methods = _methods_of(model, name)
     form = format_for(methods, model, name)
     written = tuple(write_method(method) for method in methods)
-    header = Header(methods=written, base=fingerprint_of(model), quantization=number_format(model)).to_dict()
+    header = Header(
+        methods=written, base=fingerprint_of(model), quantization=number_format(model), labels=_labels(model)
+    ).to_dict()
     base = getattr(model, "name_or_path", None) or None
     if form is None:
         config = {HEADER: header, "peft_type": OWN_TYPE, "base_model_name_or_path": base}
@@ -109,17 +112,18 @@ def load_adapter(
 def read_header(folder: str | Path) -> dict[str, Any]:
     """What a folder's files say about its adapter, without reading a tensor or knowing the base.
 
-    Keys: "methods" (their recipe entries), "base" (its fingerprint), "quantization" (of the base in training) and
-    "version", each None in a file by another tool; "base_path" (the base as it was named in training) and "peft_type".
+    Keys: "methods" (their recipe entries), "base" (its fingerprint), "quantization" (of the base in training), "labels"
+    (what a classification head tells apart) and "version", each None in a file by another tool or where it does not
+    apply; "base_path" (the base as it was named in training) and "peft_type".
 
     Raises:
         Refusal: no adapter, or broken files.
     """
     config = files.read_config(folder)
     header = header_of(config, files.read_metadata(folder), str(folder))
-    ours: dict[str, Any] = {"version": None, "methods": None, "base": None, "quantization": None}
+    ours: dict[str, Any] = dict.fromkeys(("version", "methods", "base", "quantization", "labels"))
     named = {"base_path": config.get("base_model_name_or_path"), "peft_type": config.get("peft_type")}
-    return (ours if header is None else header.to_dict()) | named
+    return ours | ({} if header is None else header.to_dict()) | named
 
 
 def _methods_of(model: PreTrainedModel, name: str) -> tuple[Method, ...]:
@@ -138,6 +142,7 @@ def _described(
     if header is not None:
         check_base(header.base, content.config.get("base_model_name_or_path"), model, where)
         note_format(header.quantization, model, where)
+        _check_labels(header.labels, model, where)
         with about(where):
             return form, tuple(read_method(mapping) for mapping in header.methods)
     if form is None:
@@ -190,6 +195,21 @@ def _heads(model: PreTrainedModel, prefix: str) -> dict[str, Tensor]:
         for head, module in new_heads(model).items()
         for leaf, parameter in module.named_parameters()
     }
+
+
+def _labels(model: PreTrainedModel) -> tuple[str, ...] | None:
+    """What the model's classification head tells apart; None for another head."""
+    return Labels.of(model.config).names if type(model).__name__.endswith(HEADED) else None
+
+
+def _check_labels(wanted: tuple[str, ...] | None, model: PreTrainedModel, where: str) -> None:
+    """Refuse a head that tells other things apart than the one in the file."""
+    found = _labels(model)
+    if wanted != found:
+        theirs, ours = (
+            "no labels" if labels is None else f"the labels {Labels(labels).told()}" for labels in (wanted, found)
+        )
+        raise Refusal(f"{where}: its head has {theirs}, this model's {ours}; load the model with its own labels")
 
 
 def _task(model: PreTrainedModel) -> str | None:

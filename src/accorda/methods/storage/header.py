@@ -15,16 +15,22 @@ VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """`methods` as in a recipe, the fingerprint of the base, and the number format the base had in training."""
+    """`methods` as in a recipe, the fingerprint of the base, and the number format the base had in training.
+
+    `labels`: the classes that a classification head tells apart (none of them: a number); None for other heads.
+    """
 
     version: int = VERSION
     methods: tuple[dict[str, Any], ...]
     base: dict[str, Any]
     quantization: str
+    labels: tuple[str, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self) | {"methods": list(self.methods)}
+        named = asdict(self) | {"methods": list(self.methods)}
+        labels = {} if self.labels is None else {"labels": list(self.labels)}
+        return {name: value for name, value in named.items() if name != "labels"} | labels
 
 
 def header_of(config: Mapping[str, Any], metadata: Mapping[str, str], where: str) -> Header | None:
