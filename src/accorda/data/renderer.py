@@ -155,6 +155,8 @@ class Renderer:
     @classmethod
     def from_dict(cls, state: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> "Renderer":
         """The renderer that `to_dict` described; another tokenizer than its own is a `Refusal`."""
+        if state.get("kind") == "labelled":
+            raise Refusal(f"{FILE}: it was made for rows with labels, and this is about text that is generated")
         if state.get("version") != 1:
             raise Refusal(f"{FILE}: version {state.get('version')!r}; this accorda reads version 1")
         template = ChatTemplate(

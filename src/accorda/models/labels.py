@@ -48,9 +48,14 @@ class Labels:
         return ", ".join(self.names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
-def is_classifier(config: PretrainedConfig) -> bool:
+def brings_head(config: PretrainedConfig) -> bool:
     """Whether a checkpoint of this configuration brings a classification head."""
     return any(name.endswith(HEADED) for name in config.architectures or ())
+
+
+def is_classifier(model: Any) -> bool:
+    """Whether a model has a classification head."""
+    return type(model).__name__.endswith(HEADED)
 
 
 def ordered(names: Iterable[str]) -> Sequence[str]:

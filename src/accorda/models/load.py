@@ -23,10 +23,10 @@ from transformers.models.auto.modeling_auto import (
 
 from accorda.errors import Refusal
 from accorda.models.attention import use_attention
-from accorda.models.complete import check_complete
+from accorda.models.complete import check_complete, lacking
 from accorda.models.fingerprint import fingerprint
 from accorda.models.folder import checkpoint_dtype, declared_dtype, model_folder, one_line, read_config, weight_files
-from accorda.models.labels import Labels, is_classifier
+from accorda.models.labels import Labels, brings_head
 from accorda.models.quiet import quiet
 from accorda.models.tokenizer import load_tokenizer, pad_token_id
 from accorda.quantization import formats, quantize_model
@@ -82,6 +82,13 @@ def load_model(
     use_attention(model)
     torch.nn.Module.to(model, options.device)
     return model.eval()
+
+
+def head_for(path: str | Path) -> Head:
+    """The head to look at a bare checkpoint with: "classification" for an encoder, which writes no text."""
+    config = configuration(read_config(model_folder(path, weights=False)), str(path))
+    encoder = not config.is_encoder_decoder and not is_decoder(config)
+    return "classification" if encoder and type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING else "language"
 
 
 def is_decoder(config: PretrainedConfig) -> bool:
@@ -163,7 +170,7 @@ def _check_kind(config: PretrainedConfig, options: _Options) -> None:
     if options.head == "reward":
         config.num_labels = 1
     elif options.labels is not None:
-        if is_classifier(config) and Labels.of(config) != options.labels:
+        if brings_head(config) and Labels.of(config) != options.labels:
             raise Refusal(
                 f"model: its classification head tells apart {Labels.of(config).told()}, asked for is "
                 f"{options.labels.told()}; name the model it was trained from"
@@ -189,7 +196,10 @@ def _from_folder(folder: Path, options: _Options) -> tuple[PreTrainedModel, list
     files = weight_files(folder)
     dtype = options.dtype or DTYPES[declared_dtype(config.to_dict()) or checkpoint_dtype(files)]
     if options.meta:
-        return _random(config, replace(options, dtype=dtype)), files
+        model = _random(config, replace(options, dtype=dtype))
+        if options.head != "language":
+            model.accorda_new_heads = lacking(model, files)
+        return model, files
     model, info = HEADS[options.head].from_pretrained(
         folder,
         config=config,

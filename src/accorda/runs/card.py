@@ -22,6 +22,16 @@ from transformers import AutoModelForCausalLM
 model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained({base!r}), {adapter!r})
 ```
 """
+LOAD_CLASSIFIER = """
+```python
+from peft import PeftModel
+from transformers import AutoModelForSequenceClassification
+
+labels = {labels!r}
+base = AutoModelForSequenceClassification.from_pretrained({base!r}, id2label=labels)
+model = PeftModel.from_pretrained(base, {adapter!r})
+```
+"""
 
 
 def card(path: str | Path, result: Mapping[str, Any] | None = None) -> str:
@@ -30,7 +40,7 @@ def card(path: str | Path, result: Mapping[str, Any] | None = None) -> str:
     base = story.setting("model.path", "unknown")
     adapter = story.folder.adapter
     for_peft = "peft_type" in (read_json(adapter / "adapter_config.json") or {})
-    use = LOAD.format(adapter=adapter.name) + (LOAD_PEFT.format(base=base, adapter=adapter.name) if for_peft else "")
+    use = LOAD.format(adapter=adapter.name) + (load_peft(story, base) if for_peft else "")
     parts = [
         front_matter(base, "peft" if for_peft else "accorda"),
         heading(story, base),
@@ -40,6 +50,15 @@ def card(path: str | Path, result: Mapping[str, Any] | None = None) -> str:
         settings(story),
     ]
     return "\n".join(part for part in parts if part)
+
+
+def load_peft(story: Story, base: str) -> str:
+    """How PEFT loads it; a classifier with the names of its classes."""
+    names = (read_json(story.folder.path / "renderer.json") or {}).get("labels")
+    if names is None:
+        return LOAD_PEFT.format(base=base, adapter=story.folder.adapter.name)
+    labels = dict(enumerate(names or ["number"]))
+    return LOAD_CLASSIFIER.format(base=base, adapter=story.folder.adapter.name, labels=labels)
 
 
 def front_matter(base: str, library: str) -> str:
@@ -58,6 +77,7 @@ def heading(story: Story, base: str) -> str:
 def results(story: Story) -> str:
     """The numbers of the run."""
     wanted = ("steps", "loss", "eval_loss", "tokens", "supervised_tokens", "trainable_parameters", "train_seconds")
+    wanted += tuple(name for name in story.metrics() if name not in wanted)
     rows = [(name, f"{story.result[name]:,.6g}") for name in wanted if isinstance(story.result.get(name), int | float)]
     return table("Results", ("what", "value"), rows)
 

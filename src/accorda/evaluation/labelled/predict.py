@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from accorda.data.example import Example, RowError
 from accorda.data.labelled.batch import LabelledSegment, label_batch
+from accorda.data.labelled.cut import shortened
 from accorda.data.labelled.dataset import LabelledDataset
 from accorda.data.labelled.renderer import LabelledRenderer
+from accorda.errors import Refusal
 from accorda.evaluation.likelihood import by_length
 from accorda.evaluation.metric import Needs, Row
 from accorda.generation.progress import tell
@@ -94,3 +97,41 @@ def rows_of(outputs: np.ndarray, segments: Sequence[LabelledSegment], labels: La
 def has(labels: Labels) -> tuple[Needs, ...]:
     """What metrics of such rows may be about."""
     return ("likelihood", "numbers" if labels.is_number else "classes")
+
+
+def labelled(labels: Labels, output: np.ndarray) -> dict[str, Any]:
+    """What one row is called: its likeliest class with the probabilities of all, or its number."""
+    if labels.is_number:
+        return {"number": float(output[0])}
+    found = probabilities(output[None])[0].tolist()
+    best = max(range(len(found)), key=found.__getitem__)
+    return {"label": labels.names[best], "probabilities": dict(zip(labels.names, found, strict=True))}
+
+
+def label_texts(
+    model: Any, renderer: LabelledRenderer, examples: Sequence[Example], *, max_length: int, batch_size: int = 8
+) -> list[dict[str, Any]]:
+    """What each text, or pair of texts, is called; over-long ones are cut as in training.
+
+    Raises:
+        Refusal: a text without any token.
+    """
+    segments = []
+    for number, (example, made) in enumerate(zip(examples, renderer.render_many(examples), strict=True), start=1):
+        if isinstance(made, RowError):
+            raise Refusal(f"text {number}: {made}")
+        kept = shortened(np.arange(len(made.input_ids)), made.prompt_length, renderer.frame, max_length)
+        second = int(np.count_nonzero(kept < made.prompt_length))
+        segments.append(
+            LabelledSegment(
+                number - 1,
+                made.input_ids[kept],
+                made.supervised[kept],
+                example.file,
+                example.line,
+                label=0.0,
+                second=second,
+                types=renderer.has_types,
+            )
+        )
+    return [labelled(renderer.labels, output) for output in predicted(model, segments, batch_size=batch_size)]

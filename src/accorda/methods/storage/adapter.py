@@ -24,7 +24,7 @@ from accorda.methods.storage.peft_config import PREFIX, common
 from accorda.methods.storage.strict import about, check_tensors
 from accorda.methods.targets import base_parameters
 from accorda.models.heads import new_heads
-from accorda.models.labels import HEADED, Labels
+from accorda.models.labels import Labels, is_classifier
 
 OWN_TYPE = "ACCORDA"  # a peft_type PEFT does not know, so that it refuses by name
 TASKS = {
@@ -199,7 +199,7 @@ def _heads(model: PreTrainedModel, prefix: str) -> dict[str, Tensor]:
 
 def _labels(model: PreTrainedModel) -> tuple[str, ...] | None:
     """What the model's classification head tells apart; None for another head."""
-    return Labels.of(model.config).names if type(model).__name__.endswith(HEADED) else None
+    return Labels.of(model.config).names if is_classifier(model) else None
 
 
 def _check_labels(wanted: tuple[str, ...] | None, model: PreTrainedModel, where: str) -> None:
