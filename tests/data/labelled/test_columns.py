@@ -28,7 +28,11 @@ def test_columns_are_found(row, columns, expected):
 @pytest.mark.parametrize(
     ("row", "columns", "line"),
     [
-        ({"a": "x", "label": 1}, {}, "f:1: none of its columns (a, label) is the text; say which: --column text=COLUMN"),
+        (
+            {"a": "x", "label": 1},
+            {},
+            "f:1: none of its columns (a, label) is the text; say which: --column text=COLUMN",
+        ),
         ({"text": "x", "stars": 1}, {}, "f:1: none of its columns (text, stars) is the label; say which: --column"),
         ({"review": "x", "content": "y", "label": 1}, {}, "content and review could each be the text; say which"),
         ({"text": "x", "label": 1}, {"label": "stars"}, "no column 'stars'; the row has text, label"),

@@ -14,7 +14,9 @@ from accorda.models.labels import Labels
 from accorda.recipe.sections import DataSection
 
 ROWS = [{"text": "clips " * (1 + number % 7), "label": ("neg", "pos")[number % 2]} for number in range(20)]
-PAIRS = [{"premise": "clips in May", "hypothesis": "sold " * (1 + number % 3), "label": number % 2} for number in range(8)]
+PAIRS = [
+    {"premise": "clips in May", "hypothesis": "sold " * (1 + number % 3), "label": number % 2} for number in range(8)
+]
 
 
 def prepared(rows, store, names=("neg", "pos"), max_length=64, framed=True, **section):
