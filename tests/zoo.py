@@ -54,6 +54,14 @@ def _encoder(config: type[PretrainedConfig], **more: Any) -> PretrainedConfig:
     )
 
 
+def _distilbert() -> PretrainedConfig:
+    return hf.DistilBertConfig(
+        **{"dim": 32, "hidden_dim": 48, "n_layers": 2, "n_heads": 4, "max_position_embeddings": 66, "dropout": 0.0}
+        | {"attention_dropout": 0.0, "seq_classif_dropout": 0.0, "vocab_size": VOCABULARY}
+        | SPECIAL
+    )
+
+
 def _gpt2() -> PretrainedConfig:
     return hf.GPT2Config(
         **{"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "vocab_size": VOCABULARY}
@@ -110,10 +118,12 @@ ARCHITECTURES: dict[str, tuple[type[PreTrainedModel], Callable[[], PretrainedCon
     "gpt2": (hf.GPT2LMHeadModel, _gpt2),
     "bert": (hf.BertForMaskedLM, lambda: _encoder(hf.BertConfig)),
     "roberta": (hf.RobertaForMaskedLM, lambda: _encoder(hf.RobertaConfig, pad_token_id=1, bos_token_id=0)),
+    "distilbert": (hf.DistilBertForMaskedLM, _distilbert),
+    "electra": (hf.ElectraForMaskedLM, lambda: _encoder(hf.ElectraConfig, embedding_size=32)),
     "t5": (hf.T5ForConditionalGeneration, _t5),
     "bart": (hf.BartForConditionalGeneration, _bart),
 }
-ENCODERS = ("bert", "roberta")
+ENCODERS = ("bert", "roberta", "distilbert", "electra")
 ENCODER_DECODERS = ("t5", "bart")
 FALCONS = ("falcon_new", "falcon_multi_query", "falcon_alibi")
 DECODERS = tuple(name for name in ARCHITECTURES if name not in ENCODERS + ENCODER_DECODERS)
@@ -162,8 +172,11 @@ def batch(name: str, rows: int = 3, length: int = 7, seed: int = 0) -> dict[str,
     return inputs
 
 
-def tiny_tokenizer(chat_template: bool = True, add_bos: bool = True) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of 320 tokens, <pad> 0, <s> 1, </s> 2, for any text. `add_bos`: encoding puts <s> first."""
+def tiny_tokenizer(chat_template: bool = True, add_bos: bool = True, framed: bool = False) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of 320 tokens, <pad> 0, <s> 1, </s> 2, for any text.
+
+    `add_bos`: encoding puts <s> first. `framed`: as encoders have it, <s> text </s> second </s>, with token types.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -174,7 +187,13 @@ def tiny_tokenizer(chat_template: bool = True, add_bos: bool = True) -> PreTrain
         show_progress=False,
     )
     tokenizer.train_from_iterator(CORPUS, trainer)
-    if add_bos:
+    if framed:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<s>:0 $A:0 </s>:0",
+            pair="<s>:0 $A:0 </s>:0 $B:1 </s>:1",
+            special_tokens=[("<s>", 1), ("</s>", 2)],
+        )
+    elif add_bos:
         tokenizer.post_processor = processors.TemplateProcessing(
             single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 1)]
         )
@@ -185,6 +204,7 @@ def tiny_tokenizer(chat_template: bool = True, add_bos: bool = True) -> PreTrain
         pad_token="<pad>",
         clean_up_tokenization_spaces=False,
         model_max_length=64,
+        **({"model_input_names": ["input_ids", "token_type_ids", "attention_mask"]} if framed else {}),
     )
     if chat_template:
         wrapped.chat_template = CHAT_TEMPLATE
@@ -197,10 +217,11 @@ def tiny_model_folder(
     chat_template: bool = True,
     seed: int = 0,
     add_bos: bool = True,
+    framed: bool = False,
     **overrides: Any,
 ) -> Path:
     """Write `folder/<architecture>`: config, safetensors, tokenizer; 256 positions unless overridden."""
-    tokenizer = tiny_tokenizer(chat_template, add_bos)
+    tokenizer = tiny_tokenizer(chat_template, add_bos, framed)
     if "max_position_embeddings" in configuration(architecture).to_dict():
         overrides = {"max_position_embeddings": 256} | overrides
     # Like real checkpoints, a few more rows than tokens: some tokenizer classes add a token of their own when loaded.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from tests.zoo import DECODERS, ENCODER_DECODERS, FALCONS, VOCABULARY, batch, make
+from tests.zoo import DECODERS, ENCODER_DECODERS, ENCODERS, FALCONS, VOCABULARY, batch, make
 from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
@@ -19,7 +19,7 @@ from accorda.models.attention import Packing, use_attention
 from accorda.quantization import formats, quantize_model
 
 TEN = tuple(name for name in DECODERS if name not in ("gemma2", "falcon_multi_query", "falcon_alibi"))
-OTHERS = ("falcon_alibi", "bert", *ENCODER_DECODERS)
+OTHERS = ("falcon_alibi", "bert", "distilbert", *ENCODER_DECODERS)
 DENSE = "dense"
 FORMATS = (DENSE, *formats())
 PAD = 0
@@ -45,7 +45,7 @@ class Case:
     @property
     def has_decoder(self) -> bool:
         """Whether the architecture generates."""
-        return self.architecture != "bert"
+        return self.architecture not in ENCODERS
 
     @property
     def keeps_attention(self) -> bool:

@@ -182,7 +182,7 @@ def test_a_hub_id_of_a_model_and_of_an_adapter(home: Path, monkeypatch: pytest.M
     edit_json(Path("cache/adapter/adapter_config.json"), base_model_name_or_path="someone/llama")
     hub = {"someone/llama": home / "models/llama", "other/tuned": home / "cache/adapter"}
 
-    def download(name, code=False):
+    def download(name, code=False, weights=True):
         return hub.get(str(name)) or Path(name)
 
     monkeypatch.setattr(module, "model_folder", download)

@@ -65,7 +65,7 @@ def test_positions_restart_without_being_given(name):
     assert torch.equal(model(input_ids=ids, packing=Packing(BORDERS)).logits, given)
 
 
-@pytest.mark.parametrize("name", ["bert", "roberta"])
+@pytest.mark.parametrize("name", ["bert", "roberta", "distilbert", "electra"])
 def test_packed_encoder_rows_equal_each_alone(name):
     model, reference, ids = ours(name), own(name), tokens()
     packed = model(input_ids=ids, packing=Packing(BORDERS)).logits

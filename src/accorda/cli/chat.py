@@ -26,12 +26,15 @@ def run(arguments: argparse.Namespace) -> Outcome:
     from accorda.cli.terminal.talk import Piped, Terminal, talk
     from accorda.errors import Refusal
     from accorda.generation.sampling import Sampling
+    from accorda.methods.open import head_of
     from accorda.recipe.reader import read
     from accorda.serving.chat.chat import Chat
     from accorda.serving.chat.commands import obey
     from accorda.serving.chat.voices import Voices
     from accorda.training.threads import settle_threads
 
+    if arguments.run != "bundled" and head_of(arguments.run) is not None:
+        raise Refusal(f"RUN = {arguments.run}: a classifier, which does not talk; try accorda generate {arguments.run}")
     drawn = read(Sampling, sampling(arguments), at="sampling")
     if sys.stdin is None:
         raise Refusal("standard input: is closed; messages come from there")

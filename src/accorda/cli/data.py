@@ -26,16 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", metavar="check", help="the one thing to do with data so far")
     parser.add_argument("files", nargs="*", metavar="FILE|KEY.PATH=VALUE", help="files, folders or hf:owner/name:split")
     parser.add_argument("--model", metavar="M", type=filled, help="whose tokenizer and template (required)")
-    parser.add_argument("--stage", metavar="S", type=filled, help="sft (default) or pretrain")
+    parser.add_argument("--stage", metavar="S", type=filled, help="sft (default), pretrain or classify")
     add_column(parser)
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
     """Read the rows, count, and show a few as the model would see them."""
-    from accorda.data.check import check
     from accorda.methods.open import locate
-    from accorda.models.decoder_start import decoder_start
-    from accorda.models.load import load_model, load_tokenizer
+    from accorda.models.load import head_for, load_model, load_tokenizer
     from accorda.recipe.load import load
     from accorda.stages.settle import settle_length
 
@@ -47,24 +45,36 @@ def run(arguments: argparse.Namespace) -> Outcome:
     if arguments.model is None:
         raise Refusal("--model: missing; name the model whose tokenizer will read the rows")
     recipe = load(None, [item for item in arguments.files if "=" in item], settings(arguments))
-    if recipe.stage not in ("sft", "pretrain"):
-        raise Refusal(f"stage = {recipe.stage}: data is checked for sft or pretrain")
-    base = locate(arguments.model).base
-    model = load_model(base, device="meta", trust_remote_code=recipe.model.trust_remote_code)
+    if recipe.stage not in ("sft", "pretrain", "classify"):
+        raise Refusal(f"stage = {recipe.stage}: data is checked for sft, pretrain or classify")
+    base, code = locate(arguments.model).base, recipe.model.trust_remote_code
+    head = head_for(base) if recipe.stage == "classify" else "language"
+    model = load_model(base, head=head, device="meta", trust_remote_code=code)
     recipe = settle_length(recipe, model)
-    length = recipe.data.max_length
-    assert isinstance(length, int)  # settled above
-    found = check(
+    found = report(files, load_tokenizer(base, code), recipe, model)
+    refused = refusal(found, recipe.data)
+    return Outcome(code=REFUSED if refused else DONE, result=found, text=told(found), error=refused)
+
+
+def report(files: list[str], tokenizer: Any, recipe: Any, model: Any) -> dict[str, Any]:
+    """What a run of this stage would find."""
+    from accorda.data.check import check
+    from accorda.data.labelled.check import check_labelled
+    from accorda.models.decoder_start import decoder_start
+
+    section, length = recipe.data, recipe.data.max_length
+    if recipe.stage == "classify":
+        kind = recipe.algorithm.get("labels", "auto")
+        return check_labelled(files, tokenizer, section, max_length=length, kind=kind)
+    return check(
         files,
-        load_tokenizer(base, recipe.model.trust_remote_code),
-        recipe.data,
+        tokenizer,
+        section,
         max_length=length,
-        stage="pretrain" if recipe.stage == "pretrain" else "sft",
+        stage=recipe.stage,
         color=coloured(),
         decoder_start=decoder_start(model),
     )
-    refused = refusal(found, recipe.data)
-    return Outcome(code=REFUSED if refused else DONE, result=found, text=told(found), error=refused)
 
 
 def settings(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -92,6 +102,8 @@ def refusal(found: Mapping[str, Any], section: Any) -> str:
 def told(found: Mapping[str, Any]) -> str:
     """All of it for people."""
     about = [("rows are", found["kind"]), ("template", found["template"]), *lengths(found)]
+    if found["labels"] is not None:
+        about.append(("labels", ", ".join(f"{name} {number:,.6g}" for name, number in found["labels"].items())))
     about.append(("repeated rows", found["duplicates"]["rows"]))
     warnings = "\n".join(f"! {warning}" for warning in found["warnings"])
     return blocks([sources(found), facts(about), places(found), warnings, found["sample"]])

@@ -1,7 +1,8 @@
 """Measure a run, an adapter or a model on rows: the base, the base shown examples, and the tuned one.
 
 Without --data the rows are those the run was evaluated with. Every number has a 95% interval (bootstrap over rows).
-Metrics of a model alone (a model folder, a hub id) are those of the base.
+Metrics of a model alone (a model folder, a hub id) are those of the base. Beside a classifier stand its commonest class
+and a linear probe on the frozen base.
 """
 
 import argparse
@@ -21,8 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="a run, an adapter folder, a model folder or a hub id")
     parser.add_argument("--data", metavar="F", type=filled, help="rows to measure with; default: the run's own")
     add_column(parser)
-    says = "names with commas: perplexity (default), eval_loss, exact_match, gsm8k_exact_match, f1, rouge, bleu"
-    parser.add_argument("--metrics", metavar="M", type=filled, default="perplexity", help=says)
+    says = (
+        "names with commas: perplexity (default), eval_loss, exact_match, gsm8k_exact_match, f1, rouge, bleu; of a "
+        "classifier: accuracy (default), f1_macro, matthews, eval_loss; of numbers: pearson, mean_absolute_error"
+    )
+    parser.add_argument("--metrics", metavar="M", type=filled, help=says)
     parser.add_argument(
         "--shots", metavar="K", type=whole_number(0), default=3, help="examples to show the base; default: 3"
     )
@@ -45,13 +49,16 @@ def run(arguments: argparse.Namespace) -> Outcome:
     from accorda.evaluation.report import report
     from accorda.generation.progress import watched
     from accorda.methods.open import open_model
+    from accorda.models.labels import is_classifier
     from accorda.training.threads import settle_threads
 
-    metrics = read_metrics(arguments.metrics)
+    metrics = read_metrics(arguments.metrics or "perplexity")
     opened = open_model(
         arguments.run, quantization=arguments.quantization, trust_remote_code=arguments.trust_remote_code
     )
     settle_threads(opened.model)
+    if is_classifier(opened.model):
+        return labelled(arguments, opened)
     with closing(Counting()) as count, watched(count):
         found = report(
             opened,
@@ -65,6 +72,27 @@ def run(arguments: argparse.Namespace) -> Outcome:
             max_new_tokens=arguments.max_new_tokens,
             temperature=arguments.temperature,
             seed=arguments.seed,
+        )
+    return Outcome(result={"model": arguments.run, **found}, text=told(found))
+
+
+def labelled(arguments: argparse.Namespace, opened: Any) -> Outcome:
+    """The report on a classifier: commonest class, linear probe, tuned."""
+    from accorda.evaluation.labelled.report import report
+    from accorda.evaluation.registry import read_metrics
+    from accorda.generation.progress import watched
+    from accorda.models.labels import Labels
+
+    usual = "pearson" if Labels.of(opened.model.config).is_number else "accuracy"
+    with closing(Counting()) as count, watched(count):
+        found = report(
+            opened,
+            arguments.data,
+            read_metrics(arguments.metrics or usual).values(),
+            train=arguments.train,
+            columns=columns(arguments.column),
+            limit=arguments.limit,
+            batch_size=arguments.batch_size,
         )
     return Outcome(result={"model": arguments.run, **found}, text=told(found))
 

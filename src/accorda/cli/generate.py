@@ -2,6 +2,7 @@
 
 A run renders prompts as it was trained; for a model that was not trained here a prompt is fed as it is, or with --chat
 as what a user says. FILE may hold rows of any format that training reads; their own answers are not shown to the model.
+A classifier gives every text its label and the probabilities of all of them.
 """
 
 import argparse
@@ -12,6 +13,7 @@ from typing import Any
 
 from accorda.cli.terminal.columns import add_column, columns
 from accorda.cli.terminal.counting import Counting
+from accorda.cli.terminal.labelling import labelled, refuse_sampling
 from accorda.cli.terminal.opening import Ready, ready
 from accorda.cli.terminal.outcome import Outcome
 from accorda.cli.terminal.parser import filled, whole_number
@@ -41,6 +43,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     from accorda.generation.progress import watched
     from accorda.generation.sample import generate
     from accorda.generation.stopping import stop_ids
+    from accorda.models.labels import is_classifier
     from accorda.training.threads import settle_threads
 
     named = columns(arguments.column)
@@ -54,6 +57,10 @@ def run(arguments: argparse.Namespace) -> Outcome:
         quantization=arguments.quantization,
         trust_remote_code=arguments.trust_remote_code,
     )
+    if is_classifier(opened.model):
+        refuse_sampling(arguments)
+        settle_threads(opened.model)
+        return labelled(arguments, texts, named, opened)
     examples = [opened.renderer.ask(text) for text in texts]
     if arguments.file is not None:
         examples += rows(arguments.file, named, opened)

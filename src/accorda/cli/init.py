@@ -1,7 +1,7 @@
 """Write a commented recipe with every setting of a stage, to edit and to run.
 
-NAME is a stage (sft, pretrain) or the common name of something to do: a method (lora, full, bitfit, ...) means
-supervised fine-tuning with it. Names of what this version cannot do yet are refused.
+NAME is a stage (sft, pretrain, classify) or the common name of something to do: a method (lora, full, bitfit, ...)
+means supervised fine-tuning with it. Names of what this version cannot do yet are refused.
 """
 
 import argparse
@@ -17,8 +17,9 @@ from accorda.recipe.words import meant, shown
 
 PACKAGE = Path(__file__).resolve().parents[1]
 FORMATS = {"qlora": ("lora", "nf4")}  # a name, the method it means, and the number format of the base
+STAGES = {"classification": "classify"}  # other names of stages
+OWN = {"classify": {"algorithm.labels": "auto"}}  # settings that a stage alone has
 WAITING = {  # names that people will ask for, and the stage that will bring them
-    **dict.fromkeys(("classify", "classification"), "classify"),
     **dict.fromkeys(("reward", "reward_model", "rm"), "reward"),
     **dict.fromkeys(("preference", "dpo", "ipo", "kto", "orpo", "simpo", "cpo"), "preference"),
     **dict.fromkeys(("rl", "rlhf", "ppo", "grpo", "rloo", "reinforce", "online_dpo", "best_of_n"), "rl"),
@@ -67,7 +68,8 @@ def meaning(name: str, method: str | None) -> dict[str, Any]:
     Raises:
         Refusal: nothing of that name, nothing yet, or two methods.
     """
-    named: dict[str, Any] = {"stage": name}
+    name = STAGES.get(name, name)
+    named: dict[str, Any] = {"stage": name, **OWN.get(name, {})}
     if name in FORMATS:
         means, number_format = FORMATS[name]
         if not (PACKAGE / "quantization" / f"{number_format}.py").is_file():

@@ -25,11 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Outcome:
     """Everything that can be told without reading a weight."""
-    from accorda.methods.open import locate
-    from accorda.models.load import load_model, load_tokenizer
+    from accorda.methods.open import head_of, locate
+    from accorda.models.load import head_for, load_model, load_tokenizer
 
     place = locate(arguments.model)
-    model = load_model(place.base, device="meta", trust_remote_code=arguments.trust_remote_code)
+    head = head_of(arguments.model) or head_for(place.base)
+    model = load_model(place.base, head=head, device="meta", trust_remote_code=arguments.trust_remote_code)
     tokenizer = load_tokenizer(place.base, arguments.trust_remote_code)
     found = {
         "model": arguments.model,

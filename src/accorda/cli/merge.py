@@ -80,10 +80,11 @@ def segments(opened: Ready, recipe: Any, data: str | None) -> list[Any]:
     if data is not None:
         rows = dataset_of(data, opened.model, opened.renderer, limit=NUM_ROWS)
     elif recipe is not None:
-        stage = "pretrain" if recipe.stage == "pretrain" else "sft"
+        stage = recipe.stage if recipe.stage in ("pretrain", "classify") else "sft"
         rows = dataset_of(recipe.data, opened.model, opened.renderer, stage=stage, seed=recipe.training.seed)
     else:
-        texts = [{"text": text} for text in TEXTS]
+        label = {"label": (opened.renderer.labels.names or (0.5,))[0]} if opened.renderer.kind == "labelled" else {}
+        texts = [{"text": text, **label} for text in TEXTS]
         rows = dataset_of(texts, opened.model, opened.renderer)
     return few_rows([rows[index] for index in range(min(len(rows), NUM_ROWS))])
 

@@ -85,8 +85,10 @@ def count(method: str, model: str) -> dict[str, int]:
     """Numbers of trained, kept and head parameters on a model, with the method's defaults; no weight is read."""
     import dataclasses
 
-    from accorda.methods.open import locate
+    from accorda.methods.open import head_of, locate
     from accorda.methods.registry import methods
-    from accorda.models.load import load_model
+    from accorda.models.load import head_for, load_model
 
-    return dataclasses.asdict(methods()[method]().num_parameters(load_model(locate(model).base, device="meta")))
+    base = locate(model).base
+    hollow = load_model(base, head=head_of(model) or head_for(base), device="meta")
+    return dataclasses.asdict(methods()[method]().num_parameters(hollow))

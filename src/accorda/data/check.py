@@ -44,30 +44,32 @@ def check(
     `duplicates` ({"rows", "places"}: rows whose content stood before), `in_both` (rows of `data.eval` that are also
     trained on), `warnings` (sentences) and `sample` (text; `color`: with ANSI colours for a terminal).
     """
-    section = replace(section or DataSection(), **({} if files is None else {"train": _train(files)}))
+    section = replace(section or DataSection(), **({} if files is None else {"train": sources(files)}))
     renderer = Renderer(tokenizer, section.template, section.supervise, section.reasoning, decoder_start=decoder_start)
     whole = replace(section, eval=None, eval_split=0.0)
     making = Preparation(Settings(whole, renderer, max_length, stage, store_folder=store_folder, strict=False))
     dataset, table = making.train(), making.table("train")
-    repeats = _repeats(table)
-    in_both = _in_both(table, section, making.settings) if section.eval is not None else 0
+    again, both = repeats(table), 0
+    if section.eval is not None:
+        both = in_both(table, Preparation(replace(making.settings, section=section)).table("eval"))
     return {
         **dataset.report.to_dict(),
         "kind": renderer.kind,
-        "duplicates": {"rows": len(repeats), "places": repeats[:LISTED]},
-        "in_both": in_both,
-        "warnings": list(_warnings(dataset, section, renderer, len(repeats), in_both)),
+        "duplicates": {"rows": len(again), "places": again[:LISTED]},
+        "in_both": both,
+        "warnings": list(_warnings(dataset, section, renderer, len(again), both)),
         "sample": sample(dataset, tokenizer, color),
     }
 
 
-def _train(files: str | Sequence[Any]) -> Any:
+def sources(files: str | Sequence[Any]) -> Any:
+    """One path, several, or rows, as `data.train` takes them."""
     if isinstance(files, str) or not all(isinstance(file, str) for file in files):
         return files
     return tuple(Source(path=file) for file in files)
 
 
-def _repeats(table: Table) -> list[list[str]]:
+def repeats(table: Table) -> list[list[str]]:
     """[place, place of the same content before] of every row that is not the first of its content."""
     _, first, inverse = np.unique(table.digests, return_index=True, return_inverse=True)
     before = first[inverse].tolist()
@@ -79,8 +81,8 @@ def _place(table: Table, row: int) -> str:
     return f"{file}:{line}"
 
 
-def _in_both(table: Table, section: DataSection, settings: Settings) -> int:
-    held = Preparation(replace(settings, section=section)).table("eval")
+def in_both(table: Table, held: Table) -> int:
+    """How many rows of one table stand in the other too."""
     return int(np.isin(held.digests, table.digests).sum())
 
 

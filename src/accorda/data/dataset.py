@@ -35,6 +35,8 @@ class DataReport:
     supervised_tokens_lost: int
     bad_rows: list[dict[str, Any]] = field(default_factory=list)
     overlong_rows: list[dict[str, Any]] = field(default_factory=list)
+    labels: dict[str, float] | None = None
+    """Of labelled rows: how often each class occurs, or the least, mean and most of a number."""
 
     @property
     def supervised_share(self) -> float:

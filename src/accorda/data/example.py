@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, Literal
 
-Kind = Literal["messages", "completion", "text"]
+Kind = Literal["messages", "completion", "text", "labelled"]
 ROLES = ("system", "user", "assistant", "tool")
 
 
@@ -52,9 +52,9 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A conversation (`messages`), a prompt with its completion, or a text alone, and where it stood.
+    """A conversation (`messages`), a prompt with its completion, or a text alone or with a label; and where it stood.
 
-    `completion` is None where only a prompt is known, as when a model is asked.
+    `completion` is None where only a prompt is known, as when a model is asked. `label` is a class, or a number.
     """
 
     messages: tuple[Message, ...] = ()
@@ -62,12 +62,16 @@ class Example:
     prompt: str | None = None
     completion: str | None = None
     text: str | None = None
+    text_pair: str | None = None
+    label: str | float | None = None
     file: str = ""
     line: int = 0
 
     @property
     def kind(self) -> Kind:
-        """Which of the three it is."""
+        """Which of the four it is."""
+        if self.label is not None:
+            return "labelled"
         if self.text is not None:
             return "text"
         return "completion" if self.prompt is not None else "messages"
@@ -78,6 +82,9 @@ class Example:
 
     def to_dict(self) -> dict[str, Any]:
         """The content without the place: equal for equal rows."""
+        if self.kind == "labelled":
+            pair = {"text_pair": self.text_pair} if self.text_pair is not None else {}
+            return {"text": self.text, **pair, "label": self.label}
         if self.kind == "text":
             return {"text": self.text}
         if self.kind == "completion":

@@ -25,6 +25,7 @@ from transformers import PreTrainedTokenizerBase
 
 from accorda.data.chat import ChatTemplate
 from accorda.data.example import Example, Kind, Message, RowError
+from accorda.data.formats import Mapped, choose
 from accorda.data.reasoning import Reasoning
 from accorda.data.rendered import Plan, Rendered
 from accorda.data.supervision import Supervise, asked, targets
@@ -84,6 +85,10 @@ class Renderer:
         """An id to pad with; masks go by position, so it may be a token that means something."""
         pad = self.tokenizer.pad_token_id
         return pad if isinstance(pad, int) else self.tokens.eos[1]
+
+    def reads(self, row: Mapping[str, Any], place: str, *, name: str, columns: Mapping[str, str]) -> Mapped:
+        """How the rows of a source are read, told by one of them."""
+        return choose(row, place, name=name, columns=columns)
 
     def render(self, example: Example) -> Rendered:
         """Ids and labels of one row; a `RowError` says why there are none."""
@@ -146,6 +151,8 @@ class Renderer:
     @classmethod
     def from_dict(cls, state: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> "Renderer":
         """The renderer that `to_dict` described; another tokenizer than its own is a `Refusal`."""
+        if state.get("kind") == "labelled":
+            raise Refusal(f"{FILE}: it was made for rows with labels, and this is about text that is generated")
         if state.get("version") != 1:
             raise Refusal(f"{FILE}: version {state.get('version')!r}; this accorda reads version 1")
         template = ChatTemplate(

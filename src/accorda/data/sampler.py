@@ -122,7 +122,10 @@ class Batches:
 
     def batch(self, rows: np.ndarray) -> Batch:
         """These rows as one micro-batch."""
-        segments = [self.dataset[int(row)] for row in rows]
+        return self.together([self.dataset[int(row)] for row in rows])
+
+    def together(self, segments: Sequence[Segment]) -> Batch:
+        """Any rows in one micro-batch, made the way this run makes them."""
         batch = pack_batch(segments) if self.packed else pad_batch(segments, self.pad_id)
         return batch.to(self.device)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from accorda.data.example import BadRow, Example, RowError
-from accorda.data.formats import Mapped, choose
+from accorda.data.formats import Mapped
 from accorda.data.identity import store_key
 from accorda.data.read import RawRow
 from accorda.data.renderer import Renderer
@@ -79,7 +79,7 @@ class Filling:
             return self._complain(line, row.reason)
         if self.mapped is None:
             place = f"{self.origin.shown}:{line}"
-            self.mapped = choose(row, place, name=self.origin.format, columns=self.origin.columns)
+            self.mapped = self.renderer.reads(row, place, name=self.origin.format, columns=self.origin.columns)
         try:
             example = self.renderer.trimmed(self.mapped.parse(row))
             return example, example.to_json()

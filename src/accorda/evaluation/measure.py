@@ -10,6 +10,7 @@ from accorda.evaluation.intervals import NUM_RESAMPLES, Estimate, estimate
 from accorda.evaluation.likelihood import likelihoods
 from accorda.evaluation.metric import Metric, Needs, Row
 from accorda.evaluation.questions import Question
+from accorda.evaluation.registry import require_fitting
 from accorda.generation import sample
 from accorda.generation.sample import Completion
 from accorda.generation.stopping import stop_ids
@@ -46,23 +47,30 @@ def measure(
     Raises:
         Refusal: metrics of generated answers for rows that are plain text.
     """
+    require_fitting(metrics)
     likely, generated = needing("likelihood", metrics), needing("generations", metrics)
     _require_answers(generated, asked)
-    scored: list[tuple[Metric, list[Row]]] = []
+    measured: list[Measured] = []
     completions: list[Completion] = []
     if likely:
         rows = likelihoods(model, [question.segment for question in asked], batch_size=batch_size)
-        scored += [(metric, rows) for metric in likely.values()]
+        measured.append(scored(likely, rows, num_resamples))
     if generated:
         completions = complete(model, renderer, asked, batch_size=batch_size, sampling=sampling)
         rows = [Row(c.text, (q.reference,)) for c, q in zip(completions, asked, strict=True)]
-        scored += [(metric, rows) for metric in generated.values()]
+        measured.append(scored(generated, rows, num_resamples))
+    found = {name: value for each in measured for name, value in each.estimates.items()}
+    return Measured(found, {name: note for each in measured for name, note in each.notes.items()}, completions)
+
+
+def scored(metrics: Mapping[str, Metric], rows: Sequence[Row], num_resamples: int = NUM_RESAMPLES) -> Measured:
+    """The metrics over rows that have been measured, with intervals and notes."""
     found, notes = {}, {}
-    for metric, rows in scored:
+    for metric in metrics.values():
         values = estimate(metric, rows, num_resamples=num_resamples)
         found |= values
         notes |= {name: {"direction": metric.direction, **metric.notes(rows)} for name in values}
-    return Measured(found, notes, completions)
+    return Measured(found, notes)
 
 
 def complete(

@@ -12,19 +12,26 @@ from typing import ClassVar, Literal
 import numpy as np
 
 Direction = Literal["higher", "lower"]
-Needs = Literal["likelihood", "generations"]
+Needs = Literal["likelihood", "generations", "classes", "numbers"]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One evaluated row. Only the half that the metric `needs` is filled in."""
+    """One evaluated row. Only the part that the metric `needs` is filled in."""
 
     completion: str = ""
     references: tuple[str, ...] = ()
     log_likelihood: float = 0.0
-    """Summed log-probability of the row's supervised tokens, in nats."""
+    """Log-probability of the row's supervised tokens, or class, in nats; of a number minus its squared error."""
     num_tokens: int = 0
-    """Number of supervised tokens."""
+    """Number of supervised tokens; 1 for a row with a label."""
+    label: int = 0
+    """The number of the row's class, and of the one it was called by."""
+    predicted: int = 0
+    num_classes: int = 1
+    number: float = 0.0
+    """The row's number, and the one predicted."""
+    predicted_number: float = 0.0
 
 
 class Metric(ABC):

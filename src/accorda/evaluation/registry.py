@@ -3,13 +3,13 @@
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from accorda.errors import Refusal
 from accorda.evaluation import metrics as folder
-from accorda.evaluation.metric import Metric
+from accorda.evaluation.metric import Metric, Needs
 from accorda.recipe.reader import read
 
 
@@ -51,3 +51,22 @@ def read_metrics(entries: Iterable[str | Mapping[str, Any] | Metric]) -> dict[st
     read = [read_metric(entry) for entry in names]
     by_class = {cls: name for name, cls in metrics().items()}
     return {by_class.get(type(metric), type(metric).__name__): metric for metric in read}
+
+
+OF_TEXT: tuple[Needs, ...] = ("likelihood", "generations")
+SAYS = {
+    "likelihood": "log-probabilities",
+    "generations": "generated answers",
+    "classes": "classes (stage classify)",
+    "numbers": "predicted numbers (stage classify)",
+}
+
+
+def require_fitting(chosen: Mapping[str, Metric], has: Sequence[Needs] = OF_TEXT) -> None:
+    """Refuse a metric of something that there is not; `has` is what the rows and the model's head allow."""
+    for name, metric in chosen.items():
+        if metric.needs not in has:
+            fitting = ", ".join(known for known, cls in metrics().items() if cls.needs in has)
+            raise Refusal(
+                f"metrics: {name} is about {SAYS[metric.needs]}, which there are none of; there are {fitting}"
+            )

@@ -5,12 +5,13 @@ from os import PathLike
 from typing import Any
 
 from accorda.data.dataset import Dataset
-from accorda.data.prepare import Preparation
+from accorda.data.labelled.prepare import preparation
+from accorda.data.labelled.renderer import LabelledRenderer
 from accorda.data.renderer import Renderer
 from accorda.data.settings import Settings, Split, Stage
 from accorda.errors import Refusal
-from accorda.generation.sample import context_length
 from accorda.methods.backbone import positions_in_front
+from accorda.models.positions import positions
 from accorda.recipe.sections import DataSection
 
 LONGEST = 1024
@@ -39,7 +40,8 @@ def dataset_of(
     if isinstance(data, Dataset):
         return data
     section = data if isinstance(data, DataSection) else DataSection(eval=as_source(data))
-    section = replace(section, overlong="skip" if section.overlong == "auto" else section.overlong)
+    if section.overlong == "auto" and not isinstance(renderer, LabelledRenderer):
+        section = replace(section, overlong="skip")
     if limit is not None and section.eval is not None and split == "eval":  # else it would move the split
         section = replace(section, eval_limit=min(limit, section.eval_limit or limit))
     length = section.max_length if isinstance(section.max_length, int) else room(model)
@@ -52,7 +54,7 @@ def dataset_of(
 
 
 def _rows(settings: Settings, split: Split) -> Dataset | None:
-    making = Preparation(settings)
+    making = preparation(settings)
     return making.train() if split == "train" else making.held()
 
 
@@ -63,4 +65,4 @@ def as_source(data: Any) -> Any:
 
 def room(model: Any) -> int:
     """How many tokens a row may have: the model's positions less those of acting soft prompts, at most 1024."""
-    return min(context_length(model) or LONGEST, LONGEST) - positions_in_front(model)
+    return min(positions(model) or LONGEST, LONGEST) - positions_in_front(model)

@@ -1,17 +1,18 @@
 """Open whatever a user may name as a model: a hub id, a model folder, an adapter folder, a run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from accorda.errors import Refusal
 from accorda.methods.install import freeze
 from accorda.methods.locate import Place, adapter_folder, locate
-from accorda.methods.storage import load_adapter
+from accorda.methods.storage import load_adapter, read_header
 from accorda.models import load, tokenizer
+from accorda.models.labels import HEADED, Labels
 from accorda.runs.layout import RunFolder
 
 ADAPTER = "default"  # what an opened adapter is called on its model
@@ -36,7 +37,7 @@ class Loading(TypedDict, total=False):
     quantization: str
     dtype: str
     device: str
-    head: load.Head
+    head: load.Head | Labels
     config: str | Path | Mapping[str, Any] | None
     seed: int
     trust_remote_code: bool
@@ -55,12 +56,16 @@ def open_model(
         path: a model folder, adapter folder, complete run or hub id. With `config`: where the tokenizer is, or None.
         adapter: an adapter folder, run or hub id whose adapter goes onto `path`, which must then be its base.
         trainable: whether the adapter can be trained further.
-        loading: quantization, dtype, device, head, config, seed, trust_remote_code, for the base as in `load_model`.
+        loading: quantization, dtype, device, head, config, seed, trust_remote_code, for the base as in
+            `load_model`; without a head, that of what was stored: a classifier comes back as one.
 
     Raises:
         Refusal: in one line, what is missing, unfinished, broken or does not fit.
     """
     config = loading.get("config")
+    if "head" not in loading:
+        stored = head_of(path, adapter) if config is None and path is not None else None
+        loading |= Loading(head=stored or "language")
     place = None if path is None else locate(path) if config is None else Place(str(path))
     ours = place.adapter if place is not None else None
     if adapter is not None:
@@ -80,7 +85,8 @@ def load_model(
     quantization: str = "none",
     dtype: str = "auto",
     device: str = "auto",
-    head: load.Head = "language",
+    head: load.Head | Literal["auto"] = "auto",
+    labels: Sequence[str] | None = None,
     trust_remote_code: bool = False,
 ) -> PreTrainedModel:
     """The model of a hub id, model folder, adapter folder or run, in eval mode, with its adapter active.
@@ -91,16 +97,39 @@ def load_model(
         quantization: the number format of the base's linear layers.
         dtype: of the base; "auto" is the checkpoint's.
         device: "auto" is CUDA where there is one.
-        head: "language", "classification" or "reward".
+        head: "language", "classification" or "reward"; "auto" is "classification" for what was stored as a classifier,
+            else "language".
+        labels: the classes that a new classification head tells apart, in the order of its outputs; empty for a number.
+            Default: those stored, else those of config.json.
         trust_remote_code: lets a checkpoint run its own code.
 
     Raises:
         Refusal: in one line, what is missing, unfinished, broken or does not fit.
     """
-    loading = Loading(
-        quantization=quantization, dtype=dtype, device=device, head=head, trust_remote_code=trust_remote_code
-    )
+    loading = Loading(quantization=quantization, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    if labels is not None:
+        loading["head"] = Labels(tuple(labels))
+    elif head == "classification":
+        loading["head"] = head_of(path, adapter) or head
+    elif head != "auto":
+        loading["head"] = head
     return open_model(path, adapter=adapter, **loading).model
+
+
+def head_of(path: str | Path, adapter: str | Path | None = None) -> Labels | None:
+    """What the classification head tells apart that something was stored with; None where it has none.
+
+    Raises:
+        Refusal: as `open_model`.
+    """
+    place = locate(path)
+    ours = place.adapter if adapter is None else adapter_folder(adapter)
+    labels = None if ours is None else read_header(ours)["labels"]
+    if labels is not None:
+        return Labels(tuple(labels))
+    content = load.read_config(load.model_folder(place.base, weights=False))
+    headed = any(str(name).endswith(HEADED) for name in content.get("architectures") or ())
+    return Labels.of(load.configuration(content, str(place.base))) if headed else None
 
 
 def load_tokenizer(path: str | Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:

@@ -144,7 +144,7 @@ def _before_packed(backbone: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
             backbone.embed_positions.packed_positions = packing.positions(backbone.packing_side, device)
     elif kwargs.get("position_ids") is None:
         positions = packing.positions(backbone.packing_side, device)
-        given["position_ids"] = (positions + _first_position(backbone))[None]
+        given["position_ids"] = (positions + first_position(backbone))[None]
     return args, given
 
 
@@ -166,7 +166,7 @@ def _parameters(backbone: nn.Module) -> set[str]:
     return set(inspect.signature(backbone.forward).parameters)
 
 
-def _first_position(backbone: nn.Module) -> int:
+def first_position(backbone: nn.Module) -> int:
     """0, but after the padding index where a class counts from there (RoBERTa)."""
     padding = getattr(getattr(backbone, "embeddings", None), "padding_idx", None)
     return 0 if padding is None else padding + 1

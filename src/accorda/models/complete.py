@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
 from transformers import PreTrainedModel
 
 from accorda.errors import Refusal
@@ -26,6 +27,17 @@ def check_complete(model: PreTrainedModel, info: Mapping[str, Any], folder: Path
     if extra:
         raise Refusal(f"model: {folder} holds {_some(extra)} that {type(model).__name__} has no place for")
     return tuple(dict.fromkeys(_head_of(name, model) for name in sorted(outside)))
+
+
+def lacking(model: PreTrainedModel, files: Iterable[Path]) -> tuple[str, ...]:
+    """The names of the heads that checkpoint files lack, told from the names of their tensors alone."""
+    held: set[str] = set()
+    for path in files:
+        with safe_open(path, framework="pt") as file:
+            held |= {key.removeprefix(f"{model.base_model_prefix}.") for key in file.keys()}  # noqa: SIM118
+    names = [name for name, _ in model.named_parameters() if _is_head(name, model)]
+    missing = [name for name in names if name.removeprefix(f"{model.base_model_prefix}.") not in held]
+    return tuple(dict.fromkeys(_head_of(name, model) for name in sorted(missing)))
 
 
 def _is_head(name: str, model: PreTrainedModel) -> bool:

@@ -25,9 +25,10 @@ from transformers.models.auto.modeling_auto import (
 
 from accorda.errors import Refusal
 from accorda.models.attention import use_attention
-from accorda.models.complete import check_complete
+from accorda.models.complete import check_complete, lacking
 from accorda.models.fingerprint import fingerprint
 from accorda.models.folder import checkpoint_dtype, declared_dtype, model_folder, one_line, read_config, weight_files
+from accorda.models.labels import Labels, brings_head
 from accorda.models.quiet import quiet
 from accorda.models.tokenizer import load_tokenizer, pad_token_id
 from accorda.quantization import formats, quantize_model
@@ -50,7 +51,7 @@ def load_model(
     quantization: str = "none",
     dtype: str = "auto",
     device: str = "auto",
-    head: Head = "language",
+    head: Head | Labels = "language",
     config: str | Path | Mapping[str, Any] | None = None,
     seed: int = 0,
     trust_remote_code: bool = False,
@@ -60,7 +61,8 @@ def load_model(
     `config` (a config.json, its folder, or its content) makes random weights by `seed` instead. `dtype` "auto": what
     config.json says, else the weights' own; float32 for random weights. `device` "auto": CUDA where there is one;
     "meta" builds shapes without values. `head` "classification" and "reward" (one output) replace the language head;
-    what the checkpoint lacks of them is drawn by `seed` and named in `new_heads(model)`.
+    what the checkpoint lacks of them is drawn by `seed` and named in `new_heads(model)`. Labels in place of its name
+    are what a classification head tells apart (else: what config.json says); one of the checkpoint must tell the same.
     `model.accorda_fingerprint` tells the base from others.
 
     Raises Refusal, in one line, for whatever is missing, broken, incomplete, pickled, unknown or of another kind.
@@ -69,7 +71,7 @@ def load_model(
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if config is not None:
-            model, files = _random(_configuration(_content(config), "model.config"), options), []
+            model, files = _random(configuration(_content(config), "model.config"), options), []
         elif path is not None:
             model, files = _from_folder(model_folder(path, code=trust_remote_code), options)
             model.name_or_path = model.config.name_or_path = str(path)  # not the folder a hub id was downloaded to
@@ -82,6 +84,13 @@ def load_model(
     use_attention(model)
     torch.nn.Module.to(model, options.device)
     return model.eval()
+
+
+def head_for(path: str | Path) -> Head:
+    """The head to look at a bare checkpoint with: "classification" for an encoder, which writes no text."""
+    config = configuration(read_config(model_folder(path, weights=False)), str(path))
+    encoder = not config.is_encoder_decoder and not is_decoder(config)
+    return "classification" if encoder and type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING else "language"
 
 
 def is_decoder(config: PretrainedConfig) -> bool:
@@ -106,14 +115,17 @@ class _Options:
     device: torch.device
     head: Head
     code: bool
+    labels: Labels | None = None
 
     @property
     def meta(self) -> bool:
         return self.device.type == "meta"
 
 
-def _options(dtype: str, device: str, head: Head, quantization: str, code: bool) -> _Options:
+def _options(dtype: str, device: str, head: Head | Labels, quantization: str, code: bool) -> _Options:
     """What was asked for, checked before anything is read."""
+    labels = head if isinstance(head, Labels) else None
+    head = head if not isinstance(head, Labels) else "classification"
     for name, value, known in (
         ("model.dtype", dtype, ("auto", *DTYPES)),
         ("head", head, HEADS),
@@ -128,7 +140,7 @@ def _options(dtype: str, device: str, head: Head, quantization: str, code: bool)
         raise Refusal(f"device: {device!r} is not a device (auto, cpu, cuda, cuda:1, meta)") from error
     if found.type == "cuda" and not torch.cuda.is_available():
         raise Refusal(f"device: {device!r} is not here; use cpu or auto")
-    return _Options(DTYPES.get(dtype), found, head, code)
+    return _Options(DTYPES.get(dtype), found, head, code, labels)
 
 
 def _content(config: str | Path | Mapping[str, Any]) -> dict[str, Any]:
@@ -138,7 +150,7 @@ def _content(config: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     return read_config(Path(config).expanduser())
 
 
-def _configuration(content: dict[str, Any], where: str) -> PretrainedConfig:
+def configuration(content: dict[str, Any], where: str) -> PretrainedConfig:
     """The configuration object of a config's content; Refusal for unknown types and values."""
     model_type = content.get("model_type")
     if model_type not in CONFIG_MAPPING:
@@ -152,7 +164,7 @@ def _configuration(content: dict[str, Any], where: str) -> PretrainedConfig:
 def _folder_configuration(folder: Path, code: bool) -> PretrainedConfig:
     content = read_config(folder)
     if "auto_map" not in content or content["model_type"] in CONFIG_MAPPING:
-        return _configuration(content, str(folder / "config.json"))
+        return configuration(content, str(folder / "config.json"))
     if not code:
         raise Refusal(f"model: {folder} needs code of its own; set model.trust_remote_code if you trust it")
     return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=True)
@@ -169,6 +181,13 @@ def _check_kind(config: PretrainedConfig, options: _Options) -> None:
         raise Refusal(f"model: transformers has no {options.head} head for {config.model_type}")
     if options.head == "reward":
         config.num_labels = 1
+    elif options.labels is not None:
+        if brings_head(config) and Labels.of(config) != options.labels:
+            raise Refusal(
+                f"model: its classification head tells apart {Labels.of(config).told()}, asked for is "
+                f"{options.labels.told()}; name the model it was trained from"
+            )
+        options.labels.put(config)
 
 
 def _random(config: PretrainedConfig, options: _Options) -> PreTrainedModel:
@@ -189,7 +208,10 @@ def _from_folder(folder: Path, options: _Options) -> tuple[PreTrainedModel, list
     files = weight_files(folder)
     dtype = options.dtype or DTYPES[declared_dtype(config.to_dict()) or checkpoint_dtype(files)]
     if options.meta:
-        return _random(config, replace(options, dtype=dtype)), files
+        model = _random(config, replace(options, dtype=dtype))
+        if options.head != "language":
+            cast(Any, model).accorda_new_heads = lacking(model, files)
+        return model, files
     model, info = class_for(options.head, config).from_pretrained(
         folder,
         config=config,

@@ -16,6 +16,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from transformers import Cache, DynamicCache, EncoderDecoderCache, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
+from accorda.data.labelled.batch import LabelledBatch
 from accorda.generation.sample import evaluating
 from accorda.methods.install import trainable
 from accorda.methods.stepping import extra_loss
@@ -25,6 +26,7 @@ from accorda.objectives.language_model import chunk_size, chunked_log_probs
 from accorda.planning.hollow import hollow
 from accorda.planning.ledger import Ledger
 from accorda.planning.workload import Workload
+from accorda.training.classifying import row_scores
 from accorda.training.loop import Objective
 from accorda.training.optimizers.contract import Settings
 from accorda.training.optimizers.groups import parameter_groups
@@ -186,10 +188,13 @@ class _Course:
 
     @torch.no_grad()
     def evaluate(self, work: Workload) -> None:
-        """Log-probabilities of a batch of evaluation rows."""
+        """Log-probabilities of a batch of evaluation rows, or of their classes."""
         self.ledger.label = OTHER
         batch, chunk = work.batch(), chunk_size(self.vocabulary)
         with evaluating(self.model), self.autocast():
+            if isinstance(batch, LabelledBatch):
+                row_scores(self.model, batch)
+                return
             hidden_BTD = last_hidden(self.model, **batch.inputs())
             at, labels = batch.targets()
             chunked_log_probs(hidden_BTD.flatten(0, 1)[at], labels, partial(logits, self.model), chunk)

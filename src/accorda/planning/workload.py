@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from accorda.data.batch import IGNORE_INDEX, Batch, Segment, pack_batch, pad_batch
+from accorda.data.labelled.batch import LabelledBatch, LabelledSegment, label_batch
 from accorda.models.packing import Side
 
 
@@ -43,7 +44,8 @@ class Workload:
             return cls(lengths, supervised, packed, encoder)
         lengths = _row_lengths(batch, "decoder")
         share, rest = divmod(batch.num_supervised, len(lengths))
-        return cls(lengths, tuple(share + (row < rest) for row in range(len(lengths))), packed)
+        made = LabelledWorkload if isinstance(batch, LabelledBatch) else cls
+        return made(lengths, tuple(share + (row < rest) for row in range(len(lengths))), packed)
 
     def batch(self, device: torch.device | str = "cpu") -> Batch:
         """A micro-batch of these shapes; whether a row is padded is kept, which tokens are learned is not asked for."""
@@ -63,6 +65,23 @@ class Shapes(Batch):
         """Positions and labels, (N,) each."""
         at = torch.zeros(self.num_supervised, dtype=torch.long, device=self.input_ids.device)
         return at, torch.zeros_like(at)
+
+
+class LabelledWorkload(Workload):
+    """Rows of one micro-batch that have a label each."""
+
+    def batch(self, device: torch.device | str = "cpu") -> LabelledBatch:
+        segments = [_labelled(length) for length in self.lengths]
+        made = label_batch(segments, pad_id=0)
+        if len(set(self.lengths)) == 1:
+            made = replace(made, attention_mask=None)
+        return LabelledBatch(**{name: _like(value, device) for name, value in vars(made).items()})
+
+
+def _labelled(length: int) -> LabelledSegment:
+    """A row without token types, which cost an addition."""
+    plain = _segment(length, 1, 0)
+    return LabelledSegment(**vars(plain), label=0.0, second=length, types=False)
 
 
 def _row_lengths(batch: Batch, side: Side) -> tuple[int, ...]:

@@ -14,10 +14,12 @@ from transformers import PreTrainedTokenizerBase
 
 from accorda.data.batch import IGNORE_INDEX, Batch, Segment
 from accorda.data.dataset import Dataset
+from accorda.data.labelled.dataset import LabelledDataset
 from accorda.data.rendered import Rendered
 from accorda.data.renderer import Renderer
 from accorda.data.sampler import Batches
 from accorda.proofs.contract import Check, Proof, Prover, check, names
+from accorda.proofs.labels import labelled
 from accorda.proofs.source import absent_from_source
 from accorda.proofs.words import Words
 from accorda.recipe.sections import DataSection
@@ -37,6 +39,8 @@ class Mask(Prover):
         """On the training rows and the first step's batches."""
         if not isinstance(session.train, Dataset):
             return Proof(self.name, "not applicable", "the rows were given as tokens, without the text they stand for")
+        if isinstance(session.train, LabelledDataset):
+            return labelled(session.train, session.recipe.data, session.batches)
         return masked(session.train, session.renderer, session.recipe.data, session.batches)
 
 

@@ -20,7 +20,7 @@ from accorda.methods.entries import written
 from accorda.methods.install import installed
 from accorda.methods.merging import check_mergeable, merged_module, merged_paths
 from accorda.proofs.contract import Proof, Prover, within
-from accorda.proofs.numerics import TOLERANCE, alone, few_rows, in_fp32, largest
+from accorda.proofs.numerics import TOLERANCE, everything_alone, few_rows, in_fp32, largest
 from accorda.quantization.contract import QuantizedLinear
 from accorda.training.session import Session
 
@@ -61,11 +61,11 @@ def merged_alike(model: PreTrainedModel, segments: list[Segment], name: str | No
 def _compared(model: PreTrainedModel, name: str, paths: list[str], segments: list[Segment]) -> Proof:
     dtype, base = model.dtype, _base_told(model, paths)
     with torch.no_grad(), in_fp32(model):
-        unmerged = alone(model, segments)
+        unmerged = everything_alone(model, segments)
         with written(model, name) as num_entries, folded(model, name, paths):
-            difference = largest(alone(model, segments) - unmerged)
+            difference = largest(everything_alone(model, segments) - unmerged)
         with written(model, name, dtype), folded(model, name, paths, dtype):
-            rounded = difference if dtype == torch.float32 else largest(alone(model, segments) - unmerged)
+            rounded = difference if dtype == torch.float32 else largest(everything_alone(model, segments) - unmerged)
     evidence = {
         "rows": [segment.index for segment in segments],
         "modules": len(paths),

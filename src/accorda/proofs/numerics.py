@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from accorda.data.batch import Segment
+from accorda.data.labelled.batch import LabelledSegment
+from accorda.objectives.classification import label_scores
 
 TOLERANCE = 1e-4  # nats; two orders above what the order of sums costs in fp32
 
@@ -55,9 +57,36 @@ def no_dropout(model: nn.Module) -> Iterator[None]:
 def alone(model: PreTrainedModel, segments: Sequence[Segment]) -> Tensor:
     """Log-probability (N,) of every supervised token in transformers' own way: each row by itself.
 
-    Whole logits, no padding, no packing, no mask: what `next_token_log_probs` is held against.
+    Whole logits, no padding, no packing, no mask: what `next_token_log_probs` is held against. Of a row with a label:
+    the one of its class, or minus the squared error of its number.
     """
+    labelled = [segment for segment in segments if isinstance(segment, LabelledSegment)]
+    if labelled:
+        wanted = torch.tensor([segment.label for segment in labelled], device=next(model.parameters()).device)
+        return label_scores(outputs_alone(model, labelled), wanted)
     return torch.cat([_row(model, segment) for segment in segments])
+
+
+def everything_alone(model: PreTrainedModel, segments: Sequence[Segment]) -> Tensor:
+    """As `alone`; of rows with a label the log-probabilities of all their classes, or their numbers, end to end."""
+    labelled = [segment for segment in segments if isinstance(segment, LabelledSegment)]
+    if not labelled:
+        return alone(model, segments)
+    outputs = outputs_alone(model, labelled)
+    return (outputs if outputs.shape[1] == 1 else torch.log_softmax(outputs, -1)).flatten()
+
+
+def outputs_alone(model: PreTrainedModel, segments: Sequence[LabelledSegment]) -> Tensor:
+    """What the head says to each row by itself, (n, K) in fp32."""
+    device = next(model.parameters()).device
+    found = []
+    for segment in segments:
+        inputs = {"input_ids": torch.as_tensor(segment.input_ids, dtype=torch.int64, device=device)[None]}
+        if segment.types:
+            types = torch.arange(len(segment), device=device) >= segment.second
+            inputs["token_type_ids"] = types.long()[None]
+        found.append(model(**inputs).logits.float())
+    return torch.cat(found)
 
 
 def _row(model: PreTrainedModel, segment: Segment) -> Tensor:

@@ -3,10 +3,14 @@
 from pathlib import Path
 
 import torch
+from torch import Tensor
+from transformers import PreTrainedModel
 
-from accorda.data.batch import Batch, Segment, pack_batch, pad_batch
+from accorda.data.batch import Batch, Segment
+from accorda.data.labelled.batch import LabelledBatch
 from accorda.proofs.contract import Proof, Prover, within
 from accorda.proofs.numerics import TOLERANCE, alone, few_rows, in_fp32, largest
+from accorda.training.classifying import row_scores
 from accorda.training.next_token import next_token_log_probs
 from accorda.training.session import Session
 
@@ -22,7 +26,7 @@ class Packing(Prover):
         if len(segments) < 2:
             return Proof(self.name, "not applicable", "there are not two rows that could see each other")
         with torch.no_grad(), in_fp32(session.model):
-            ours, theirs = next_token_log_probs(session.model, batch), alone(session.model, segments)
+            ours, theirs = together(session.model, batch), alone(session.model, segments)
         how = "packed end to end" if batch.packing is not None else "padded side by side"
         evidence = {"rows": list(batch.rows), "supervised_tokens": len(theirs), "how": how, "tolerance": TOLERANCE}
         if len(ours) != len(theirs):
@@ -45,6 +49,9 @@ def small_batch(session: Session) -> tuple[list[Segment], Batch]:
 
 def batch_of(session: Session, segments: list[Segment]) -> Batch:
     """These rows in one batch, packed or padded as the run does."""
-    batches = session.batches
-    batch = pack_batch(segments) if batches.packed else pad_batch(segments, batches.pad_id)
-    return batch.to(batches.device)
+    return session.batches.together(segments)
+
+
+def together(model: PreTrainedModel, batch: Batch) -> Tensor:
+    """The log-probabilities of a batch as the run computes them: of its tokens, or of its rows' labels."""
+    return row_scores(model, batch) if isinstance(batch, LabelledBatch) else next_token_log_probs(model, batch)

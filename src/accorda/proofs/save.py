@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel
 
-from accorda.data.renderer import Renderer
+from accorda.data.labelled.renderer import load_renderer
 from accorda.errors import Refusal
 from accorda.methods.install import installed, kept_tensors, own_tensors, remove
 from accorda.methods.routing import use
@@ -148,7 +148,7 @@ def _template(session: Session) -> Any:
 
 def _renderer_alike(session: Session, place: Path) -> Check:
     try:
-        same = Renderer.load(place, session.tokenizer).digest == session.renderer.digest
+        same = load_renderer(place, session.tokenizer).digest == session.renderer.digest
     except Refusal as refusal:
         return Check("renderer", "fails", str(refusal))
     return check("renderer", same, "the saved renderer is the run's", "the saved renderer is another one")

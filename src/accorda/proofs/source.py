@@ -55,7 +55,13 @@ def _missing(example: Example, texts: Sequence[str]) -> list[str]:
 
 def _lines(example: Example) -> Iterator[str]:
     """Every line of every text of an example."""
-    texts = [example.prompt, example.completion, example.text, *(message.content for message in example.messages)]
+    texts = [
+        example.prompt,
+        example.completion,
+        example.text,
+        example.text_pair,
+        *(message.content for message in example.messages),
+    ]
     for text in texts:
         yield from (text or "").splitlines()
 

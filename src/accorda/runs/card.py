@@ -22,7 +22,17 @@ from transformers import {auto}
 model = PeftModel.from_pretrained({auto}.from_pretrained({base!r}), {adapter!r})
 ```
 """
-AUTO = {"SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM", "SEQ_CLS": "AutoModelForSequenceClassification"}
+LOAD_CLASSIFIER = """
+```python
+from peft import PeftModel
+from transformers import AutoModelForSequenceClassification
+
+labels = {labels!r}
+base = AutoModelForSequenceClassification.from_pretrained({base!r}, id2label=labels)
+model = PeftModel.from_pretrained(base, {adapter!r})
+```
+"""
+AUTO = {"SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM"}
 """transformers' class for a base, by the task that PEFT names."""
 
 
@@ -33,9 +43,7 @@ def card(path: str | Path, result: Mapping[str, Any] | None = None) -> str:
     adapter = story.folder.adapter
     config = read_json(adapter / "adapter_config.json") or {}
     for_peft = "peft_type" in config and "accorda" not in config  # our header stands there in our own format
-    auto = AUTO.get(str(config.get("task_type")), "AutoModelForCausalLM")
-    more = LOAD_PEFT.format(base=base, adapter=adapter.name, auto=auto) if for_peft else ""
-    use = LOAD.format(adapter=adapter.name) + more
+    use = LOAD.format(adapter=adapter.name) + (load_peft(story, base, config) if for_peft else "")
     parts = [
         front_matter(base, "peft" if for_peft else "accorda"),
         heading(story, base),
@@ -45,6 +53,16 @@ def card(path: str | Path, result: Mapping[str, Any] | None = None) -> str:
         settings(story),
     ]
     return "\n".join(part for part in parts if part)
+
+
+def load_peft(story: Story, base: str, config: Mapping[str, Any]) -> str:
+    """How PEFT loads it; a classifier with the names of its classes."""
+    names = (read_json(story.folder.path / "renderer.json") or {}).get("labels")
+    if names is None:
+        auto = AUTO.get(str(config.get("task_type")), "AutoModelForCausalLM")
+        return LOAD_PEFT.format(base=base, adapter=story.folder.adapter.name, auto=auto)
+    labels = dict(enumerate(names or ["number"]))
+    return LOAD_CLASSIFIER.format(base=base, adapter=story.folder.adapter.name, labels=labels)
 
 
 def front_matter(base: str, library: str) -> str:
@@ -63,6 +81,7 @@ def heading(story: Story, base: str) -> str:
 def results(story: Story) -> str:
     """The numbers of the run."""
     wanted = ("steps", "loss", "eval_loss", "tokens", "supervised_tokens", "trainable_parameters", "train_seconds")
+    wanted += tuple(name for name in story.metrics() if name not in wanted)
     rows = [(name, f"{story.result[name]:,.6g}") for name in wanted if isinstance(story.result.get(name), int | float)]
     return table("Results", ("what", "value"), rows)
 

@@ -1,18 +1,24 @@
 """A recipe becomes a session: everything decided, loaded and installed, and nothing written."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from accorda.data.batch import pad_batch
 from accorda.data.dataset import Dataset
+from accorda.data.labelled.batch import LabelledBatches
+from accorda.data.labelled.prepare import prepare_labelled
+from accorda.data.labelled.renderer import LabelledRenderer
 from accorda.data.prepare import prepare_splits
 from accorda.data.renderer import Renderer
 from accorda.data.sampler import Batches
+from accorda.errors import Refusal
+from accorda.evaluation.labelled.predict import pad_of, renderer_for, settle_padding
 from accorda.methods.checkpointing import enable_checkpointing
 from accorda.methods.contract import Method
 from accorda.methods.install import trainable
@@ -20,6 +26,7 @@ from accorda.methods.open import Opened
 from accorda.methods.stepping import extra_loss, on_step, rate_scales
 from accorda.models.attention import use_attention
 from accorda.models.decoder_start import decoder_start
+from accorda.models.labels import Labels
 from accorda.recipe.sections import Recipe
 from accorda.runs.layout import RunFolder, default_output
 from accorda.stages import settle, tune
@@ -46,6 +53,7 @@ class Data:
     renderer: Renderer
     train: Dataset
     eval: Dataset | None
+    pad_id: int
 
 
 def build(
@@ -68,19 +76,21 @@ def build(
     recipe.require("data.train", "name a file with --data")
     recipe, folder = place(recipe, folder)
     memory = PeakMemory(settle.default_device()) if resident is None else resident.memory
+    labels = stage.labels(recipe)
+    recipe = stage.settle(recipe, labels)
     if resident is None:
-        opened = tune.open_base(recipe, folder.model if trained and folder.model.is_dir() else None)
+        opened = tune.open_base(recipe, folder.model if trained and folder.model.is_dir() else None, labels)
     else:
-        opened = resident.opened(recipe)
+        opened = resident.opened(recipe, labels)
     method, recipe = tune.continued(recipe, method, opened)
     config = opened.model.config
     kind = config.model_type if config.is_encoder_decoder else None
     recipe = settle.settle_rate(recipe, method, opened.model.num_parameters(), kind)
     recipe = settle.settle_length(recipe, opened.model)
-    kept_attention = use_attention(opened.model)
+    kept_attention = use_attention(opened.model) or stage.padded
     recipe = settle.settle_packing(recipe, kept_attention, opened.model)
     tokenizer = tune.read_tokenizer(recipe, opened, grown=trained and folder.model.is_dir())
-    data = read_data(recipe, stage, tokenizer, opened.model)
+    data = read_data(recipe, stage, tokenizer, opened.model, labels)
     recipe = settle.settle_micro_batch(recipe, opened.model.device.type, len(data.train))
     seed_all(recipe.training.seed)
     if trained:
@@ -104,16 +114,47 @@ def place(recipe: Recipe, folder: RunFolder | None) -> tuple[Recipe, RunFolder]:
     return recipe, folder
 
 
-def read_data(recipe: Recipe, stage: Stage, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> Data:
+def read_data(
+    recipe: Recipe,
+    stage: Stage,
+    tokenizer: PreTrainedTokenizerBase,
+    model: PreTrainedModel,
+    labels: Labels | None = None,
+) -> Data:
     """Rows become tokens by the one renderer that training, evaluation and generation share."""
     section = recipe.data
+    if labels is not None:
+        return read_labelled(recipe, model, tokenizer, labels)
     start = decoder_start(model)
     renderer = Renderer(tokenizer, section.template, section.supervise, section.reasoning, decoder_start=start)
     assert isinstance(section.max_length, int)
     train, evaluation = prepare_splits(
         section, renderer, max_length=section.max_length, stage=stage.rows, seed=recipe.training.seed
     )
-    return Data(renderer=renderer, train=train, eval=evaluation)
+    return Data(renderer=renderer, train=train, eval=evaluation, pad_id=renderer.pad_id)
+
+
+def read_labelled(recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: Labels) -> Data:
+    """Rows with a label; the model is told the id that pads them, since some heads look for it."""
+    settle_padding(model, tokenizer)
+    renderer, length = renderer_for(model, tokenizer, labels), recipe.data.max_length
+    train, evaluation = prepare_labelled(recipe.data, renderer, max_length=length, seed=recipe.training.seed)
+    if model.config.is_encoder_decoder:
+        check_ends([each for each in (train, evaluation) if each is not None], model.config.eos_token_id)
+    return Data(renderer=renderer, train=train, eval=evaluation, pad_id=pad_of(model))
+
+
+def check_ends(datasets: Sequence[Dataset], eos: int | None) -> None:
+    """Refuse rows that a head of an encoder-decoder cannot read: it looks for the one token that ends each row."""
+    for dataset in datasets:
+        ends = [int(np.count_nonzero(dataset[row].input_ids == eos)) for row in range(len(dataset))]
+        odd = next((row for row, number in enumerate(ends) if number != ends[0] or not number), None)
+        if odd is not None:
+            why = "more end-of-sequence tokens than other rows" if ends[0] else "no end-of-sequence token"
+            raise Refusal(
+                f"{dataset[odd].file}:{dataset[odd].line}: {why}, and the head of an encoder-decoder reads the last "
+                "one; take such a token out of the text, or a tokenizer that writes one"
+            )
 
 
 def assemble(
@@ -172,12 +213,13 @@ def make_batches(recipe: Recipe, data: Data, device: Any) -> Batches:
     training, length = recipe.training, recipe.data.max_length
     assert isinstance(training.micro_batch_size, int)
     assert isinstance(length, int)
-    return Batches(
+    labelled = isinstance(data.renderer, LabelledRenderer)
+    return (LabelledBatches if labelled else Batches)(
         data.train,
         batch_size=training.batch_size,
         micro_tokens=training.micro_batch_size * length,
         packed=bool(training.packing),
-        pad_id=data.renderer.pad_id,
+        pad_id=data.pad_id,
         seed=training.seed,
         device=device,
     )

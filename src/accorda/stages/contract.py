@@ -5,12 +5,18 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 from transformers import PreTrainedModel
 
 from accorda.errors import Refusal
+from accorda.evaluation import during_training
+from accorda.evaluation.side_by_side import side_by_side
+from accorda.models.labels import Labels
+from accorda.recipe.sections import Recipe
 from accorda.training.loop import Objective
+
+Evaluate = Callable[[], dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,10 +25,20 @@ class Stage:
 
     rows: how the data layer turns rows into tokens ("sft": prompt and completion, "pretrain": blocks of text).
     objective: makes, of a model with its method installed, (model, batch) -> the summed loss in nats.
+    labels: what a classification head must tell apart, from the recipe's rows; None for a language head.
+    settle: decides what this stage alone decides of a recipe, given those labels.
+    padded: why rows are padded and never packed; None where they may be packed.
+    evaluator: makes, of a session, what its loop calls to evaluate.
+    samples: of a session and a number of seconds, a few rows with what the model says to them.
     """
 
-    rows: Literal["sft", "pretrain"]
+    rows: Literal["sft", "pretrain", "classify"]
     objective: Callable[[PreTrainedModel], Objective]
+    labels: Callable[[Recipe], Labels | None] = lambda recipe: None
+    settle: Callable[[Recipe, Labels | None], Recipe] = lambda recipe, labels: recipe
+    padded: str | None = None
+    evaluator: Callable[[Any], Evaluate | None] = during_training.evaluator
+    samples: Callable[[Any, float], dict[str, Any] | None] = side_by_side
 
 
 @cache

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from accorda.evaluation.side_by_side import side_by_side
 from accorda.methods import registry
 from accorda.methods.install import trainable
 from accorda.methods.open import Opened
@@ -20,6 +19,7 @@ from accorda.runs.files import write_json, write_text
 from accorda.runs.replace import replaced
 from accorda.runs.report import report
 from accorda.stages.build import BILL_NOTE, OPENED_NOTE
+from accorda.stages.contract import find_stage
 from accorda.stages.tune import ADAPTER
 from accorda.training.session import Session
 
@@ -107,7 +107,7 @@ def save(session: Session) -> None:
 def sample(session: Session, train_seconds: float) -> None:
     """`samples.json`, within 10 s or a twentieth of the training. Answers to look at: without them the run goes on."""
     try:
-        found = side_by_side(session, max(LEAST_SECONDS, SHARE_OF_TRAINING * train_seconds))
+        found = find_stage(session.recipe.stage).samples(session, max(LEAST_SECONDS, SHARE_OF_TRAINING * train_seconds))
     except Exception as error:  # an architecture that cannot generate, no memory left for a cache
         logger.warning("no samples: %s", error)
         found = {"error": " ".join(str(error).split()) or type(error).__name__, "samples": []}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from accorda.methods.open import Opened, open_model
 from accorda.methods.vocabulary import grow_by
 from accorda.models.attention import use_attention
 from accorda.models.folder import declared_dtype, model_folder, read_config, weight_files
+from accorda.models.labels import Labels
 from accorda.models.load import load_model
 from accorda.models.vocabulary import added_tokens
 from accorda.planning.bill import Bill, line
@@ -28,7 +30,7 @@ from accorda.planning.devices import Device, find_device
 from accorda.planning.price import Priced, price
 from accorda.planning.rehearsal import Passes
 from accorda.planning.savings import changes
-from accorda.planning.workload import Workload
+from accorda.planning.workload import LabelledWorkload, Workload
 from accorda.recipe.sections import Recipe
 from accorda.stages import settle, tune
 from accorda.stages.build import make_batches, read_data
@@ -67,21 +69,25 @@ def billed(recipe: Recipe, device: Device) -> tuple[Recipe, Bill]:
     """The recipe with everything decided that decides memory, and its bill."""
     stage = find_stage(recipe.stage)
     method, recipe = tune.read_method(recipe)
-    opened = shape(recipe)
+    labels = stage.labels(recipe)
+    recipe = stage.settle(recipe, labels)
+    opened = shape(recipe, labels)
     method, recipe = tune.continued(recipe, method, opened)
     recipe = settle.settle_length(recipe, opened.model)
-    recipe = settle.settle_packing(recipe, use_attention(opened.model), opened.model)
+    recipe = settle.settle_packing(recipe, use_attention(opened.model) or stage.padded, opened.model)
     needed = recipe.data.train is not None or recipe.model.added_tokens
     tokenizer = tune.read_tokenizer(recipe, opened) if needed else None
     data = None
     if tokenizer is not None and recipe.data.train is not None:
-        data = read_data(recipe, stage, tokenizer, opened.model)
+        data = read_data(recipe, stage, tokenizer, opened.model, labels)
     recipe = settle.settle_micro_batch(recipe, device.kind, len(data.train) if data else recipe.training.batch_size)
     precision = choose_precision(recipe.training.precision, device.kind, opened.model.num_parameters(), device.bf16)
     recipe = settle.settle_precision(recipe, precision)
-    two_sides = opened.model.config.is_encoder_decoder
-    found = read_passes(recipe, make_batches(recipe, data, "cpu"), data.eval) if data else assumed(recipe, two_sides)
-    shallow = [cut(opened, recipe, depth) for depth in DEPTHS] if is_uniform(opened) else []
+    if data:
+        found = read_passes(recipe, make_batches(recipe, data, "cpu"), data.eval)
+    else:
+        found = assumed(recipe, labels, two_sides=labels is None and opened.model.config.is_encoder_decoder)
+    shallow = [cut(opened, recipe, depth, labels) for depth in DEPTHS] if is_uniform(opened) else []
     models = [dressed(each, recipe, method, precision) for each in (opened, *shallow)]
     priced = Priced(
         model=models[0],
@@ -114,15 +120,15 @@ def is_uniform(opened: Opened) -> bool:
     return opened.adapter_name is None and len(kinds) == 1 and config.num_hidden_layers > 2 * DEPTHS[-1]
 
 
-def cut(opened: Opened, recipe: Recipe, depth: int) -> Opened:
+def cut(opened: Opened, recipe: Recipe, depth: int, labels: Labels | None) -> Opened:
     """The same model with fewer blocks."""
-    config, section = opened.model.config, recipe.model
+    config = opened.model.config
     content = config.to_dict()
     content[config.attribute_map.get("num_hidden_layers", "num_hidden_layers")] = depth
     if content.get("layer_types"):
         content["layer_types"] = content["layer_types"][:depth]
     dtype = str(opened.model.dtype).removeprefix("torch.")
-    model = load_model(None, config=content, dtype=dtype, quantization=section.quantization, device="meta")
+    model = load_shape(recipe, content, dtype, labels)
     if (added := added_tokens(opened.model)) is not None:
         grow_by(model, added)
     return replace(opened, model=model)
@@ -153,7 +159,7 @@ def read_passes(recipe: Recipe, batches: Batches, evaluation: Any) -> Found:
     return Found(passes(recipe, batches, evaluation), is_tried(recipe, steps, evaluation is not None))
 
 
-def assumed(recipe: Recipe, two_sides: bool = False) -> Found:
+def assumed(recipe: Recipe, labels: Labels | None, two_sides: bool = False) -> Found:
     """Without data: rows as long as they may be, all of them learned, and a run long enough to write a checkpoint.
 
     An encoder-decoder's rows are as long as they may be on both sides.
@@ -162,26 +168,31 @@ def assumed(recipe: Recipe, two_sides: bool = False) -> Found:
     length, rows = recipe.data.max_length, training.micro_batch_size
     assert isinstance(length, int)
     assert isinstance(rows, int)
-    sides = ((1 + two_sides) * length, length - 1, two_sides * length)
-    work = _equal(rows, *sides, packed=bool(training.packing))
+    make = partial(_equal, learned=length - 1, two_sides=two_sides) if labels is None else _labelled
+    work = make(rows, length, packed=bool(training.packing))
     times = min(2, ceil(training.batch_size / rows))
     steps = training.max_steps or training.checkpoint_every + 1
     if not recipe.data.eval_split:
         return Found(Passes((work,) * times), is_tried(recipe, steps, False))
-    measured = _equal(BATCH_SIZE, *sides, packed=False)
+    measured = make(BATCH_SIZE, length, packed=False)
     answered = wanted.generate or needing("generations", read_metrics(("eval_loss", *wanted.metrics)))
     prompt = length if two_sides else max(1, length - wanted.max_new_tokens)
     answers = (min(BATCH_SIZE, wanted.generate or BATCH_SIZE), prompt, wanted.max_new_tokens) if answered else None
     return Found(Passes((work,) * times, measured, answers), is_tried(recipe, steps, True))
 
 
-def _equal(rows: int, length: int, learned: int, encoder_length: int, *, packed: bool) -> Workload:
+def _equal(rows: int, length: int, *, learned: int, two_sides: bool, packed: bool) -> Workload:
     """Rows that are all alike."""
-    encoder = (encoder_length,) * rows if encoder_length else ()
-    return Workload((length,) * rows, (learned,) * rows, packed, encoder)
+    encoder = (length,) * rows if two_sides else ()
+    return Workload(((1 + two_sides) * length,) * rows, (learned,) * rows, packed, encoder)
 
 
-def shape(recipe: Recipe) -> Opened:
+def _labelled(rows: int, length: int, *, packed: bool) -> Workload:
+    """Rows that are all alike and have a label each."""
+    return LabelledWorkload((length,) * rows, (1,) * rows, packed)
+
+
+def shape(recipe: Recipe, labels: Labels | None) -> Opened:
     """What the recipe's model names, on the meta device; a folder needs no weights."""
     section = recipe.model
     if section.config is None:
@@ -193,14 +204,30 @@ def shape(recipe: Recipe) -> Opened:
             adapter=section.adapter,
             quantization=section.quantization,
             dtype=section.dtype,
+            head=labels or "language",
             config=section.config,
             device="meta",
             trust_remote_code=section.trust_remote_code,
             trainable=True,
         )
     dtype = declared_dtype(read_config(folder)) or "float32" if section.dtype == "auto" else section.dtype
-    model = load_model(None, config=folder, dtype=dtype, quantization=section.quantization, device="meta")
+    model = load_shape(recipe, folder, dtype, labels)
     return Opened(model, str(folder), str(folder), None, None, None)
+
+
+def load_shape(recipe: Recipe, config: Any, dtype: str, labels: Labels | None) -> PreTrainedModel:
+    """A model of this configuration on the meta device, under the recipe's head and in its number format."""
+    model = load_model(
+        None,
+        config=config,
+        dtype=dtype,
+        quantization=recipe.model.quantization,
+        head=labels or "language",
+        device="meta",
+    )
+    if labels is not None and model.config.get_text_config().pad_token_id is None:
+        model.config.get_text_config().pad_token_id = 0  # heads of decoders ask for one; its number costs nothing
+    return model
 
 
 def bare(path: str, code: bool) -> Path | None:

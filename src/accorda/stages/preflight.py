@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from accorda.data.labelled.renderer import LabelledRenderer
 from accorda.errors import Refusal
+from accorda.evaluation.labelled.predict import has
 from accorda.evaluation.metric import Row
-from accorda.evaluation.registry import read_metrics
+from accorda.evaluation.registry import OF_TEXT, read_metrics, require_fitting
 from accorda.methods import registry
 from accorda.methods.install import trainable
 from accorda.planning.bill import Bill
@@ -23,7 +25,7 @@ from accorda.training.session import Session
 from accorda.training.trackers.follow import require
 
 BEFORE = ("mask", "coverage")
-PROBE = Row(completion="a", references=("a",), log_likelihood=-1.0, num_tokens=1)
+PROBE = Row(completion="a", references=("a",), log_likelihood=-1.0, num_tokens=1, num_classes=2)
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,9 @@ def check_evaluation(session: Session) -> None:
     """Refuse metrics that do not exist or cannot run, and a `best` that no metric reports, before a run begins."""
     wanted = session.recipe.evaluation
     metrics = read_metrics(("eval_loss", *wanted.metrics))
+    require_fitting(
+        metrics, has(session.renderer.labels) if isinstance(session.renderer, LabelledRenderer) else OF_TEXT
+    )
     if session.eval is None:
         if wanted.patience is not None:
             raise Refusal("evaluation.patience: there are no evaluation rows; name some with --eval-data")

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from accorda.data.dataset import Dataset
+from accorda.data.labelled.dataset import LabelledDataset
 from accorda.data.sampler import Batches
 from accorda.errors import Refusal
 from accorda.evaluation.during_training import BATCH_SIZE
@@ -15,7 +16,7 @@ from accorda.evaluation.registry import read_metrics
 from accorda.models.folder import checkpoint_dtype, declared_dtype, model_folder, read_config, weight_files
 from accorda.models.load import DTYPES
 from accorda.planning.rehearsal import Passes
-from accorda.planning.workload import Workload
+from accorda.planning.workload import LabelledWorkload, Workload
 from accorda.recipe.sections import Recipe
 
 STEPS_LOOKED_AT = 2000
@@ -38,6 +39,8 @@ def measured(evaluation: Dataset) -> Workload:
     longest = np.argsort(-evaluation.lengths, kind="stable")[:BATCH_SIZE]
     segments = [evaluation[int(row)] for row in longest]
     learned = tuple(int(segment.supervised[1:].sum()) for segment in segments)
+    if isinstance(evaluation, LabelledDataset):
+        return LabelledWorkload(tuple(map(len, segments)), learned, packed=False)
     encoder = tuple(segment.encoder_length for segment in segments) if evaluation.two_sides else ()
     return Workload(tuple(map(len, segments)), learned, packed=False, encoder_lengths=encoder)
 

@@ -17,6 +17,7 @@ from accorda.methods.contract import Method
 from accorda.methods.open import Opened
 from accorda.methods.targets import is_ours
 from accorda.models.heads import new_heads
+from accorda.models.labels import Labels
 from accorda.recipe.layers import mapping
 from accorda.recipe.sections import Recipe
 from accorda.stages import settle, tune
@@ -42,14 +43,14 @@ class Resident:
         self.memory = PeakMemory(settle.default_device())
         self._loaded: tuple[str, Opened] | None = None
 
-    def opened(self, recipe: Recipe) -> Opened:
+    def opened(self, recipe: Recipe, labels: Labels | None = None) -> Opened:
         """The base for one run.
 
         Raises:
             ValueError: it is not the base of that run.
         """
         if self._loaded is None:
-            self._loaded = key(recipe), tune.open_base(recipe)
+            self._loaded = key(recipe), tune.open_base(recipe, labels=labels)
         known, opened = self._loaded
         if known != key(recipe):
             raise ValueError("runs over different bases cannot share one")

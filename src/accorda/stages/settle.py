@@ -13,6 +13,7 @@ from accorda.errors import Refusal
 from accorda.methods.contract import Method
 from accorda.methods.registry import name_of
 from accorda.models.attention import has_position_bias
+from accorda.models.positions import positions
 from accorda.recipe.sections import Recipe
 from accorda.training.precision import Precision
 from accorda.training.schedule import auto_warmup
@@ -20,19 +21,6 @@ from accorda.training.threads import choose_threads
 
 MOST_AUTO_LENGTH = 1024
 PACKED_TOKENS = {"cpu": 4096, "cuda": 16384}  # a micro-batch's tokens: enough for full matrix throughput
-POSITIONS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
-
-
-def positions(model: PreTrainedModel) -> int | None:
-    """The longest input the model was made for; None where its configuration sets no bound.
-
-    T5 counts distances, not positions: its `n_positions` is how long its texts were when it was made, and no bound.
-    """
-    config = model.config.get_text_config(decoder=True)
-    if config.is_encoder_decoder and not hasattr(config, POSITIONS[0]):
-        return None
-    found = [getattr(config, name, None) for name in POSITIONS]
-    return next((value for value in found if isinstance(value, int) and value > 0), None)
 
 
 def settle_length(recipe: Recipe, model: PreTrainedModel) -> Recipe:

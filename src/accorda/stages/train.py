@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from accorda.errors import Refusal, Stopped
-from accorda.evaluation.during_training import evaluator
 from accorda.methods import registry
 from accorda.methods.contract import Method
 from accorda.proofs.contract import Proof
@@ -17,6 +16,7 @@ from accorda.runs.crash import inside
 from accorda.runs.layout import RunFolder
 from accorda.stages import outcome, preflight
 from accorda.stages.build import BILL_NOTE, STEPS_NOTE, build
+from accorda.stages.contract import find_stage
 from accorda.stages.resident import Resident
 from accorda.stages.settle import settle_threads
 from accorda.training.guard import Signals
@@ -135,7 +135,7 @@ def steps(
                 session.loop,
                 course,
                 session.folder,
-                evaluate=evaluator(session),
+                evaluate=find_stage(recipe.stage).evaluator(session),
                 identity=outcome.identity(session),
                 resume=resume,
                 show=watch(course.num_steps) if watch else lambda event: None,

@@ -14,6 +14,7 @@ from accorda.methods.open import Opened, open_model
 from accorda.methods.prepare import prepare
 from accorda.methods.storage import load_adapter
 from accorda.methods.vocabulary import add_tokens, with_new_rows
+from accorda.models.labels import Labels
 from accorda.models.load import load_tokenizer
 from accorda.models.vocabulary import added_tokens
 from accorda.recipe.sections import Recipe
@@ -29,8 +30,11 @@ def read_method(recipe: Recipe) -> tuple[Method, Recipe]:
     return method, recipe.with_settings("method", settings)
 
 
-def open_base(recipe: Recipe, path: Any = None) -> Opened:
-    """What `model` names (or the trained model at `path`, in its place), with its adapter ready to be trained on."""
+def open_base(recipe: Recipe, path: Any = None, labels: Labels | None = None) -> Opened:
+    """What `model` names (or the trained model at `path`, in its place), with its adapter ready to be trained on.
+
+    `labels`: what a classification head tells apart; None for a language head.
+    """
     section = recipe.model
     if section.config is None:
         recipe.require("model.path", "name a model folder, a hub id, an adapter or a run with --model")
@@ -39,6 +43,7 @@ def open_base(recipe: Recipe, path: Any = None) -> Opened:
         adapter=section.adapter,
         quantization=section.quantization,
         dtype=section.dtype,
+        head=labels or "language",
         config=section.config if path is None else None,  # the weights that a run trained are random no more
         seed=recipe.training.seed,
         trust_remote_code=section.trust_remote_code,

@@ -272,8 +272,8 @@ class _Run:
 
 
 def lower_is_better(metric: str) -> bool:
-    """Losses and perplexity fall, every other metric rises."""
-    return "loss" in metric or "perplexity" in metric
+    """Losses, errors and perplexity fall, every other metric rises."""
+    return any(word in metric for word in ("loss", "error", "perplexity"))
 
 
 def totals(log: list[dict[str, Any]]) -> dict[str, Any]:

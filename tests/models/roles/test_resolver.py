@@ -1,7 +1,7 @@
 import pytest
 import torch
 import transformers as hf
-from tests.zoo import ARCHITECTURES, DECODERS, ENCODER_DECODERS, batch, make
+from tests.zoo import ARCHITECTURES, DECODERS, ENCODER_DECODERS, ENCODERS, batch, make
 from torch import nn
 from transformers import AutoModelForCausalLM
 
@@ -46,8 +46,9 @@ def test_features_count_the_rows_of_the_part():
 
 
 def test_post_norms_are_told_from_pre_norms():
-    bert = [site.role for site in sites(make("bert", meta=True)) if site.block == 0 and site.role.startswith("norm")]
-    assert bert == ["norm.attention", "norm.mlp"]
+    for name in ENCODERS:
+        found = [site.role for site in sites(make(name, meta=True)) if site.block == 0 and site.role.startswith("norm")]
+        assert found == ["norm.attention", "norm.mlp"], name
     bart = {site.role for site in sites(make("bart", meta=True)) if site.stack == "decoder" and site.block >= 0}
     assert {"norm.attention", "norm.cross_attention", "norm.mlp", "cross_attention.query"} <= bart
     assert {site.role for site in sites(make("llama", meta=True)) if "norm" in site.role} == {"norm"}
@@ -131,3 +132,14 @@ def test_a_fused_projection_of_unknown_layout_is_refused():
 @pytest.mark.parametrize("model_type", ["starcoder2", "stablelm", "granite", "olmo2", "cohere", "smollm3"])
 def test_further_types_resolve_without_a_file(model_type):
     assert {site.block for site in sites(_tiny(model_type, num_key_value_heads=2, pad_token_id=0))} == {-1, 0, 1}
+
+
+def test_encoders_that_share_or_disentangle_are_refused_by_name():
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    with torch.device("meta"):
+        albert = hf.AlbertForMaskedLM(hf.AlbertConfig(**sizes, embedding_size=16, vocab_size=67))
+        deberta = hf.DebertaV2ForMaskedLM(hf.DebertaV2Config(**sizes, vocab_size=67))
+    with pytest.raises(Refusal, match="AlbertForMaskedLM has no blocks accorda can find"):
+        sites(albert)
+    with pytest.raises(Refusal, match=r"does not know the role of .*query_proj .*deberta-v2"):
+        sites(deberta)

@@ -35,6 +35,15 @@ def lengths(report: Mapping[str, Any]) -> list[tuple[str, Any]]:
         ("tokens per row", f"median {found['p50']}, 95% {found['p95']}, longest {found['p100']}"),
         ("at most", report["max_length"]),
         ("tokens", report["tokens"]),
+        *learned(report),
+    ]
+
+
+def learned(report: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Tokens that are learned; nothing where rows have a label each."""
+    if report.get("labels") is not None:
+        return []
+    return [
         ("learned tokens", f"{report['supervised_tokens']:,} ({report['supervised_share']:.1%})"),
         ("learned tokens lost", report["supervised_tokens_lost"]),
     ]

@@ -17,14 +17,19 @@ class Ready:
 def ready(name: str, *, chat: bool = False, quantization: str = "none", trust_remote_code: bool = False) -> Ready:
     """Open a run, an adapter folder, a model folder or a hub id; `chat`: bare text is what a user says."""
     from accorda.data.renderer import Renderer
+    from accorda.evaluation.labelled.report import opened_renderer
     from accorda.methods.backbone import check_no_placeholders
     from accorda.methods.open import open_model
     from accorda.models.decoder_start import decoder_start
+    from accorda.models.labels import is_classifier
     from accorda.models.load import load_tokenizer
 
     opened = open_model(name, quantization=quantization, trust_remote_code=trust_remote_code)
     check_no_placeholders(opened.model)
     tokenizer = load_tokenizer(opened.tokenizer_source, trust_remote_code)
+    if is_classifier(opened.model):
+        renderer = opened_renderer(opened)
+        return Ready(model=opened.model, tokenizer=tokenizer, renderer=renderer, adapter=opened.adapter_name)
     stored = opened.renderer_path
     if stored is None:
         renderer = Renderer(tokenizer, decoder_start=decoder_start(opened.model))

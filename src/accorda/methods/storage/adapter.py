@@ -25,6 +25,7 @@ from accorda.methods.storage.strict import about, check_tensors
 from accorda.methods.targets import base_parameters
 from accorda.methods.vocabulary import grow_by
 from accorda.models.heads import new_heads
+from accorda.models.labels import Labels, is_classifier
 from accorda.models.vocabulary import AddedTokens, added_tokens
 from accorda.recipe.reader import read
 
@@ -67,6 +68,7 @@ def save_adapter(
         base=fingerprint_of(model),
         quantization=number_format(model),
         added_tokens=None if added is None else added.to_dict(),
+        labels=_labels(model),
     ).to_dict()
     base = getattr(model, "name_or_path", None) or None
     if form is None:
@@ -123,17 +125,18 @@ def read_header(folder: str | Path) -> dict[str, Any]:
     """What a folder's files say about its adapter, without reading a tensor or knowing the base.
 
     Keys: "methods" (their recipe entries), "base" (its fingerprint), "quantization" (of the base in training),
-    "added_tokens" (what the base was grown by) and "version", each None in a file by another tool; "base_path" (the
-    base as it was named in training) and "peft_type".
+    "added_tokens" (what the base was grown by), "labels" (what a classification head tells apart) and "version", each
+    None in a file by another tool or where it does not apply; "base_path" (the base as it was named in training) and
+    "peft_type".
 
     Raises:
         Refusal: no adapter, or broken files.
     """
     config = files.read_config(folder)
     header = header_of(config, files.read_metadata(folder), str(folder))
-    ours: dict[str, Any] = dict.fromkeys(("version", "methods", "base", "quantization", "added_tokens"))
+    ours: dict[str, Any] = dict.fromkeys(("version", "methods", "base", "quantization", "added_tokens", "labels"))
     named = {"base_path": config.get("base_model_name_or_path"), "peft_type": config.get("peft_type")}
-    return ours | (header.to_dict() if header is not None else {}) | named
+    return ours | ({} if header is None else header.to_dict()) | named
 
 
 def _methods_of(model: PreTrainedModel, name: str) -> tuple[Method, ...]:
@@ -152,6 +155,7 @@ def _described(
     if header is not None:
         check_base(header.base, content.config.get("base_model_name_or_path"), model, where)
         note_format(header.quantization, model, where)
+        _check_labels(header.labels, model, where)
         with about(where):
             added = None if header.added_tokens is None else read(AddedTokens, header.added_tokens, at="added_tokens")
             return form, tuple(read_method(mapping) for mapping in header.methods), added
@@ -205,6 +209,21 @@ def _heads(model: PreTrainedModel, prefix: str) -> dict[str, Tensor]:
         for head, module in new_heads(model).items()
         for leaf, parameter in module.named_parameters()
     }
+
+
+def _labels(model: PreTrainedModel) -> tuple[str, ...] | None:
+    """What the model's classification head tells apart; None for another head."""
+    return Labels.of(model.config).names if is_classifier(model) else None
+
+
+def _check_labels(wanted: tuple[str, ...] | None, model: PreTrainedModel, where: str) -> None:
+    """Refuse a head that tells other things apart than the one in the file."""
+    found = _labels(model)
+    if wanted != found:
+        theirs, ours = (
+            "no labels" if labels is None else f"the labels {Labels(labels).told()}" for labels in (wanted, found)
+        )
+        raise Refusal(f"{where}: its head has {theirs}, this model's {ours}; load the model with its own labels")
 
 
 def _task(model: PreTrainedModel) -> str | None:

@@ -18,6 +18,7 @@ class Header:
     """`methods` as in a recipe, the fingerprint of the base, and the number format the base had in training.
 
     `added_tokens`: what the base was grown by before the methods were put on it; left out where it was not.
+    `labels`: the classes that a classification head tells apart (none of them: a number); None for other heads.
     """
 
     version: int = VERSION
@@ -25,13 +26,14 @@ class Header:
     base: dict[str, Any]
     quantization: str
     added_tokens: dict[str, Any] | None = None
+    labels: tuple[str, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Plain values for JSON; what does not apply is left out."""
         values = asdict(self) | {"methods": list(self.methods)}
-        if self.added_tokens is None:
-            del values["added_tokens"]
-        return values
+        if self.labels is not None:
+            values["labels"] = list(self.labels)
+        return {name: value for name, value in values.items() if value is not None}
 
 
 def header_of(config: Mapping[str, Any], metadata: Mapping[str, str], where: str) -> Header | None:

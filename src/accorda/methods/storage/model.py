@@ -139,9 +139,10 @@ def _ids(value: Any) -> tuple[int, ...]:
 @contextmanager
 def _generating(model: PreTrainedModel, settings: GenerationConfig | None) -> Iterator[None]:
     """The model with these generation settings."""
-    before = model.generation_config
-    if settings is not None:
-        model.generation_config = settings
+    if settings is None:
+        yield
+        return
+    before, model.generation_config = model.generation_config, settings
     try:
         yield
     finally:

@@ -9,6 +9,11 @@ METRICS = {
     "rouge2": ("ROUGE-2", "held-out answers"),
     "rougeL": ("ROUGE-L", "held-out answers"),
     "bleu": ("BLEU", "held-out answers"),
+    "accuracy": ("Accuracy", "share of held-out rows"),
+    "f1_macro": ("Macro F1", "mean over the classes, held-out rows"),
+    "matthews": ("Matthews correlation", "held-out rows"),
+    "pearson": ("Pearson correlation", "held-out rows"),
+    "mean_absolute_error": ("Mean absolute error", "held-out rows"),
     "stop_rate": ("Answers ended by the model", "share, the rest ran into the limit"),
 }
 BESIDE = {"stop_rate", "rouge1", "rouge2"}

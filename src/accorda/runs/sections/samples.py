@@ -21,6 +21,9 @@ def samples(story: Story) -> str:
 
 def lead(story: Story) -> str:
     """What the prompts are."""
+    if story.samples.get("labelled"):
+        held = story.samples.get("rows") != "trained on"
+        return f"{'Held-out rows' if held else 'Rows that were trained on'}, and the label they were given."
     if story.samples.get("rows") == "trained on":
         return "No rows were held out, so these prompts were trained on. Answers are greedy."
     return "Held-out prompts. Answers are greedy, and cut off where they grow far longer than the reference."

@@ -1,0 +1,106 @@
+"""What the training rows say the head has to tell apart: read before the model is loaded, since its head depends on it.
+
+Text and whole numbers are classes; where a label has a point (0.5, or "0.5" in a file that knows text only) and all are
+numbers, a number is learned. `algorithm.labels` says so where that is not what is meant.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Literal
+
+from accorda.data.example import BadRow, Example, RowError
+from accorda.data.labelled.columns import Columns, choose
+from accorda.data.sources import Origin, origins
+from accorda.errors import Refusal
+from accorda.models.labels import Labels, ordered
+from accorda.recipe.sections import DataSection
+
+Kind = Literal["auto", "classes", "numbers"]
+
+
+@dataclass
+class Tally:
+    """Labels seen so far, and the first row that cannot be read."""
+
+    seen: int
+    labels: Counter[str | float]
+    bad: BadRow | None = None
+
+
+def found_labels(section: DataSection, kind: Kind = "auto") -> Labels:
+    """The classes of all rows of `data.train` (those held out of it included) in their order, or a number.
+
+    Raises:
+        Refusal: no row that can be read; one class only; a class for every row; labels that are no numbers where
+            numbers are asked for.
+    """
+    tally = Tally(0, Counter())
+    for origin in origins(section, "train"):
+        _count(origin, tally, section.limit)
+    if not tally.labels:
+        raise Refusal(str(tally.bad) if tally.bad else "data.train: no rows with a label")
+    if kind == "numbers" or (kind == "auto" and has_point(tally.labels)):
+        return _number(tally)
+    return _classes(tally)
+
+
+def value_of(label: Any) -> float | None:
+    """The number that a label is; None for text."""
+    try:
+        return float(label)
+    except ValueError:
+        return None
+
+
+def name_of(label: Any) -> str:
+    """The class that a label names."""
+    return f"{label:g}" if isinstance(label, float) else str(label)
+
+
+def has_point(labels: Any) -> bool:
+    """Whether all labels are numbers and some of them are not whole."""
+    if any(value_of(label) is None for label in labels):
+        return False
+    return any(isinstance(label, float) or not label.lstrip("+-").isdigit() for label in labels)
+
+
+def _count(origin: Origin, tally: Tally, limit: int | None) -> None:
+    columns: Columns | None = None
+    for shown, line, row in islice(origin.read(), None if limit is None else max(0, limit - tally.seen)):
+        tally.seen += 1
+        if not isinstance(row, BadRow) and columns is None:
+            columns = choose(row, f"{shown}:{line}", name=origin.format, columns=origin.columns)
+        example = _parsed(shown, line, row, columns)
+        if isinstance(example, BadRow):
+            tally.bad = tally.bad or example
+        elif example.label is not None:
+            tally.labels[example.label] += 1
+
+
+def _parsed(shown: str, line: int, row: Any, columns: Columns | None) -> Example | BadRow:
+    if isinstance(row, BadRow) or columns is None:
+        return row
+    try:
+        return columns.parse(row)
+    except RowError as error:
+        return BadRow(shown, line, str(error))
+
+
+def _number(tally: Tally) -> Labels:
+    words = [label for label in tally.labels if value_of(label) is None]
+    if words:
+        raise Refusal(f"algorithm.labels = numbers: the label {words[0]!r} of data.train is none; say classes")
+    return Labels()
+
+
+def _classes(tally: Tally) -> Labels:
+    names = ordered(name_of(label) for label in tally.labels)
+    if len(names) == 1:
+        raise Refusal(f"data.train: every row is labelled {names[0]!r}; there is nothing to tell apart")
+    if len(names) == tally.labels.total() > 2:
+        raise Refusal(
+            f"data.train: each of {len(names)} rows has a label of its own ({Labels(tuple(names)).told(2)}); "
+            "map the right column with --column label=COLUMN, or say algorithm.labels=numbers"
+        )
+    return Labels(tuple(names))

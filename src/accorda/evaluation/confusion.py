@@ -1,0 +1,41 @@
+"""What metrics of classes are computed from: per class, how often it was right, said, and meant.
+
+    tp_k = rows of class k called k,   said_k = rows called k,   meant_k = rows of class k
+
+Three numbers per class add up over rows; the whole table of confusions is not needed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from accorda.evaluation.metric import Row
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """The three counts, (K,) each."""
+
+    right: np.ndarray
+    said: np.ndarray
+    meant: np.ndarray
+
+    @staticmethod
+    def of(totals: np.ndarray) -> "Confusion":
+        """From `counts` summed over rows."""
+        right, said, meant = totals.reshape(3, -1)
+        return Confusion(right, said, meant)
+
+    @property
+    def number(self) -> float:
+        """Rows."""
+        return float(self.meant.sum())
+
+
+def counts(row: Row) -> Sequence[float]:
+    """The 3 K numbers of one row."""
+    found = np.zeros((3, row.num_classes))
+    found[0, row.label] = float(row.label == row.predicted)
+    found[1, row.predicted] = found[2, row.label] = 1.0
+    return found.reshape(-1).tolist()

@@ -1,0 +1,44 @@
+"""Labelled rows and recipes that the tests of classification share."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.zoo import tiny_model_folder
+
+FRAMED = ("bert", "roberta", "distilbert", "electra", "t5", "bart")
+ROWS = [
+    {"text": f"{word} number {number}", "label": label}
+    for number in range(20)
+    for word, label in (("good", "pos"), ("bad", "neg"))
+]
+NUMBERS = [{"text": f"{'very ' * (number % 4)}good", "label": number % 4 / 2} for number in range(40)]
+PAIRS = [
+    {"premise": f"clip {number}", "hypothesis": f"{word} clip", "label": label}
+    for number in range(15)
+    for word, label in (("one", 1), ("no", 0))
+]
+
+
+def settings(
+    place: Path, name: str = "run", *, architecture: str = "bert", rows: Any = ROWS, **sections: Any
+) -> dict[str, Any]:
+    """A recipe of a few steps on a tiny model; sections are merged into it."""
+    model = place / architecture
+    if not model.is_dir():
+        tiny_model_folder(place, architecture, framed=architecture in FRAMED)
+    path = place / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    recipe: dict[str, Any] = {
+        "stage": "classify",
+        "model": {"path": str(model)},
+        "data": {"train": str(path), "eval_split": 0.2},
+        "method": {"name": "lora", "rank": 2},
+        "training": {"learning_rate": 0.02, "batch_size": 8, "max_steps": 4, "checkpoint_every": 2, "threads": 1},
+        "evaluation": {"every": 2},
+        "output": str(place / name),
+    }
+    for section, values in sections.items():
+        merges = isinstance(recipe.get(section), dict) and section != "method"
+        recipe[section] = {**recipe[section], **values} if merges else values
+    return recipe
