@@ -110,7 +110,7 @@ class Renderer:
         talk = example.kind == "messages"
         pieces = self._conversation(example).prompt(self._asked(example)) if talk else [Piece(example.prompt or "")]
         (ids,) = self.tokens.rows([[piece.text for piece in pieces]])
-        return self._joined(ids) if self.two_sides is None else self.two_sides.encoder_ids(ids)
+        return self.tokens.joined(ids) if self.two_sides is None else self.two_sides.encoder_ids(ids)
 
     def completion_text(self, example: Example) -> str:
         """What a model should answer to `prompt_ids`: the last completion as text, without its stop token."""
@@ -216,24 +216,16 @@ class Renderer:
 
     def _plan_messages(self, example: Example) -> Plan:
         targets = self._targets(example)
-        for turn in targets:
-            message = example.messages[turn]
-            if not (message.content.strip() or message.tool_calls or message.reasoning):
-                raise RowError(f"empty completion (message {turn})")
+        check_said(example, targets)
         pieces = self._conversation(example).row(targets)
         if self.two_sides is not None:
             pieces = self.two_sides.cut(pieces, targets, self.completion_text(example))
         return Plan(pieces, [piece.turn in targets for piece in pieces], closed=False)
 
-    def _joined(self, pieces: Sequence[Sequence[int]]) -> list[int]:
-        ids = [number for piece in pieces for number in piece]
-        prefix = self.tokens.prefix
-        return ids if ids[: len(prefix)] == prefix else [*prefix, *ids]
-
     def _join(self, plan: Plan, pieces: list[list[int]]) -> Rendered | RowError:
         if plan.closed and pieces[-1][-1:] != [self.tokens.eos[1]]:
             pieces[-1].append(self.tokens.eos[1])
-        ids = self._joined(pieces)
+        ids = self.tokens.joined(pieces)
         shift = len(ids) - sum(map(len, pieces))
         learned = np.repeat(plan.learned, [len(piece) for piece in pieces])
         supervised = np.concatenate([np.zeros(shift, np.bool_), learned])
@@ -245,3 +237,11 @@ class Renderer:
             return RowError("an answer does not end with a stop token")
         prompt_length = max(len(ids) - len(pieces[-1]), len(self.tokens.prefix))
         return Rendered(np.array(ids, np.int32), supervised, prompt_length)
+
+
+def check_said(example: Example, turns: Sequence[int]) -> None:
+    """Refuse a row in which one of these turns says nothing; it would teach to end at once."""
+    for turn in turns:
+        message = example.messages[turn]
+        if not (message.content.strip() or message.tool_calls or message.reasoning):
+            raise RowError(f"empty completion (message {turn})")

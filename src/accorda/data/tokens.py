@@ -46,6 +46,11 @@ class Tokens:
         """What the tokenizer puts in front of a text: BOS, or nothing."""
         return self.frame[0]
 
+    def joined(self, pieces: Sequence[Sequence[int]]) -> list[int]:
+        """The ids of pieces one after the other, with the prefix in front once."""
+        ids = [number for piece in pieces for number in piece]
+        return ids if ids[: len(self.prefix)] == self.prefix else [*self.prefix, *ids]
+
     @cached_property
     def frame(self) -> tuple[list[int], list[int]]:
         """What the tokenizer puts in front of a text and behind it."""
