@@ -1,6 +1,7 @@
 """A classifier from the command line, as a user has it: look, train, measure, ask, merge."""
 
 import json
+from pathlib import Path
 
 import pytest
 from tests.zoo import tiny_model_folder
@@ -61,7 +62,8 @@ def test_texts_get_labels(capsys):
     line = refused(capsys, "generate", "run", "--prompt", "x", "--temperature", "0.5")
     assert line == "error: --temperature: run is a classifier, which writes no text; leave it out"
     assert "which does not talk; try accorda generate run" in refused(capsys, "chat", "run")
-    assert "--column text=COLUMN" in refused(capsys, "generate", "run", "--file", "rows.jsonl")
+    Path("odd.jsonl").write_text('{"xyz": "good"}\n')
+    assert "--column text=COLUMN" in refused(capsys, "generate", "run", "--file", "odd.jsonl")
 
 
 @pytest.mark.usefixtures("here")

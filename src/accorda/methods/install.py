@@ -160,6 +160,20 @@ def resting(model: PreTrainedModel) -> dict[str, str]:
         for method in chain(*(installed(model)[owner] for owner in original.owners())):
             if isinstance(method, ParameterMethod) and (reason := method.resting(original.name, model)) is not None:
                 reasons[original.name] = reason
+    return reasons | _resting_entries(model)
+
+
+def _resting_entries(model: PreTrainedModel) -> dict[str, str]:
+    """Those of `resting` that are entries of a base parameter."""
+    reasons: dict[str, str] = {}
+    for name in _root(model) if "adapters" in model._modules else ():
+        for key, change in _root(model)[name].named_children():
+            number, _, path = key.partition("_")
+            method = installed(model)[name][int(number)]
+            if not isinstance(change, entries.Entries) or not isinstance(method, ParameterMethod):
+                continue
+            if (reason := method.resting(path.replace("/", "."), model)) is not None:
+                reasons |= {f"adapters.{name}.{key}.{leaf}": reason for leaf, _ in change.named_parameters()}
     return reasons
 
 

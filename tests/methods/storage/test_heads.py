@@ -115,8 +115,8 @@ def test_a_head_that_is_missing_or_has_no_place_is_refused(tmp_path: Path):
     save_adapter(tuned(llama, LoRA(rank=2)), tmp_path / "with head")
     save_adapter(stirred(install(freeze(load_model(llama, device="cpu")), LoRA(rank=2))), tmp_path / "without")
     for path, head, says in (
-        ("with head", "language", "unexpected base_model.model.score.weight"),
-        ("without", "classification", "missing base_model.model.score.weight"),
+        ("with head", "language", "its head has the labels LABEL_0, LABEL_1, this model's no labels"),
+        ("without", "classification", "its head has no labels, this model's the labels LABEL_0, LABEL_1"),
     ):
         model = load_model(llama, head=head, device="cpu")
         before = {key: tensor.clone() for key, tensor in model.state_dict().items()}

@@ -79,6 +79,13 @@ class Rows(ParameterMethod):
             entries.setdefault(names[id(weight_of(site))], []).append(entries_of(site, rows))
         return {name: torch.cat(parts) for name, parts in entries.items()}
 
+    def resting(self, name: str, model: PreTrainedModel) -> str | None:
+        """Rows of tokens that the data does not have, unless the embedding is the head's weight too."""
+        head, weight = model.get_output_embeddings(), model.get_input_embeddings().get_parameter("weight")
+        if base_parameters(model).get(name) is weight and (head is None or head.get_parameter("weight") is not weight):
+            return "a token's row learns only where the data has the token"
+        return super().resting(name, model)
+
     def _rows(self, label: str, site: Site) -> Tensor:
         """The numbers of the chosen rows among those of the site, (n,)."""
         weight = weight_of(site)
