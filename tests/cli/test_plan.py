@@ -15,7 +15,7 @@ def test_the_bill_as_a_table_and_as_json(tiny, tmp_path, monkeypatch, capsys):
     assert main(command) == 0
     shown = capsys.readouterr().out
     assert "training" in shown.splitlines()[0]
-    assert "t4 has 16.11 GB: fits" in shown
+    assert "t4 has 16.1 GB: fits" in shown
     assert main([*command, "--savings", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["total"] == sum(item["bytes"] for item in found["items"])

@@ -1,5 +1,7 @@
 """Rows against training with every other row's gradient zeroed, against PEFT on an embedding, counts, refusals."""
 
+import copy
+
 import pytest
 import torch
 from peft import TrainableTokensConfig, get_peft_model
@@ -130,7 +132,7 @@ def test_a_tied_head_is_the_embedding():
 
 
 def test_embedding_trains_on_a_base_in_a_number_format_and_its_linears_are_refused():
-    model = install(freeze(base_of("llama", "int8")), Rows(choose="index", index=(3,)), "probe")
+    model = install(freeze(copy.deepcopy(base_of("llama", "int8"))), Rows(choose="index", index=(3,)), "probe")
     assert sum(tensor.numel() for tensor in trainable(model).values()) == 32
     assert own_tensors(model, "probe")["0_model/embed_tokens/weight.values"].dtype == torch.float32
     with pytest.raises(Refusal, match=r"model\.layers\.0\.mlp\.up_proj is held in a number format"):

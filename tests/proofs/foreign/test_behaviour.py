@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import IA3Config, LoraConfig, get_peft_model
+from peft import LoHaConfig, LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from tests.zoo import tiny_model_folder
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -109,11 +109,11 @@ def test_a_merged_model_against_its_base(base, adapter, tmp_path, rows):
 
 
 def test_what_accorda_cannot_run(base, tmp_path, rows):
-    config = IA3Config(target_modules=["k_proj", "down_proj"], feedforward_modules=["down_proj"], task_type="CAUSAL_LM")
+    config = LoHaConfig(target_modules=["q_proj"], r=2, task_type="CAUSAL_LM")
     adapter = tuned(base, tmp_path / "a", config=config)
     proof, _ = found(adapter, base, "merge", data=rows)
     assert proof.verdict == "not applicable"
-    assert "IA3" in proof.reason
+    assert "LOHA" in proof.reason
 
 
 def test_a_factor_that_does_not_fit_its_base(base, adapter, rows):
