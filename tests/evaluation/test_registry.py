@@ -31,7 +31,7 @@ def test_a_metric_is_read_by_name_with_options_or_as_it_is():
 def test_what_is_refused():
     with pytest.raises(Refusal, match="'perplexty'; did you mean 'perplexity'"):
         read_metric("perplexty")
-    with pytest.raises(Refusal, match="there are bleu, eval_loss"):
+    with pytest.raises(Refusal, match="there are accuracy, bleu, eval_loss"):
         read_metric("wer")
     with pytest.raises(Refusal, match="normalize"):
         read_metric({"name": "exact_match", "normalize": "squad"})

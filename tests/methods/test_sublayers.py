@@ -7,7 +7,7 @@ from accorda.errors import Refusal
 from accorda.methods.sublayers import BEGINS, beginning, closing_norm, linears, num_features, present
 from accorda.models.roles import sites
 
-POST_LN = ("bert", "roberta", "bart")
+POST_LN = ("bert", "roberta", "distilbert", "electra", "bart")
 PLACES = {
     "llama": ("self_attn.q_proj", "mlp.up_proj"),
     "phi3": ("self_attn.qkv_proj", "mlp.gate_up_proj"),

@@ -19,6 +19,7 @@ from tests.stages.runs import SUMS, settings, write_rows
 
 from accorda.data import overlong, prepare, tokenise
 from accorda.data.renderer import Renderer
+from accorda.data.tokens import Tokens
 from accorda.errors import Refusal
 from accorda.methods import checkpointing, contract
 from accorda.methods.reparametrized.lora import LoRAAdapter
@@ -100,8 +101,8 @@ def base_not_frozen(patch: Patch) -> None:
 
 
 def double_bos(patch: Patch) -> None:
-    old = "return ids if ids[: len(prefix)] == prefix else [*prefix, *ids]"
-    rewritten(patch, Renderer, "_joined", old, "return [*prefix, *prefix, *ids]")
+    old = "return ids if ids[: len(self.prefix)] == self.prefix else [*self.prefix, *ids]"
+    rewritten(patch, Tokens, "joined", old, "return [*self.prefix, *self.prefix, *ids]")
 
 
 def accumulation_by_micro_batch(patch: Patch) -> None:
