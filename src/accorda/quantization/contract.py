@@ -63,6 +63,11 @@ class QuantizedLinear(nn.Module):
         raise NotImplementedError
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """What a checkpoint's config.json says of such weights."""
+        raise NotImplementedError
+
+    @property
     def quantized_weight(self) -> QuantizedTensor:
         """The weight."""
         return self.assembled(*(self._parameters[name] for name in self.held))
@@ -130,8 +135,8 @@ class Format:
     """A number format.
 
     quantize: a weight (out, in) enters it. layer: of such a weight, a bias, and whether a Conv1D's place is taken.
-    num_bytes: of a weight with so many outputs and inputs. read: a weight from what `stored` gave, by name. settings:
-    of such weights in a checkpoint's config.json. undoubled: the same without double quantization, where it has that.
+    num_bytes: of a weight with so many outputs and inputs. read: a weight from what `stored` gave, by name.
+    undoubled: the same without double quantization, where it has that.
     """
 
     name: str
@@ -139,7 +144,6 @@ class Format:
     layer: Callable[[Any, nn.Parameter | None, bool], QuantizedLinear]
     num_bytes: Callable[[int, int], int]
     read: Callable[[Mapping[str, Tensor]], QuantizedTensor]
-    settings: Mapping[str, Any]
     undoubled: "Format | None" = None
 
     def linear(self, module: nn.Module) -> QuantizedLinear:

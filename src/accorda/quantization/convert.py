@@ -24,10 +24,10 @@ def formats() -> dict[str, Format]:
     return {one.name: one for one in found if isinstance(one, Format)}
 
 
-def number_format(name: str, *, double_quantization: bool = True, setting: str = "model.quantization") -> Format:
+def number_format(name: str, *, double_quantization: bool = True) -> Format:
     """The format of a name. Raises Refusal for an unknown one, and where there are no scales to leave as they are."""
     if name not in formats():
-        raise Refusal(f"{setting}: {name!r} is not a number format; there are none, {', '.join(formats())}")
+        raise Refusal(f"model.quantization: {name!r} is not a number format; there are none, {', '.join(formats())}")
     chosen = formats()[name]
     if double_quantization:
         return chosen
@@ -36,12 +36,12 @@ def number_format(name: str, *, double_quantization: bool = True, setting: str =
     return chosen.undoubled
 
 
-def quantize_model(model: nn.Module, format_name: str, *, double_quantization: bool = True) -> nn.Module:
+def quantize_model(model: nn.Module, chosen: str | Format) -> nn.Module:
     """Turn every linear inside a bare model's blocks into the format, in place; embeddings, norms and head stay dense.
 
     Raises Refusal for an unknown format, ValueError where a layer holds children (a method's adapters).
     """
-    chosen = number_format(format_name, double_quantization=double_quantization)
+    chosen = number_format(chosen) if isinstance(chosen, str) else chosen
     for name, module in block_linears(model):
         if len(module._modules):
             raise ValueError(f"{name} holds {', '.join(module._modules)}: quantize before installing methods")

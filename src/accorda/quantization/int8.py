@@ -8,6 +8,7 @@ paper's outlier columns and 8-bit activations; inputs keep their dtype, only the
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 from accorda.quantization.contract import Format, QuantizedLinear
 
 LARGEST = 127
+PIECE = 1 << 19  # numbers quantized at once
 ROW_MAJOR = 0  # bitsandbytes' number for the layout
 
 
@@ -46,10 +48,16 @@ class Int8Tensor:
 
 def quantize_int8(weight: Tensor) -> Int8Tensor:
     """Round each row of a weight (out, in) to 255 steps of its largest magnitude; a row of zeros stays zero."""
-    dense = weight.detach().float()
-    absmax = dense.abs().amax(dim=1)
-    steps = torch.where(absmax > 0, LARGEST / absmax, 0.0)
-    return Int8Tensor((dense * steps[:, None]).round().to(torch.int8), absmax)
+    CB = torch.empty(weight.shape, dtype=torch.int8, device=weight.device)
+    SCB = torch.empty(len(weight), device=weight.device)
+    rows = max(1, PIECE // weight.shape[1])
+    for start in range(0, len(weight), rows):
+        dense = weight.detach()[start : start + rows].to(torch.float32, copy=True)
+        absmax = dense.abs().amax(dim=1)
+        steps = torch.where(absmax > 0, LARGEST / absmax, 0.0)
+        SCB[start : start + rows] = absmax
+        CB[start : start + rows] = dense.mul_(steps[:, None]).round_()
+    return Int8Tensor(CB, SCB)
 
 
 class Int8Linear(QuantizedLinear):
@@ -76,6 +84,11 @@ class Int8Linear(QuantizedLinear):
         layout = torch.tensor(ROW_MAJOR, dtype=torch.uint8)
         return {"weight": self.CB.data, "SCB": self.SCB.data, "weight_format": layout}
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a checkpoint's config.json says of such weights; without a threshold, all columns are 8-bit."""
+        return {"load_in_8bit": True}
+
 
 def _read(stored: Mapping[str, Tensor]) -> Int8Tensor:
     return Int8Tensor(stored["weight"], stored["SCB"].float())
@@ -86,4 +99,4 @@ def _num_bytes(out_features: int, in_features: int) -> int:
     return out_features * in_features + 4 * out_features
 
 
-FORMAT = Format("int8", quantize_int8, Int8Linear, _num_bytes, _read, {"load_in_8bit": True})
+FORMAT = Format("int8", quantize_int8, Int8Linear, _num_bytes, _read)

@@ -126,6 +126,12 @@ class NF4Linear(QuantizedLinear):
             found["weight.nested_quant_map"] = double_quantization.MAP.clone()
         return found | {STATE: torch.tensor(list(json.dumps(state).encode()), dtype=torch.uint8)}
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a checkpoint's config.json says of such weights."""
+        double = self.nested_absmax is not None
+        return {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": double}
+
 
 def _read(stored: Mapping[str, Tensor]) -> NF4Tensor:
     """A weight from a checkpoint's tensors; scales by another map or in other blocks than ours are kept undoubled."""
@@ -155,9 +161,8 @@ def _num_bytes(out_features: int, in_features: int, *, double: bool) -> int:
 
 
 def _format(double: bool, undoubled: Format | None) -> Format:
-    settings = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": double}
     quantize, num_bytes = partial(quantize_nf4, double=double), partial(_num_bytes, double=double)
-    return Format("nf4", quantize, NF4Linear, num_bytes, _read, settings, undoubled)
+    return Format("nf4", quantize, NF4Linear, num_bytes, _read, undoubled)
 
 
 FORMAT = _format(True, _format(False, None))
