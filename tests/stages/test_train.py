@@ -10,6 +10,7 @@ from accorda.methods.open import open_model
 from accorda.methods.registry import methods
 from accorda.methods.storage import save_model
 from accorda.models.load import load_model, load_tokenizer
+from accorda.quantization.kernels import chosen
 from accorda.recipe.load import load
 from accorda.runs import events
 from accorda.runs.layout import RunFolder
@@ -79,6 +80,8 @@ def test_full_fine_tuning_leaves_a_model_that_transformers_loads(tmp_path):
 def test_a_packed_base_trains_and_proves_itself(tmp_path, number):
     run = run_of(tmp_path, model={"quantization": number})
     assert run.proven
+    where = json.loads(run.folder.environment.read_text())
+    assert where.get("kernel of 4-bit weights") == (None if number == "int8" else chosen(torch.device("cpu")).name)
 
 
 def test_a_packed_checkpoint_trains_as_the_dense_one_in_its_format(tmp_path):

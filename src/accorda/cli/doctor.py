@@ -20,7 +20,7 @@ LEAST_DISK, LEAST_MEMORY = 5e9, 4e9
 BRINGS = {  # what an extra is for
     "metrics": "ROUGE and BLEU in eval",
     "data": "data sets of the hub (hf:owner/name:split) and parquet files",
-    "bitsandbytes": "fast 8-bit and 4-bit kernels on CUDA",
+    "bitsandbytes": "fast kernels for nf4, on CPUs and CUDA",
     "tensorboard": "runs followed in TensorBoard (training.trackers)",
     "mlflow": "runs followed in MLflow (training.trackers)",
     "wandb": "runs followed in Weights & Biases (training.trackers)",

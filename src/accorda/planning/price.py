@@ -12,8 +12,7 @@ from accorda.methods.install import trainable
 from accorda.planning.bill import Bill, Moment
 from accorda.planning.course import moments
 from accorda.planning.rehearsal import ADAPTER, BASE, COPY, OPTIMIZER, TRAINING, Passes, rehearse
-from accorda.quantization import kernels
-from accorda.quantization.nf4 import NF4Linear
+from accorda.quantization.nf4 import kernel_of
 from accorda.training.loop import Objective
 from accorda.training.optimizers.contract import Settings
 from accorda.training.precision import Precision
@@ -60,8 +59,8 @@ def price(priced: Priced) -> Bill:
 
 def kernel_bytes(model: nn.Module, kind: str) -> int:
     """What the library takes that computes with 4-bit weights on a CPU; on a GPU it is not in the card's memory."""
-    packed = any(isinstance(module, NF4Linear) for module in model.modules())
-    return kernels.chosen(torch.device(kind)).num_bytes if packed and kind == "cpu" else 0
+    kernel = kernel_of(model, torch.device(kind)) if kind == "cpu" else None
+    return 0 if kernel is None else kernel.num_bytes
 
 
 def with_more(moment: Moment, more: Mapping[str, float]) -> Moment:

@@ -22,7 +22,7 @@ from accorda.errors import Refusal
 from accorda.quantization import double_quantization, kernels
 from accorda.quantization.contract import Format, QuantizedLinear
 from accorda.quantization.double_quantization import NESTED_BLOCK, dequantize_scales, quantize_scales
-from accorda.quantization.kernels.contract import Packed
+from accorda.quantization.kernels.contract import Kernel, Packed
 from accorda.quantization.kernels.table import NF4
 
 BLOCK_SIZE = 64
@@ -144,6 +144,12 @@ class NF4Linear(QuantizedLinear):
         """What a checkpoint's config.json says of such weights."""
         double = self.nested_absmax is not None
         return {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": double}
+
+
+def kernel_of(model: nn.Module, device: torch.device) -> Kernel | None:
+    """What computes with a model's NF4 weights on a device; None where it has none."""
+    packed = any(isinstance(module, NF4Linear) for module in model.modules())
+    return kernels.chosen(device) if packed else None
 
 
 def _read(stored: Mapping[str, Tensor]) -> NF4Tensor:

@@ -8,7 +8,18 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = (
-    *("accorda", "torch", "transformers", "tokenizers", "safetensors", "numpy", "pydantic", "peft", "bitsandbytes"),
+    *(
+        "accorda",
+        "torch",
+        "transformers",
+        "tokenizers",
+        "safetensors",
+        "numpy",
+        "pydantic",
+        "peft",
+        "bitsandbytes",
+        "triton",
+    ),
     *("datasets", "pyarrow", "rouge-score", "sacrebleu", "tensorboard", "mlflow", "wandb"),
 )
 CGROUP = Path("/sys/fs/cgroup")

@@ -11,6 +11,7 @@ from accorda.methods.install import trainable
 from accorda.methods.open import Opened
 from accorda.methods.storage import companions, save_adapter, save_model
 from accorda.proofs.contract import Proof
+from accorda.quantization.nf4 import kernel_of
 from accorda.recipe.layers import mapping
 from accorda.recipe.write import dump, rows_in_files
 from accorda.runs.card import card
@@ -52,8 +53,10 @@ def data_facts(session: Session) -> dict[str, Any]:
 def surroundings(session: Session) -> dict[str, Any]:
     """What only the run knows of where it ran."""
     data = {"train": session.train.hash, "eval": session.eval.hash if session.eval is not None else None}
+    kernel = kernel_of(session.model, session.device)
     return {
         "device": str(session.device),
+        **({} if kernel is None else {"kernel of 4-bit weights": kernel.name}),
         "threads": session.recipe.training.threads,
         "seed": session.recipe.training.seed,
         "data": data,
