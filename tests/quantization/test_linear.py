@@ -4,6 +4,7 @@ import pytest
 import torch
 from tests.zoo import batch, make
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from transformers.pytorch_utils import Conv1D
 
 from accorda.quantization import Format, formats
@@ -54,6 +55,16 @@ def test_the_graph_keeps_nothing_but_what_the_weight_lies_in(number_format: Form
         quantized(weight(3, 10, seed=1).requires_grad_())
     assert kept
     assert {tensor.data_ptr() for tensor in kept} <= own
+
+
+@EVERY
+def test_gradients_are_the_same_with_checkpointing(number_format: Format):
+    quantized, gradients = number_format.linear(linear()), []
+    for call in (quantized, lambda x: checkpoint(quantized, x, use_reentrant=False)):
+        x = weight(3, 10, seed=1).requires_grad_()
+        call(x).square().sum().backward()
+        gradients.append(x.grad)
+    assert torch.equal(*gradients)
 
 
 @EVERY

@@ -126,8 +126,9 @@ class _Matmul(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        back = ctx.assembled(*ctx.saved_tensors).matmul_back(gradients[0]) if ctx.needs_input_grad[0] else None
-        return back, None, *(None for _ in ctx.saved_tensors)
+        parts = ctx.saved_tensors  # asked for once: under checkpointing each is there once
+        back = ctx.assembled(*parts).matmul_back(gradients[0]) if ctx.needs_input_grad[0] else None
+        return back, None, *(None for _ in parts)
 
 
 @dataclass(frozen=True)
