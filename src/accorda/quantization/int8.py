@@ -50,7 +50,7 @@ def quantize_int8(weight: Tensor) -> Int8Tensor:
     """Round each row of a weight (out, in) to 255 steps of its largest magnitude; a row of zeros stays zero."""
     CB = torch.empty(weight.shape, dtype=torch.int8, device=weight.device)
     SCB = torch.empty(len(weight), device=weight.device)
-    rows = max(1, PIECE // weight.shape[1])
+    rows = len(weight) if weight.is_meta else max(1, PIECE // weight.shape[1])
     for start in range(0, len(weight), rows):
         dense = weight.detach()[start : start + rows].to(torch.float32, copy=True)
         absmax = dense.abs().amax(dim=1)

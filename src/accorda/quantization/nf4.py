@@ -71,8 +71,9 @@ def quantize_nf4(weight: Tensor, block_size: int = BLOCK_SIZE, double: bool = Tr
     numbers = weight.detach().reshape(-1)
     codes = torch.empty(-(-len(numbers) // 2), dtype=torch.uint8, device=weight.device)
     absmax = torch.empty(-(-len(numbers) // block_size), device=weight.device)
-    for start in range(0, len(numbers), PIECE):
-        piece = numbers[start : start + PIECE].float()
+    step = len(numbers) if weight.is_meta else PIECE  # shapes alone take no memory, but each piece its time
+    for start in range(0, len(numbers), step):
+        piece = numbers[start : start + step].float()
         scaled, largest = _scaled(piece, block_size)
         absmax[start // block_size : start // block_size + len(largest)] = largest
         found = _nearest(scaled)
