@@ -48,11 +48,11 @@ def test_a_rate_nobody_measured_is_asked_for(monkeypatch):
     small = {"most_parameters": 100, "rates": {"sft": {"lora": {"rate": 0.5, "origin": "here"}}}}
     published = {"sft": {"lora": {"rate": 0.1, "origin": "paper"}}}
     monkeypatch.setattr(settle, "learning_rates", lambda: {"small": small, "published": published})
-    recipe = settle.settle_rate(load({}), LoRA(), 100)
+    recipe = settle.settle_rate(load({}), (LoRA(),), 100)
     assert (recipe.training.learning_rate, recipe.origin("training.learning_rate")) == (0.5, "auto: here")
-    assert settle.settle_rate(load({}), LoRA(), 101).training.learning_rate == 0.1
+    assert settle.settle_rate(load({}), (LoRA(),), 101).training.learning_rate == 0.1
     with pytest.raises(Refusal, match="--lr"):
-        settle.settle_rate(load({"stage": "pretrain"}), LoRA(), 100)
+        settle.settle_rate(load({"stage": "pretrain"}), (LoRA(),), 100)
 
 
 def test_every_method_has_a_rate_for_tuning_a_model_of_any_size():
