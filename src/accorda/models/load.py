@@ -25,6 +25,7 @@ from transformers.models.auto.modeling_auto import (
 
 from accorda.errors import Refusal
 from accorda.models.attention import use_attention
+from accorda.models.compiled import bound_compiled_kernels
 from accorda.models.complete import check_complete, lacking
 from accorda.models.fingerprint import fingerprint
 from accorda.models.folder import checkpoint_dtype, declared_dtype, model_folder, one_line, read_config, weight_files
@@ -67,6 +68,7 @@ def load_model(
 
     Raises Refusal, in one line, for whatever is missing, broken, incomplete, pickled, unknown or of another kind.
     """
+    bound_compiled_kernels()
     options = _options(dtype, device, head, quantization, trust_remote_code)
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
