@@ -9,17 +9,18 @@ and beside them 0 and 1: 256 values in ascending order. Small values have many e
 Optimizer states and the constants of double quantization are held in it, as bitsandbytes ships them.
 """
 
-from functools import cache
-
 import torch
 from torch import Tensor
 
 EXPONENTS = 7
 
 
-@cache
 def dynamic_map(*, signed: bool) -> Tensor:
-    """The 256 values, (256,) fp32 on the CPU, ascending from -1 (not reached) or 0 to 1."""
+    """The 256 values, (256,) fp32 on the CPU, ascending from -0.993 or 0 to 1."""
+    return SIGNED if signed else UNSIGNED
+
+
+def _made(*, signed: bool) -> Tensor:
     values = torch.cat([torch.zeros(1), torch.ones(1)])
     for exponent in range(EXPONENTS):
         bounds = torch.linspace(0.1, 1, 2 ** (exponent if signed else exponent + 1) + 1)
@@ -31,3 +32,6 @@ def dynamic_map(*, signed: bool) -> Tensor:
 def nearest(values: Tensor, table: Tensor) -> Tensor:
     """For each value the number of the nearest entry of an ascending table of at most 256: uint8, of the same shape."""
     return torch.bucketize(values, (table[:-1] + table[1:]) / 2).to(torch.uint8)
+
+
+SIGNED, UNSIGNED = _made(signed=True), _made(signed=False)

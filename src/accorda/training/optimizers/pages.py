@@ -159,11 +159,11 @@ class PinnedPages(Pages):
 
 
 class HollowPages(Pages):
-    """On the meta device: the buffers alone take room."""
+    """For tensors that are shapes alone: the buffers take room."""
 
-    def __init__(self, piece_bytes: int):
+    def __init__(self, device: torch.device, piece_bytes: int):
         """As of `PinnedPages`."""
-        self.buffer = torch.empty(BUFFERS * piece_bytes, dtype=torch.uint8, device="meta")
+        self.buffer = torch.empty(BUFFERS * piece_bytes, dtype=torch.uint8, device=device)
 
     def new(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """A tensor that takes no room of its own."""

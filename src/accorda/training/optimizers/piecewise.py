@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from accorda.errors import Refusal
 from accorda.training.optimizers.contract import Groups
@@ -146,8 +147,8 @@ class Piecewise(torch.optim.Optimizer):
         """Pages for the states of parameters."""
         chosen = list(parameters)
         device = chosen[0].device
-        if device.type == "meta":
-            return HollowPages(self._piece_bytes(self.piece))
+        if device.type == "meta" or isinstance(chosen[0], FakeTensor):
+            return HollowPages(device, self._piece_bytes(self.piece))
         if device.type == "cuda":
             return PinnedPages(device, self._piece_bytes(self.piece))
         size = sum(aligned(entry.shape(p), entry.dtype) for p in chosen for entry in self.layout(p).values())
@@ -199,7 +200,7 @@ class Piecewise(torch.optim.Optimizer):
         parameter, gradient = piece.parameter, piece.parameter.grad
         assert gradient is not None
         self.update(
-            parameter.view(-1)[piece.begin : piece.end],
+            parameter.detach().view(-1)[piece.begin : piece.end],
             gradient.reshape(-1)[piece.begin : piece.end],
             dict(zip(self.layout(parameter), parts, strict=True)),
             piece.group,
