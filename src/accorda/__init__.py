@@ -24,6 +24,7 @@ PUBLIC = {  # name: the module that has it
     "merge": "accorda.methods.merging",
     "plan": "accorda.stages",
     "prepare": "accorda.methods.prepare",
+    "quantize_nf4": "accorda.quantization.nf4",
     "remove": "accorda.methods.install",
     "save_adapter": "accorda.methods.storage",
     "sweep": "accorda.stages.sweep",

@@ -14,6 +14,7 @@ import torch
 from safetensors import safe_open
 from tests.methods.cases import (
     DENSE,
+    FORMATS,
     Case,
     base_of,
     every_case,
@@ -42,7 +43,7 @@ from accorda.methods.targets import base_parameters, is_ours
 from accorda.models.attention import use_attention
 from accorda.models.heads import last_hidden, logits
 from accorda.models.roles import features, find
-from accorda.quantization.contract import QuantizedLinear
+from accorda.quantization import QuantizedLinear, formats
 
 EVERYWHERE = pytest.mark.parametrize("case", promised(every_case() + other_cases()), ids=str)
 DECODERS = pytest.mark.parametrize("case", promised(every_case()), ids=str)
@@ -100,9 +101,10 @@ def test_settings_survive_the_recipe(name):
 
 
 @METHODS
-def test_number_formats_are_promised_or_refused(name):
+@pytest.mark.parametrize("number_format", formats())
+def test_number_formats_are_promised_or_refused(name, number_format):
     method = registry.methods()[name]()
-    model = Case(name, "llama", "int8").base()
+    model = Case(name, "llama", number_format).base()
     if method.traits.quantized_base:
         install(model, method)
     else:
@@ -197,7 +199,7 @@ def test_counts_without_building(case):
 FUSED = ("gpt2", "gpt_neox", "falcon_new", "phi3")
 
 
-@pytest.mark.parametrize("number_format", ["dense", "int8"])
+@pytest.mark.parametrize("number_format", FORMATS)
 @pytest.mark.parametrize("architecture", FUSED)
 @pytest.mark.parametrize("name", [name for name, method in registry.methods().items() if method.kind == "module"])
 def test_a_role_is_its_own_rows_of_a_fused_projection(name, architecture, number_format):

@@ -100,7 +100,7 @@ def test_every_architecture(architecture):
     assert rehearsed(model, work, Precision()) == pytest.approx(expected, rel=0.01)
 
 
-@pytest.mark.parametrize("quantization", ["none", "int8"])
+@pytest.mark.parametrize("quantization", ["none", "int8", "nf4"])
 def test_precision_and_quantization(quantization):
     precision = Precision("bf16", "cpu")
     expected = real_step(model_of(quantization=quantization), PACKED, precision)

@@ -7,6 +7,7 @@ import torch
 from tests.stages.runs import settings
 
 from accorda.planning.price import OVERHEAD
+from accorda.quantization import formats
 from accorda.recipe.load import load
 from accorda.stages import preflight, train
 from accorda.stages.build import build
@@ -54,12 +55,22 @@ def test_answers_bring_a_cache(tmp_path):
     assert answering["key/value cache"] > 0
 
 
-def test_pages_of_the_file_stay_beside_int8_weights(tmp_path):
-    session = build(load(settings(tmp_path, model={"quantization": "int8"})))
+@pytest.mark.parametrize("number", formats())
+def test_no_page_of_the_file_stays_beside_packed_weights(tmp_path, number):
+    session = build(load(settings(tmp_path, model={"quantization": number})))
     bill = preflight.bill(session)
-    linears = [module for module in session.model.modules() if hasattr(module, "CB")]
-    assert bill["mapped files"] == 4 * sum(module.CB.numel() for module in linears)
-    assert bill.needed < bill.total
+    assert bill["mapped files"] == 0
+    assert bill["weights"] == sum(p.nbytes for p in session.model.parameters() if not p.requires_grad) + sum(
+        buffer.nbytes for buffer in session.model.buffers()
+    )
+
+
+def test_double_quantization_is_billed(tmp_path):
+    bills = [
+        preflight.bill(build(load(settings(tmp_path, model={"quantization": "nf4", "double_quantization": double}))))
+        for double in (True, False)
+    ]
+    assert bills[0]["weights"] < bills[1]["weights"]
 
 
 def test_nothing_is_drawn(tmp_path):

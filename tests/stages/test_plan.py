@@ -87,6 +87,26 @@ def test_sixteen_bits_and_int8_by_hand():
     )
 
 
+@pytest.mark.parametrize("double", [True, False])
+def test_nf4_by_hand(double, tmp_path):
+    linear = sum(i * o for i, o in LINEARS)
+    packed = BLOCKS * linear * (4.127 if double else 4.5) / 8
+    model = {"config": CONFIG, "quantization": "nf4", "double_quantization": double, "dtype": "bfloat16"}
+    bill = planned(model=model, training={"precision": "bf16"})
+    assert bill["weights"] == pytest.approx(packed + 2 * (WEIGHTS - BLOCKS * linear), rel=0.01)
+    said = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": double}
+    (tmp_path / "config.json").write_text(
+        json.dumps(CONFIG | {"torch_dtype": "bfloat16", "quantization_config": said}), encoding="utf-8"
+    )
+    recipe = {
+        "model": {"path": str(tmp_path)},
+        "stage": "pretrain",
+        "method": "lora",
+        "training": {"precision": "bf16"},
+    }
+    assert accorda.plan(recipe, device="cpu", savings=False)["weights"] == bill["weights"]
+
+
 @pytest.mark.parametrize("method", methods())
 def test_every_method_from_a_configuration(method):
     bill = planned(method={"name": method})

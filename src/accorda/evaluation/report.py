@@ -160,6 +160,7 @@ def _base_of(recipe: Recipe) -> Any:
     if section.path is None:
         raise Refusal("the run started from random weights, which are no base to compare with")
     options = {"adapter": section.adapter, "quantization": section.quantization, "dtype": section.dtype}
+    options["double_quantization"] = section.double_quantization
     opened = open_model(section.path, trust_remote_code=section.trust_remote_code, **options)
     if section.added_tokens:
         tokenizer = load_tokenizer(opened.tokenizer_source, section.trust_remote_code)

@@ -35,6 +35,7 @@ class Loading(TypedDict, total=False):
     """What is passed on to `load_model`, with its meanings and defaults."""
 
     quantization: str
+    double_quantization: bool
     dtype: str
     device: str
     head: load.Head | Labels
@@ -56,8 +57,8 @@ def open_model(
         path: a model folder, adapter folder, complete run or hub id. With `config`: where the tokenizer is, or None.
         adapter: an adapter folder, run or hub id whose adapter goes onto `path`, which must then be its base.
         trainable: whether the adapter can be trained further.
-        loading: quantization, dtype, device, head, config, seed, trust_remote_code, for the base as in
-            `load_model`; without a head, that of what was stored: a classifier comes back as one.
+        loading: quantization, double_quantization, dtype, device, head, config, seed, trust_remote_code, for the base
+            as in `load_model`; without a head, that of what was stored: a classifier comes back as one.
 
     Raises:
         Refusal: in one line, what is missing, unfinished, broken or does not fit.
@@ -83,6 +84,7 @@ def load_model(
     *,
     adapter: str | Path | None = None,
     quantization: str = "none",
+    double_quantization: bool = True,
     dtype: str = "auto",
     device: str = "auto",
     head: load.Head | Literal["auto"] = "auto",
@@ -94,7 +96,8 @@ def load_model(
     Args:
         path: what to load; an adapter or run brings its base along.
         adapter: an adapter folder, run or hub id to put onto `path`, which must then be its base.
-        quantization: the number format of the base's linear layers.
+        quantization: the number format of the base's linear layers: none, int8 or nf4.
+        double_quantization: of nf4: the scales in 8 bit.
         dtype: of the base; "auto" is the checkpoint's.
         device: "auto" is CUDA where there is one.
         head: "language", "classification" or "reward"; "auto" is "classification" for what was stored as a classifier,
@@ -106,7 +109,8 @@ def load_model(
     Raises:
         Refusal: in one line, what is missing, unfinished, broken or does not fit.
     """
-    loading = Loading(quantization=quantization, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    loading = Loading(dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    loading |= Loading(quantization=quantization, double_quantization=double_quantization)
     if labels is not None:
         loading["head"] = Labels(tuple(labels))
     elif head == "classification":

@@ -51,7 +51,7 @@ def model_folder(path: str | Path, *, code: bool = False, weights: bool = True) 
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The content of config.json; Refusal where it is missing, broken, without a model type or already quantized."""
+    """The content of config.json; Refusal: missing, broken, without a model type, or quantized as we cannot read."""
     path = folder / "config.json" if folder.is_dir() else folder
     if not path.is_file():
         adapter = (folder / "adapter_config.json").is_file()
@@ -63,12 +63,20 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise Refusal(f"{path}: not valid JSON: {one_line(error)}") from error
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise Refusal(f"{path}: has no model_type, so nothing says which architecture this is")
-    if config.get("quantization_config"):
+    if config.get("quantization_config") and stored_format(config) is None:
         method = config["quantization_config"].get("quant_method", "some format")
         raise Refusal(
             f"{path}: the weights are already quantized ({method}); take the dense model and model.quantization"
         )
     return config
+
+
+def stored_format(config: Mapping[str, Any]) -> str | None:
+    """The number format that config.json says the weights lie in, of those that can be read; None for dense ones."""
+    said = config.get("quantization_config") or {}
+    if said.get("load_in_8bit"):
+        return "int8"
+    return "nf4" if said.get("load_in_4bit") and said.get("bnb_4bit_quant_type") == "nf4" else None
 
 
 def declared_dtype(config: Mapping[str, Any]) -> str | None:

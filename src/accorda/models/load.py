@@ -1,5 +1,6 @@
 """Load a bare checkpoint: safetensors only, every tensor or none, our attention set."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
+    GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
 )
@@ -27,12 +29,21 @@ from accorda.errors import Refusal
 from accorda.models.attention import use_attention
 from accorda.models.compiled import bound_compiled_kernels
 from accorda.models.complete import check_complete, lacking
-from accorda.models.fingerprint import fingerprint
-from accorda.models.folder import checkpoint_dtype, declared_dtype, model_folder, one_line, read_config, weight_files
+from accorda.models.fingerprint import fingerprint, fingerprint_of_packed
+from accorda.models.folder import (
+    checkpoint_dtype,
+    declared_dtype,
+    model_folder,
+    one_line,
+    read_config,
+    stored_format,
+    weight_files,
+)
 from accorda.models.labels import Labels, brings_head
+from accorda.models.packed import all_known, put_packed, read_packed
 from accorda.models.quiet import quiet
 from accorda.models.tokenizer import load_tokenizer, pad_token_id
-from accorda.quantization import formats, quantize_model
+from accorda.quantization import Format, formats, number_format, quantize_model
 
 __all__ = ["load_model", "load_tokenizer", "pad_token_id"]
 
@@ -50,6 +61,7 @@ def load_model(
     path: str | Path | None,
     *,
     quantization: str = "none",
+    double_quantization: bool = True,
     dtype: str = "auto",
     device: str = "auto",
     head: Head | Labels = "language",
@@ -64,25 +76,24 @@ def load_model(
     "meta" builds shapes without values. `head` "classification" and "reward" (one output) replace the language head;
     what the checkpoint lacks of them is drawn by `seed` and named in `new_heads(model)`. Labels in place of its name
     are what a classification head tells apart (else: what config.json says); one of the checkpoint must tell the same.
-    `model.accorda_fingerprint` tells the base from others.
+    `model.accorda_fingerprint` tells the base from others. `quantization` names the number format of the linears in
+    blocks, which are then read one by one; a checkpoint that holds them in one is loaded as it is.
 
     Raises Refusal, in one line, for whatever is missing, broken, incomplete, pickled, unknown or of another kind.
     """
     bound_compiled_kernels()
-    options = _options(dtype, device, head, quantization, trust_remote_code)
+    options = _options(dtype, device, head, trust_remote_code)
+    wanted = _wanted(quantization, double_quantization)
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if config is not None:
-            model, files = _random(configuration(_content(config), "model.config"), options), []
+            model = _random(configuration(_content(config), "model.config"), options)
+            _finish(model, [], options, wanted)
         elif path is not None:
-            model, files = _from_folder(model_folder(path, code=trust_remote_code), options)
+            model = _from_folder(model_folder(path, code=trust_remote_code), options, wanted)
             model.name_or_path = model.config.name_or_path = str(path)  # not the folder a hub id was downloaded to
         else:
             raise Refusal("model.path: name a model folder or a hub id, or give model.config for random weights")
-    if not options.meta:
-        cast(Any, model).accorda_fingerprint = fingerprint(model, files)
-    if quantization != "none":
-        quantize_model(model, quantization)
     use_attention(model)
     torch.nn.Module.to(model, options.device)
     return model.eval()
@@ -124,15 +135,11 @@ class _Options:
         return self.device.type == "meta"
 
 
-def _options(dtype: str, device: str, head: Head | Labels, quantization: str, code: bool) -> _Options:
+def _options(dtype: str, device: str, head: Head | Labels, code: bool) -> _Options:
     """What was asked for, checked before anything is read."""
     labels = head if isinstance(head, Labels) else None
     head = head if not isinstance(head, Labels) else "classification"
-    for name, value, known in (
-        ("model.dtype", dtype, ("auto", *DTYPES)),
-        ("head", head, HEADS),
-        ("model.quantization", quantization, ("none", *formats())),
-    ):
+    for name, value, known in (("model.dtype", dtype, ("auto", *DTYPES)), ("head", head, HEADS)):
         if value not in known:
             raise Refusal(f"{name}: {value!r} is not one of {', '.join(known)}")
     place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
@@ -145,6 +152,25 @@ def _options(dtype: str, device: str, head: Head | Labels, quantization: str, co
     return _Options(DTYPES.get(dtype), found, head, code, labels)
 
 
+def _wanted(quantization: str, double_quantization: bool) -> Format | None:
+    """The number format asked for."""
+    if quantization not in ("none", *formats()):
+        raise Refusal(f"model.quantization: {quantization!r} is not one of none, {', '.join(formats())}")
+    if quantization != "none":
+        return number_format(quantization, double_quantization=double_quantization)
+    if not double_quantization:
+        raise Refusal("model.double_quantization = false: only means something with model.quantization: nf4")
+    return None
+
+
+def _finish(model: PreTrainedModel, files: list[Path], options: _Options, wanted: Format | None) -> None:
+    """Note the fingerprint of a dense model, and quantize it where that is asked for."""
+    if not options.meta:
+        cast(Any, model).accorda_fingerprint = fingerprint(model, files)
+    if wanted is not None:
+        quantize_model(model, wanted)
+
+
 def _content(config: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     """The content of `model.config`: a mapping as it is, or that of a file or folder."""
     if isinstance(config, Mapping):
@@ -153,7 +179,11 @@ def _content(config: str | Path | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def configuration(content: dict[str, Any], where: str) -> PretrainedConfig:
-    """The configuration object of a config's content; Refusal for unknown types and values."""
+    """The configuration object of a config's content; Refusal for unknown types and values.
+
+    Without what it says of a number format: that is ours to read, and transformers would ask for packages to do so.
+    """
+    content = {key: value for key, value in content.items() if key != "quantization_config"}
     model_type = content.get("model_type")
     if model_type not in CONFIG_MAPPING:
         raise Refusal(f"{where}: model_type {model_type!r} is unknown to transformers {transformers.__version__}")
@@ -203,26 +233,79 @@ def _random(config: PretrainedConfig, options: _Options) -> PreTrainedModel:
     return model
 
 
-def _from_folder(folder: Path, options: _Options) -> tuple[PreTrainedModel, list[Path]]:
-    """The checkpoint of a folder, complete, and its weight files."""
+def _from_folder(folder: Path, options: _Options, wanted: Format | None) -> PreTrainedModel:
+    """The checkpoint of a folder, complete, in the number format it has or gets."""
+    stored = stored_format(read_config(folder))
+    if stored is not None and wanted is not None and wanted.name != stored:
+        raise Refusal(
+            f"model.quantization: {wanted.name!r}, but {folder} holds weights in {stored} already; leave it out"
+        )
     config = _folder_configuration(folder, options.code)
     _check_kind(config, options)
     files = weight_files(folder)
-    dtype = options.dtype or DTYPES[declared_dtype(config.to_dict()) or checkpoint_dtype(files)]
-    if options.meta:
-        model = _random(config, replace(options, dtype=dtype))
-        if options.head != "language":
-            cast(Any, model).accorda_new_heads = lacking(model, files)
-        return model, files
-    model, info = class_for(options.head, config).from_pretrained(
-        folder,
-        config=config,
-        dtype=dtype,
-        use_safetensors=True,
-        local_files_only=True,
-        trust_remote_code=options.code,
-        ignore_mismatched_sizes=True,  # so that they are reported to us instead of to the screen
-        output_loading_info=True,
+    options = replace(
+        options, dtype=options.dtype or DTYPES[declared_dtype(config.to_dict()) or checkpoint_dtype(files)]
     )
+    if options.meta:
+        return _shape_of(config, files, options, None if stored else wanted)
+    if stored is None and wanted is None:
+        return _dense(folder, config, files, options, None)
+    ours = not type(config).__module__.startswith("transformers_modules")
+    skeleton = _random(copy.deepcopy(config), replace(options, device=torch.device("meta"))) if ours else None
+    if skeleton is None or (stored is None and not all_known(skeleton, files)):
+        return _dense(folder, config, files, options, wanted)
+    model = read_packed(
+        lambda tensors: _checkpoint(folder, config, options, tensors, type(skeleton)),
+        skeleton,
+        files,
+        None if stored else wanted,
+        options.dtype or torch.float32,
+    )
+    cast(Any, model).accorda_fingerprint = (fingerprint_of_packed if stored else fingerprint)(skeleton, files)
+    return model
+
+
+def _shape_of(config: PretrainedConfig, files: list[Path], options: _Options, wanted: Format | None) -> PreTrainedModel:
+    """The model on the meta device, its linears in the format asked for or that of the files."""
+    model = _random(config, options)
+    if options.head != "language":
+        cast(Any, model).accorda_new_heads = lacking(model, files)
+    put_packed(model, files)
+    _finish(model, files, options, wanted)
+    return model
+
+
+def _dense(
+    folder: Path, config: PretrainedConfig, files: list[Path], options: _Options, wanted: Format | None
+) -> PreTrainedModel:
+    """The dense checkpoint, quantized in memory where a number format is asked for."""
+    model = _checkpoint(folder, config, options, None)
+    _finish(model, files, options, wanted)
+    return model
+
+
+def _checkpoint(
+    folder: Path,
+    config: PretrainedConfig,
+    options: _Options,
+    tensors: dict[str, Any] | None,
+    kind: Any = None,
+) -> PreTrainedModel:
+    """A folder's model as transformers loads it, complete; of this class from these tensors instead, where given."""
+    how: dict[str, Any] = {"config": config, "dtype": options.dtype, "output_loading_info": True}
+    how["ignore_mismatched_sizes"] = True  # so that they are reported to us instead of to the screen
+    if tensors is not None:
+        how["generation_config"] = _generation_config(folder)
+        model, info = kind.from_pretrained(None, state_dict=tensors, **how)
+    else:
+        how |= {"use_safetensors": True, "local_files_only": True, "trust_remote_code": options.code}
+        model, info = class_for(options.head, config).from_pretrained(folder, **how)
     model.accorda_new_heads = check_complete(model, info, folder, options.head != "language")
-    return model, files
+    return model
+
+
+def _generation_config(folder: Path) -> GenerationConfig:
+    """What a folder says of generation: in its own file, else in config.json."""
+    if (folder / "generation_config.json").is_file():
+        return GenerationConfig.from_pretrained(folder, local_files_only=True)
+    return GenerationConfig.from_pretrained(folder, config_file_name="config.json", local_files_only=True)

@@ -12,7 +12,6 @@ from accorda.methods.install import trainable
 from accorda.planning.bill import Bill, Moment
 from accorda.planning.course import moments
 from accorda.planning.rehearsal import ADAPTER, BASE, COPY, OPTIMIZER, TRAINING, Passes, rehearse
-from accorda.quantization.contract import QuantizedLinear
 from accorda.training.loop import Objective
 from accorda.training.optimizers.contract import Settings
 from accorda.training.precision import Precision
@@ -83,9 +82,8 @@ def bytes_of(priced: Priced, parameter: nn.Parameter) -> float:
 
 
 def in_files(priced: Priced) -> list[nn.Parameter]:
-    """The parameters that are pages of the checkpoint: of its dtype, and of no number format."""
-    own = {id(p) for module in quantized(priced.model) for name, p in module.named_parameters(recurse=False)}
-    base = [p for name, p in priced.model.named_parameters() if not is_added(name) and id(p) not in own]
+    """The parameters that are pages of the checkpoint: of its dtype."""
+    base = [p for name, p in priced.model.named_parameters() if not is_added(name)]
     return [parameter for parameter in base if parameter.dtype == priced.files]
 
 
@@ -94,21 +92,15 @@ def is_added(name: str) -> bool:
     return ".adapters." in f".{name}" or ".originals." in f".{name}"
 
 
-def quantized(model: nn.Module) -> list[QuantizedLinear]:
-    """The layers that are held in a number format."""
-    return [module for module in model.modules() if isinstance(module, QuantizedLinear)]
-
-
 def unused_pages(priced: Priced, filed: Sequence[nn.Parameter]) -> int:
     """Pages of the files that were read and are no longer used, held because others of the same files are."""
     if priced.files is None or not filed:
         return 0
     kept = {id(parameter) for parameter in filed}
-    dense = sum(module.in_features * module.out_features for module in quantized(priced.model))
     named = priced.model.named_parameters()
     others = sum(
         p.numel()
         for name, p in named
         if not is_added(name) and p.is_floating_point() and id(p) not in kept and p.ndim > 1
     )
-    return priced.files.itemsize * (dense + others)
+    return priced.files.itemsize * others

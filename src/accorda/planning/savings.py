@@ -10,6 +10,7 @@ from accorda.recipe.sections import Recipe
 
 LEAST_LENGTH = 128
 ORIGIN = "plan"
+BITS = {"int8": 8, "nf4": 4}  # number formats, the larger one first
 
 Price = Callable[[Recipe], Bill]
 
@@ -50,16 +51,18 @@ def candidates(recipe: Recipe) -> Iterator[tuple[dict[str, Any], str]]:
             {"training.optimizer.name": "adafactor"},
             "a row and a column of moments instead of two numbers each",
         )
-    if recipe.model.quantization == "none" and method.get("name") != "full":
-        yield {"model.quantization": "int8"}, "the frozen linears in 8 bit"
+    if method.get("name") != "full":
+        smaller = {"none": ("int8", "nf4"), "int8": ("nf4",)}.get(recipe.model.quantization, ())
+        yield from (({"model.quantization": name}, f"the frozen linears in {BITS[name]} bit") for name in smaller)
     if isinstance(length, int) and length // 2 >= LEAST_LENGTH:
         yield {"data.max_length": length // 2}, "longer rows do not fit then (data.overlong)"
     if method.get("name") == "full":
         yield {"method": {"name": "lora"}}, "low-rank adapters on a frozen base instead of every parameter"
-        yield (
-            {"method": {"name": "lora"}, "model.quantization": "int8"},
-            "low-rank adapters on a frozen base in 8 bit",
-        )
+        for name, bits in BITS.items():
+            yield (
+                {"method": {"name": "lora"}, "model.quantization": name},
+                f"low-rank adapters on a frozen base in {bits} bit",
+            )
 
 
 def tried(recipe: Recipe, bill: Bill, price: Price, settings: Mapping[str, Any], says: str) -> Change | None:

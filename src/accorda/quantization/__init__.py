@@ -1,6 +1,15 @@
 """Number formats for frozen weights, one file per format; `formats()` finds them by walking this folder."""
 
 from accorda.quantization.contract import Format, QuantizedLinear, QuantizedTensor
-from accorda.quantization.convert import formats, quantize_model
+from accorda.quantization.convert import block_linears, formats, number_format, quantize_model, replace
 
-__all__ = ["Format", "QuantizedLinear", "QuantizedTensor", "formats", "quantize_model"]
+__all__ = [
+    "Format",
+    "QuantizedLinear",
+    "QuantizedTensor",
+    "block_linears",
+    "formats",
+    "number_format",
+    "quantize_model",
+    "replace",
+]

@@ -24,21 +24,43 @@ def formats() -> dict[str, Format]:
     return {one.name: one for one in found if isinstance(one, Format)}
 
 
-def quantize_model(model: nn.Module, format_name: str) -> nn.Module:
+def number_format(name: str, *, double_quantization: bool = True) -> Format:
+    """The format of a name. Raises Refusal for an unknown one, and where there are no scales to leave as they are."""
+    if name not in formats():
+        raise Refusal(f"model.quantization: {name!r} is not a number format; there are none, {', '.join(formats())}")
+    chosen = formats()[name]
+    if double_quantization:
+        return chosen
+    if chosen.undoubled is None:
+        raise Refusal(f"model.double_quantization = false: {name} has no scales to quantize twice; leave it out")
+    return chosen.undoubled
+
+
+def quantize_model(model: nn.Module, chosen: str | Format) -> nn.Module:
     """Turn every linear inside a bare model's blocks into the format, in place; embeddings, norms and head stay dense.
 
     Raises Refusal for an unknown format, ValueError where a layer holds children (a method's adapters).
     """
-    if format_name not in formats():
-        raise Refusal(
-            f"model.quantization: {format_name!r} is not a number format; there are none, {', '.join(formats())}"
-        )
-    chosen = formats()[format_name]
-    for block in [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]:
-        for name, module in list(block.named_modules()):
-            if isinstance(module, nn.Linear | Conv1D):
-                if len(module._modules):
-                    raise ValueError(f"{name} holds {', '.join(module._modules)}: quantize before installing methods")
-                parent, _, child = name.rpartition(".")
-                setattr(block.get_submodule(parent), child, chosen.linear(module))
+    chosen = number_format(chosen) if isinstance(chosen, str) else chosen
+    for name, module in block_linears(model):
+        if len(module._modules):
+            raise ValueError(f"{name} holds {', '.join(module._modules)}: quantize before installing methods")
+        replace(model, name, chosen.linear(module))
     return model
+
+
+def block_linears(model: nn.Module) -> list[tuple[str, nn.Linear | Conv1D]]:
+    """The dense linears inside a model's blocks, by name: what a number format takes."""
+    blocks = [name for name, module in model.named_modules() if isinstance(module, GradientCheckpointingLayer)]
+    within = tuple(f"{block}." for block in blocks)
+    return [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D) and name.startswith(within)
+    ]
+
+
+def replace(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Put a module into the place of another."""
+    parent, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, module)

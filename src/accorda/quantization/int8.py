@@ -6,6 +6,7 @@ Layout as in bitsandbytes: CB int8 (out, in), SCB float32 (out,). An entry is of
 paper's outlier columns and 8-bit activations; inputs keep their dtype, only the frozen weight is small.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accorda.quantization.contract import Format, QuantizedLinear, dense_weight
+from accorda.quantization.contract import Format, QuantizedLinear
 
 LARGEST = 127
+PIECE = 1 << 19  # numbers quantized at once
+ROW_MAJOR = 0  # bitsandbytes' number for the layout
 
 
 @dataclass(frozen=True)
@@ -25,9 +28,17 @@ class Int8Tensor:
     CB: Tensor
     SCB: Tensor
 
-    def dequantize(self) -> Tensor:
-        """The dense weight, float32 (out, in)."""
-        return _dequantize(self.CB, self.SCB, torch.float32)
+    def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The dense weight (out, in)."""
+        return (self.CB.float() * (self.SCB / LARGEST)[:, None]).to(dtype)
+
+    def matmul(self, x: Tensor) -> Tensor:
+        """Inputs (..., in) to x @ W.T (..., out)."""
+        return F.linear(x, self.dequantize(x.dtype))
+
+    def matmul_back(self, gradient: Tensor) -> Tensor:
+        """Gradients (..., out) to gradient @ W (..., in)."""
+        return gradient @ self.dequantize(gradient.dtype)
 
     @property
     def num_bytes(self) -> int:
@@ -37,67 +48,50 @@ class Int8Tensor:
 
 def quantize_int8(weight: Tensor) -> Int8Tensor:
     """Round each row of a weight (out, in) to 255 steps of its largest magnitude; a row of zeros stays zero."""
-    dense = weight.detach().float()
-    absmax = dense.abs().amax(dim=1)
-    steps = torch.where(absmax > 0, LARGEST / absmax, 0.0)
-    return Int8Tensor((dense * steps[:, None]).round().to(torch.int8), absmax)
+    CB = torch.empty(weight.shape, dtype=torch.int8, device=weight.device)
+    SCB = torch.empty(len(weight), device=weight.device)
+    rows = max(1, PIECE // weight.shape[1])
+    for start in range(0, len(weight), rows):
+        dense = weight.detach()[start : start + rows].to(torch.float32, copy=True)
+        absmax = dense.abs().amax(dim=1)
+        steps = torch.where(absmax > 0, LARGEST / absmax, 0.0)
+        SCB[start : start + rows] = absmax
+        CB[start : start + rows] = dense.mul_(steps[:, None]).round_()
+    return Int8Tensor(CB, SCB)
 
 
 class Int8Linear(QuantizedLinear):
-    """A frozen linear layer on an int8 weight; output in the input's dtype (autocast's under autocast)."""
+    """A frozen linear layer on an int8 weight."""
 
+    held = ("CB", "SCB")
     CB: nn.Parameter
     SCB: nn.Parameter
 
     def __init__(self, weight: Int8Tensor, bias: nn.Parameter | None = None, was_conv1d: bool = False):
         out_features, in_features = weight.CB.shape
         super().__init__(in_features, out_features, bias, was_conv1d)
-        self.CB = nn.Parameter(weight.CB, requires_grad=False)
-        self.SCB = nn.Parameter(weight.SCB, requires_grad=False)
+        self.hold(weight.CB, weight.SCB)
 
-    @classmethod
-    def from_dense(cls, module: nn.Module) -> "Int8Linear":
-        """The quantized form of a Linear or Conv1D; shares its bias."""
-        weight, bias, was_conv1d = dense_weight(module)
-        return cls(quantize_int8(weight), bias, was_conv1d)
+    def assembled(self, *parts: Tensor | None) -> Int8Tensor:
+        """The weight from CB and SCB."""
+        CB, SCB = parts
+        assert CB is not None
+        assert SCB is not None
+        return Int8Tensor(CB, SCB)
 
-    def dequantize(self) -> Tensor:
-        """The dense weight, float32 (out, in)."""
-        return _dequantize(self.CB, self.SCB, torch.float32)
+    def stored(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        """The weight as bitsandbytes names its parts in a checkpoint."""
+        layout = torch.tensor(ROW_MAJOR, dtype=torch.uint8)
+        return {"weight": self.CB.data, "SCB": self.SCB.data, "weight_format": layout}
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Inputs (..., in) to outputs (..., out)."""
-        device = x.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
-        y = _Int8Matmul.apply(x.to(dtype), self.CB, self.SCB)
-        assert isinstance(y, Tensor)
-        return y if self.bias is None else y + self.bias.to(dtype)
-
-    def _apply(self, fn: Any, recurse: bool = True) -> "Int8Linear":
-        """Move to another device, but keep SCB in float32 where the model is cast."""
-        exact = self.SCB.data
-        super()._apply(fn, recurse)
-        if self.SCB.dtype != torch.float32:
-            self.SCB.data = exact.to(self.SCB.device)
-        return self
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a checkpoint's config.json says of such weights; without a threshold, all columns are 8-bit."""
+        return {"load_in_8bit": True}
 
 
-class _Int8Matmul(torch.autograd.Function):
-    """x @ W.T with the dense weight formed for the moment, again in backward, and never kept in the graph."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, CB: Tensor, SCB: Tensor) -> Tensor:
-        ctx.save_for_backward(CB, SCB)
-        return F.linear(x, _dequantize(CB, SCB, x.dtype))
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        (gradient,), (CB, SCB) = gradients, ctx.saved_tensors
-        return gradient @ _dequantize(CB, SCB, gradient.dtype), None, None
-
-
-def _dequantize(CB: Tensor, SCB: Tensor, dtype: torch.dtype) -> Tensor:
-    return (CB.float() * (SCB / LARGEST)[:, None]).to(dtype)
+def _read(stored: Mapping[str, Tensor]) -> Int8Tensor:
+    return Int8Tensor(stored["weight"], stored["SCB"].float())
 
 
 def _num_bytes(out_features: int, in_features: int) -> int:
@@ -105,4 +99,4 @@ def _num_bytes(out_features: int, in_features: int) -> int:
     return out_features * in_features + 4 * out_features
 
 
-FORMAT = Format("int8", quantize_int8, Int8Linear.from_dense, _num_bytes)
+FORMAT = Format("int8", quantize_int8, Int8Linear, _num_bytes, _read)

@@ -27,6 +27,7 @@ class ModelSection:
     config: Text | dict[str, Any] | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     quantization: Text = "none"
+    double_quantization: bool = True
     added_tokens: tuple[Text, ...] = ()
     trust_remote_code: bool = False
 

@@ -21,7 +21,7 @@ from accorda.methods.locate import locate
 from accorda.methods.open import Opened, open_model
 from accorda.methods.vocabulary import grow_by
 from accorda.models.attention import use_attention
-from accorda.models.folder import declared_dtype, model_folder, read_config, weight_files
+from accorda.models.folder import declared_dtype, model_folder, read_config, stored_format, weight_files
 from accorda.models.labels import Labels
 from accorda.models.load import load_model
 from accorda.models.vocabulary import added_tokens
@@ -203,6 +203,7 @@ def shape(recipe: Recipe, labels: Labels | None) -> Opened:
             section.path,
             adapter=section.adapter,
             quantization=section.quantization,
+            double_quantization=section.double_quantization,
             dtype=section.dtype,
             head=labels or "language",
             config=section.config,
@@ -210,7 +211,13 @@ def shape(recipe: Recipe, labels: Labels | None) -> Opened:
             trust_remote_code=section.trust_remote_code,
             trainable=True,
         )
-    dtype = declared_dtype(read_config(folder)) or "float32" if section.dtype == "auto" else section.dtype
+    config = read_config(folder)
+    dtype = declared_dtype(config) or "float32" if section.dtype == "auto" else section.dtype
+    stored = stored_format(config)
+    if stored is not None and section.quantization == "none":
+        doubled = bool(config["quantization_config"].get("bnb_4bit_use_double_quant", stored != "nf4"))
+        recipe = recipe.with_value("model.quantization", stored, "auto: the checkpoint's")
+        recipe = recipe.with_value("model.double_quantization", doubled, "auto: the checkpoint's")
     model = load_shape(recipe, folder, dtype, labels)
     return Opened(model, str(folder), str(folder), None, None, None)
 
@@ -222,6 +229,7 @@ def load_shape(recipe: Recipe, config: Any, dtype: str, labels: Labels | None) -
         config=config,
         dtype=dtype,
         quantization=recipe.model.quantization,
+        double_quantization=recipe.model.double_quantization,
         head=labels or "language",
         device="meta",
     )

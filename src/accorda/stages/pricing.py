@@ -13,7 +13,14 @@ from accorda.evaluation.during_training import BATCH_SIZE
 from accorda.evaluation.measure import needing
 from accorda.evaluation.questions import PROMPT_OF_TEXT
 from accorda.evaluation.registry import read_metrics
-from accorda.models.folder import checkpoint_dtype, declared_dtype, model_folder, read_config, weight_files
+from accorda.models.folder import (
+    checkpoint_dtype,
+    declared_dtype,
+    model_folder,
+    read_config,
+    stored_format,
+    weight_files,
+)
 from accorda.models.load import DTYPES
 from accorda.planning.rehearsal import Passes
 from accorda.planning.workload import LabelledWorkload, Workload
@@ -68,11 +75,17 @@ def is_tried(recipe: Recipe, num_steps: int, evaluated: bool) -> bool:
 
 
 def file_dtype(recipe: Recipe, base: str | None) -> torch.dtype | None:
-    """The dtype of the base's files where its weights are used as they lie there; None where they are made anew."""
-    if recipe.model.config is not None or base is None:
+    """The dtype of the base's files where its weights are used as they lie there; None where they are made anew.
+
+    In a number format every weight is read by itself, those that stay dense too, and no page of a file is kept.
+    """
+    if recipe.model.config is not None or base is None or recipe.model.quantization != "none":
         return None
     folder = model_folder(base, code=recipe.model.trust_remote_code)
-    declared = declared_dtype(read_config(folder))
+    config = read_config(folder)
+    if stored_format(config) is not None:
+        return None
+    declared = declared_dtype(config)
     stored = stored_dtype(folder) or declared or "float32"
     wanted = declared or stored if recipe.model.dtype == "auto" else recipe.model.dtype
     return DTYPES[stored] if DTYPES[wanted] == DTYPES[stored] else None

@@ -48,6 +48,7 @@ def open_base(recipe: Recipe, path: Any = None, labels: Labels | None = None) ->
         path or section.path,
         adapter=section.adapter,
         quantization=section.quantization,
+        double_quantization=section.double_quantization,
         dtype=section.dtype,
         head=labels or "language",
         config=section.config if path is None else None,  # the weights that a run trained are random no more

@@ -14,8 +14,11 @@ class Ready:
     adapter: str | None
 
 
-def ready(name: str, *, chat: bool = False, quantization: str = "none", trust_remote_code: bool = False) -> Ready:
-    """Open a run, an adapter folder, a model folder or a hub id; `chat`: bare text is what a user says."""
+def ready(name: str, *, chat: bool = False, trust_remote_code: bool = False, **loading: Any) -> Ready:
+    """Open a run, an adapter folder, a model folder or a hub id.
+
+    `chat`: bare text is what a user says. loading: quantization, double_quantization, dtype, as in `load_model`.
+    """
     from accorda.data.renderer import Renderer
     from accorda.evaluation.labelled.report import opened_renderer
     from accorda.methods.backbone import check_no_placeholders
@@ -24,7 +27,7 @@ def ready(name: str, *, chat: bool = False, quantization: str = "none", trust_re
     from accorda.models.labels import is_classifier
     from accorda.models.load import load_tokenizer
 
-    opened = open_model(name, quantization=quantization, trust_remote_code=trust_remote_code)
+    opened = open_model(name, trust_remote_code=trust_remote_code, **loading)
     check_no_placeholders(opened.model)
     tokenizer = load_tokenizer(opened.tokenizer_source, trust_remote_code)
     if is_classifier(opened.model):

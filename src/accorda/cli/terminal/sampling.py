@@ -31,5 +31,7 @@ def sampling(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def add_base(parser: argparse.ArgumentParser) -> None:
     """The number format of the base, and whether code that comes with it may run."""
-    parser.add_argument("--quantization", metavar="Q", type=filled, default="none", help="of the base: none or int8")
+    parser.add_argument(
+        "--quantization", metavar="Q", type=filled, default="none", help="of the base: none, int8 or nf4"
+    )
     parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")

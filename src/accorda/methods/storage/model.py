@@ -1,6 +1,7 @@
 """Save a whole model as a folder that plain transformers reads: weights, config, generation settings, tokenizer."""
 
 import copy
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,10 +13,13 @@ from transformers.utils.hub import CHAT_TEMPLATE_FILE
 from accorda.errors import Refusal
 from accorda.methods.install import installed, own_tensors
 from accorda.methods.routing import use
+from accorda.methods.storage.base import fingerprint_of
 from accorda.methods.targets import is_ours
+from accorda.models import packed
+from accorda.models.fingerprint import note_base
+from accorda.models.folder import weight_files
 from accorda.models.load import pad_token_id
 from accorda.models.quiet import quiet
-from accorda.quantization import QuantizedLinear
 from accorda.runs.replace import recover, replaced
 
 
@@ -73,6 +77,8 @@ def save_model(
 ) -> None:
     """Write a merged or fully trained model, its tokenizer and the renderer to a folder, whole or not at all.
 
+    Weights in a number format are written as they are, in bitsandbytes' layout.
+
     generation_config.json names every id that ends an answer: the model's own, the tokenizer's and the renderer's, so
     that a server stops where training ended a turn.
 
@@ -84,7 +90,7 @@ def save_model(
         renderer: saved beside, if given.
 
     Raises:
-        Refusal: an adapter that is not merged; weights in a number format; a folder with other things.
+        Refusal: an adapter that is not merged; a folder with other things.
     """
     folder = Path(folder)
     recover(folder)
@@ -94,14 +100,26 @@ def save_model(
     stops = renderer.stop_ids if renderer is not None else ()
     settings = _generation_settings(model, tokenizer, stops)
     with quiet(), replaced(folder) as new, use(model, shown), _generating(model, settings):
-        model.save_pretrained(new, state_dict={key: t for key, t in model.state_dict().items() if not is_ours(key)})
+        own = {key: tensor for key, tensor in model.state_dict().items() if not is_ours(key)}
+        model.save_pretrained(new, state_dict=packed.packed_state(model, own))
+        _tell_format(model, new)
         companions(tokenizer, renderer)(new)
+
+
+def _tell_format(model: PreTrainedModel, folder: Path) -> None:
+    """Where weights lie in a number format: say so in config.json, and which dense checkpoint they were made from."""
+    said, path = packed.settings(model), folder / "config.json"
+    if said is None:
+        return
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(config | {"quantization_config": said}, indent=2) + "\n", encoding="utf-8")
+    noted = fingerprint_of(model)
+    if "sha256" in noted:
+        note_base(noted, folder, weight_files(folder))
 
 
 def _shown(model: PreTrainedModel, name: str | None) -> str | None:
     """The adapter whose values of the model's parameters are written; None for the model's own."""
-    if any(isinstance(module, QuantizedLinear) for module in model.modules()):
-        raise Refusal("this model holds weights in a number format, and a model folder holds dense ones: dequantize it")
     on_it, own = installed(model), model.state_dict().keys()
     for other in on_it:
         if not own_tensors(model, other).keys() <= own:

@@ -1,0 +1,195 @@
+"""A checkpoint read into a number format, tensor by tensor, with plain reads: the dense model never stands in memory.
+
+transformers builds the model as always and gets every tensor but the linears' weights, for which it gets stand-ins: as
+large in shape, one number in memory. Then each weight is read, cast, quantized and put in its place before the next.
+A weight that the files hold in a number format already (bitsandbytes' layout) goes into its place as it is.
+"""
+
+import ctypes
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from accorda.errors import Refusal
+from accorda.quantization import Format, QuantizedLinear, block_linears, number_format, replace
+
+NF4_STATE = ".weight.quant_state.bitsandbytes__nf4"
+OTHER_STATE = ".weight.quant_state."
+INT8_SCALE = ".SCB"
+NESTED = ".weight.nested_absmax"
+
+Slices = Mapping[str, Any]  # name in the files: what gives the tensor when it is indexed
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a weight is read from: a dense tensor, or the parts of one in a number format, named as `stored` does."""
+
+    number_format: Format
+    dense: str | None
+    parts: Mapping[str, str]
+
+    def layer(self, module: nn.Linear | Conv1D, slices: Slices) -> nn.Module:
+        """The layer in its number format, read now."""
+        conv1d = isinstance(module, Conv1D)
+        if self.dense is not None:
+            dense = slices[self.dense][...].to(module.weight.dtype)
+            weight = self.number_format.quantize(dense.T if conv1d else dense)
+            return self.number_format.layer(weight, module.bias, conv1d)
+        weight = self.number_format.read({name: slices[key][...] for name, key in self.parts.items()})
+        layer = self.number_format.layer(weight, module.bias, conv1d)
+        outputs, inputs = module.weight.shape[::-1] if conv1d else module.weight.shape
+        if (layer.out_features, layer.in_features) != (outputs, inputs):
+            found = f"({layer.out_features}, {layer.in_features})"
+            raise Refusal(
+                f"model: {self.parts['weight']} has shape {found}, its config.json asks for {(outputs, inputs)}"
+            )
+        return layer
+
+
+@contextmanager
+def opened(files: Iterable[Path]) -> Iterator[Slices]:
+    """The tensors of weight files, each read by plain reads when it is asked for."""
+    with ExitStack() as stack:
+        handles = [stack.enter_context(safe_open(file, "pt", backend="pread")) for file in files]
+        yield {name: handle.get_slice(name) for handle in handles for name in handle.keys()}  # noqa: SIM118
+
+
+def read_packed(
+    build: Callable[[dict[str, Any]], PreTrainedModel],
+    skeleton: PreTrainedModel,
+    files: Iterable[Path],
+    wanted: Format | None,
+    dtype: torch.dtype,
+) -> PreTrainedModel:
+    """The model of a checkpoint with its linears in a number format.
+
+    Args:
+        build: the dense model, checked, from tensors by their names in the files.
+        skeleton: the same model on the meta device.
+        files: of the checkpoint.
+        wanted: what dense weights inside blocks enter; None: only what the files hold packed is packed.
+        dtype: of what stays dense.
+    """
+    with opened(files) as slices:
+        found = sources(slices, skeleton, wanted)
+        shapes = {name: parameter.shape for name, parameter in skeleton.named_parameters()}
+        packed = {key for source in found.values() for key in (source.dense, *source.parts.values())}
+        given: dict[str, Any] = {key: part for key, part in slices.items() if key not in packed}
+        stand_in = torch.zeros((), dtype=dtype)
+        for name, source in found.items():
+            key = source.dense or source.parts["weight"]
+            shape = slices[key].get_shape() if source.dense else shapes[name]
+            given[key] = stand_in.expand(torch.Size(shape))
+        model = build(given)
+        for name, source in found.items():
+            path = name.removesuffix(".weight")
+            replace(model, path, source.layer(_dense(model, path), slices))
+            give_back()
+    return model
+
+
+def give_back() -> None:
+    """Have the C library return what it keeps of freed memory.
+
+    The hole that a tensor leaves in the heap is mostly too small for the next one of its size (planning/replay.py says
+    why), so without this what every dense weight leaves behind would add up to more than the dense model.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:  # another C library than GNU's
+        trim(0)
+
+
+def put_packed(skeleton: PreTrainedModel, files: Iterable[Path]) -> None:
+    """Turn what the files hold packed into its number format, on the meta device."""
+    with opened(files) as slices:
+        for name, source in sources(slices, skeleton, None).items():
+            path = name.removesuffix(".weight")
+            replace(skeleton, path, source.number_format.linear(_dense(skeleton, path)))
+
+
+def packed_state(model: PreTrainedModel, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict with the parts of packed weights under bitsandbytes' names instead of ours."""
+    found = dict(state)
+    for path, module in packed_linears(model).items():
+        for name in module.held:
+            found.pop(f"{path}.{name}", None)
+        found |= {f"{path}.{name}": part for name, part in module.stored(model.dtype).items()}
+    return found
+
+
+def settings(model: PreTrainedModel) -> dict[str, Any] | None:
+    """What config.json says of a model's number format, for transformers and for us; None for a dense model."""
+    packed = packed_linears(model)
+    if not packed:
+        return None
+    dense = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)]
+    said = {"quant_method": "bitsandbytes", **next(iter(packed.values())).settings, "llm_int8_skip_modules": dense}
+    return said | {"bnb_4bit_compute_dtype": str(model.dtype).removeprefix("torch.")}
+
+
+def packed_linears(model: nn.Module) -> dict[str, QuantizedLinear]:
+    """The linears in a number format, by name."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, QuantizedLinear)}
+
+
+def sources(slices: Slices, skeleton: PreTrainedModel, wanted: Format | None) -> dict[str, Source]:
+    """By the names of a model's weights, what those are read from that are to be packed or are so already."""
+    names = {name for name, _ in skeleton.named_parameters()}
+    inside = {f"{name}.weight" for name, _ in block_linears(skeleton)} if wanted is not None else set[str]()
+    found: dict[str, Source] = {}
+    for key in slices:
+        place = placed(key, names, skeleton.base_model_prefix)
+        if place is None or not place.endswith(".weight"):
+            continue
+        held = packed_as(key.removesuffix(".weight"), slices)
+        if held is not None:
+            found[place] = held
+        elif place in inside and wanted is not None:
+            found[place] = Source(wanted, key, {})
+    return found
+
+
+def packed_as(path: str, slices: Slices) -> Source | None:
+    """How the files hold the weight of a module that they hold in a number format; None for a dense one."""
+    if f"{path}{INT8_SCALE}" in slices:
+        parts = {"weight": f"{path}.weight", "SCB": f"{path}{INT8_SCALE}", "weight_format": f"{path}.weight_format"}
+        return Source(number_format("int8"), None, {name: key for name, key in parts.items() if key in slices})
+    if f"{path}{NF4_STATE}" in slices:
+        double = f"{path}{NESTED}" in slices
+        parts = {key.removeprefix(f"{path}."): key for key in slices if key.startswith(f"{path}.weight")}
+        return Source(number_format("nf4", double_quantization=double), None, parts)
+    other = next((key for key in slices if key.startswith(f"{path}{OTHER_STATE}")), None)
+    if other is not None:
+        raise Refusal(f"model: {other.rpartition('__')[2]} weights ({path}) cannot be read; nf4 and int8 can")
+    return None
+
+
+def placed(key: str, names: Iterable[str], prefix: str) -> str | None:
+    """The name in the model of a tensor in the files, which may lack the backbone's prefix or have one too many."""
+    spellings = (key, f"{prefix}.{key}", key.removeprefix(f"{prefix}."))
+    return next((spelling for spelling in spellings if spelling in names), None)
+
+
+def _dense(model: nn.Module, path: str) -> nn.Linear | Conv1D:
+    module = model.get_submodule(path)
+    if not isinstance(module, nn.Linear | Conv1D):
+        raise Refusal(f"model: the files hold {path} in a number format, and here it is a {type(module).__name__}")
+    return module
+
+
+def all_known(skeleton: PreTrainedModel, files: Iterable[Path]) -> bool:
+    """Whether the files name every weight inside the blocks as the model does, up to its prefix."""
+    names = {name for name, _ in skeleton.named_parameters()}
+    with opened(files) as slices:
+        held = {placed(key, names, skeleton.base_model_prefix) for key in slices}
+    return all(f"{name}.weight" in held for name, _ in block_linears(skeleton))

@@ -1,0 +1,103 @@
+"""Every kernel against the reference."""
+
+import logging
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+import torch
+
+from accorda.quantization import kernels
+from accorda.quantization.kernels import chosen, using
+from accorda.quantization.kernels.table import NF4
+from accorda.quantization.nf4 import NF4Linear, quantize_nf4
+
+SHAPES = ((3, 5), (7, 65), (64, 96), (80, 128), (33, 320))
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+CLOSE = {torch.float32: 1e-5, torch.bfloat16: 0.05, torch.float16: 0.01}
+CASES = [(shape, dtype, double) for shape in SHAPES for dtype in DTYPES for double in (True, False)]
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def compare(name: str, device: str = "cpu") -> None:
+    """Dequantized values bit for bit; both products, for few rows and many, within rounding."""
+    kernel, reference = kernels.kernels()[name], kernels.kernels()["reference"]
+    assert kernel.runs_on(torch.device(device))
+    for shape, dtype, double in CASES:
+        weight = quantize_nf4(random(*shape).to(device), double=double)
+        expected = reference.dequantize(weight, dtype)
+        found = kernel.dequantize(weight, dtype)
+        if (name, device, dtype) == ("triton", "cpu", torch.bfloat16):
+            torch.testing.assert_close(found, expected, rtol=2**-7, atol=0)  # interpreted, it cuts digits off
+            continue  # and has no products in bfloat16
+        assert torch.equal(found, expected), (shape, dtype, double)
+        for rows in (1, 21, 70):
+            x, g = random(rows, shape[1], seed=1), random(rows, shape[0], seed=2)
+            x, g = x.to(device, dtype), g.to(device, dtype)
+            there, back = kernel.matmul(x[None], weight)[0], kernel.matmul_back(g[None], weight)[0]
+            for got, wanted in ((there, x @ expected.T), (back, g @ expected)):
+                assert got.dtype == dtype
+                scale = float(wanted.float().abs().max())
+                torch.testing.assert_close(got.float(), wanted.float(), atol=CLOSE[dtype] * scale, rtol=0)
+
+
+def test_the_reference_is_the_formula():
+    for shape, dtype, double in CASES:
+        weight = quantize_nf4(random(*shape), double=double)
+        codes = torch.stack([weight.codes >> 4, weight.codes & 15], dim=1).flatten()[: shape[0] * shape[1]]
+        scales = weight.scales().repeat_interleave(64)[: len(codes)]
+        naive = (NF4[codes.long()] * scales).view(shape).to(dtype)
+        assert torch.equal(kernels.kernels()["reference"].dequantize(weight, dtype), naive)
+    compare("reference")
+
+
+def test_bitsandbytes():
+    pytest.importorskip("bitsandbytes")
+    compare("bitsandbytes")
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
+def test_triton_interpreted():
+    """In a process of its own: the variable must be set before triton is imported."""
+    code = "from tests.quantization.kernels.test_kernels import compare; compare('triton')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["triton", "bitsandbytes", "reference"])
+def test_on_a_gpu(name):
+    if not kernels.kernels()[name].runs_on(torch.device("cuda")):
+        pytest.skip(f"{name} is not installed")
+    compare(name, "cuda")
+
+
+def test_the_choice_is_by_device_and_logged_once(caplog):
+    kernels._first.cache_clear()
+    with caplog.at_level(logging.INFO, logger="accorda"):
+        assert chosen(torch.device("cpu")).name == "reference"
+        chosen(torch.device("cpu"))
+    assert [record.message for record in caplog.records] == ["4-bit weights on cpu: kernel reference"]
+
+
+def test_one_can_be_asked_for():
+    pytest.importorskip("bitsandbytes")
+    layer = NF4Linear(quantize_nf4(random(8, 128)))
+    with using("bitsandbytes"):
+        assert chosen(torch.device("cpu")).name == "bitsandbytes"
+        theirs = layer(random(3, 128))
+    assert chosen(torch.device("cpu")).name == "reference"
+    torch.testing.assert_close(theirs, layer(random(3, 128)))
+    with pytest.raises(KeyError), using("none"):
+        pass
