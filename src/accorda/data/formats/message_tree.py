@@ -1,9 +1,10 @@
 """{"message_tree_id", "prompt": {"text", "role", "replies": [...]}}: Open-Assistant's exported trees of ranked replies.
 
 From a tree the best-ranked path is read: at every message its reply of the lowest rank, until a message has none that
-counts. Köpf et al., 2023, OpenAssistant Conversations (arXiv:2304.07327) describe the trees; the path is what Guanaco was
-tuned on (Dettmers et al., 2023, arXiv:2305.14314). Replies without a rank come after those that have one, in their
-order. Deleted replies and ones that reviewers refused do not count; a question without an answer at the end is left out.
+counts. Köpf et al., 2023, OpenAssistant Conversations (arXiv:2304.07327) describe the trees; the path is what Guanaco
+was tuned on (Dettmers et al., 2023, arXiv:2305.14314). Replies without a rank come after those that have one, in
+their order. Deleted replies and ones that reviewers refused do not count; a question without an answer at the end is
+left out.
 """
 
 from collections.abc import Iterator, Mapping
