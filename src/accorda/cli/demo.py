@@ -73,7 +73,7 @@ def recipe(data: str, output: str | None) -> dict[str, Any]:
             "optimizer": {"name": "adamw", "beta2": 0.95},
             "checkpoint_every": 200,
         },
-        "evaluation": {"every": 200},
+        "evaluation": {"every": 380, "metrics": METRICS.split(","), "max_new_tokens": MAX_NEW_TOKENS},
         "output": output or free(Path("runs") / "demo"),
     }
 
