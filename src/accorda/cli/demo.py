@@ -69,7 +69,7 @@ def recipe(data: str, output: str | None) -> dict[str, Any]:
         "training": {
             "epochs": 5,
             "batch_size": 4,
-            "learning_rate": 4e-3,
+            "learning_rate": 3e-3,
             "optimizer": {"name": "adamw", "beta2": 0.95},
             "checkpoint_every": 200,
         },
