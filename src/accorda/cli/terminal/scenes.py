@@ -48,5 +48,6 @@ def fitted(line: str, width: int) -> str:
     """A line broken between words where it is wider than the terminal; what follows stands below its last column."""
     if len(line) <= width:
         return line
-    columns = [found.end() for found in re.finditer(r"\S(\s{2,})(?=\S)|^> ", line[: width // 2])]
-    return textwrap.fill(line, width, subsequent_indent="> " if line.startswith("> ") else " " * max(columns, default=0))
+    columns = [found.end() for found in re.finditer(r"\S(\s{2,})(?=\S)", line[: width // 2])]
+    indent = "> " if line.startswith("> ") else " " * max(columns, default=0)
+    return textwrap.fill(line, width, subsequent_indent=indent)
