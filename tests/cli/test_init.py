@@ -91,6 +91,13 @@ def test_what_cannot_run_is_not_written(name, words, here, capsys):
     assert list(here.iterdir()) == []
 
 
+def test_qlora_is_lora_on_an_nf4_base(here):
+    assert main(["init", "qlora"]) == 0
+    recipe = load(here / "qlora.yaml")
+    assert (recipe.model.quantization, recipe.model.double_quantization) == ("nf4", True)
+    assert recipe.method["name"] == "lora"
+
+
 def test_a_number_format_that_is_missing_is_named(here, capsys, monkeypatch):
     monkeypatch.setattr(init, "FORMATS", {"qlora": ("lora", "nf5"), "int8lora": ("lora", "int8")})
     assert main(["init", "qlora"]) == 2

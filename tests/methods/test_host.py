@@ -86,7 +86,7 @@ def test_base_answers_without_adapters_and_for_its_own_rows():
     torch.testing.assert_close(projection(x), expected)
 
 
-@pytest.mark.parametrize("number_format", ["dense", "int8"])
+@pytest.mark.parametrize("number_format", ["dense", "int8", "nf4"])
 def test_base_on_a_bfloat16_model(number_format):
     model = freeze(make("llama")).to(torch.bfloat16)
     if number_format != "dense":

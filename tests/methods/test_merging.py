@@ -44,7 +44,7 @@ STACKS = {
 }
 
 
-@pytest.mark.parametrize("number_format", ["dense", "int8"])
+@pytest.mark.parametrize("number_format", ["dense", "int8", "nf4"])
 @pytest.mark.parametrize("architecture", ["qwen2", "gpt2", "gpt_neox", "falcon_multi_query", "bert"])
 @pytest.mark.parametrize("stack", STACKS)
 def test_stacks(stack, architecture, number_format):
@@ -57,7 +57,7 @@ def test_stacks(stack, architecture, number_format):
     torch.testing.assert_close(model(**inputs).logits, before, atol=2e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("architecture", "number_format"), [("gpt2", "dense"), ("gpt2", "int8"), ("llama", "int8")])
+@pytest.mark.parametrize(("architecture", "number_format"), [("gpt2", "dense"), ("gpt2", "int8"), ("llama", "nf4")])
 def test_keeps_its_layout_and_leaves_other_modules(architecture, number_format):
     model = tuned(architecture, LoRA(rank=2, target_modules="mlp.down"), number_format=number_format)
     merge(model)
@@ -68,7 +68,7 @@ def test_keeps_its_layout_and_leaves_other_modules(architecture, number_format):
     assert merged.weight.is_contiguous()
     assert merged.weight.shape == ((128, 32) if architecture == "gpt2" else (32, 48))
     others = [type(m) for n, m in model.named_modules() if n.endswith(("c_attn", "q_proj"))]
-    assert all(issubclass(kind, QuantizedLinear) == (number_format == "int8") for kind in others)
+    assert all(issubclass(kind, QuantizedLinear) == (number_format != "dense") for kind in others)
 
 
 def test_one_module_at_a_time_without_changing_the_model():

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 import accorda.models.folder
 from accorda.errors import Refusal
 from accorda.quantization.kernels.table import NF4
-from accorda.quantization.nf4 import FORMAT, NF4Tensor, quantize_nf4
+from accorda.quantization.nf4 import BORDERS, CELLS, FORMAT, NF4Tensor, _nearest, quantize_nf4
 
 functional = pytest.importorskip("bitsandbytes.functional")
 
@@ -99,6 +99,14 @@ def test_the_formula():
         packed = [first << 4 | second for first, second in zip(nearest[::2], nearest[1::2], strict=True)]
         assert quantized.codes[32 * row : 32 * row + 32, 0].tolist() == packed
         torch.testing.assert_close(quantized.dequantize()[row], NF4[nearest] * scale)
+
+
+def test_borders_are_those_of_the_nearest_value():
+    up, down = (torch.nextafter(BORDERS, BORDERS + step) for step in (1, -1))
+    ends = torch.arange(-CELLS, CELLS + 1) / CELLS
+    around = torch.cat([BORDERS, up, down, ends, torch.nextafter(ends, ends - 1), torch.nextafter(ends, ends + 1)])
+    assert torch.equal(_nearest(around).int(), torch.bucketize(around, BORDERS, out_int32=True))
+    assert len(set(((BORDERS + 1) * CELLS).long().tolist())) == len(BORDERS)
 
 
 def test_bits_per_number():

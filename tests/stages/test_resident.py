@@ -13,7 +13,7 @@ from accorda.recipe.load import load
 from accorda.stages.resident import Resident, beside, key, shares
 
 
-@pytest.mark.parametrize("number_format", ["dense", "int8"])
+@pytest.mark.parametrize("number_format", ["dense", "int8", "nf4"])
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "falcon_alibi", "t5"])
 def test_weights_are_shared_and_nothing_else(architecture, number_format):
     model = freeze(make(architecture))

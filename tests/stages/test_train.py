@@ -6,7 +6,10 @@ from tests.stages.runs import settings, write_rows
 from tests.zoo import tiny_model_folder
 
 from accorda.errors import Refusal
+from accorda.methods.open import open_model
 from accorda.methods.registry import methods
+from accorda.methods.storage import save_model
+from accorda.models.load import load_model, load_tokenizer
 from accorda.recipe.load import load
 from accorda.runs import events
 from accorda.runs.layout import RunFolder
@@ -90,9 +93,20 @@ def test_full_fine_tuning_leaves_a_model_that_transformers_loads(tmp_path):
     torch.testing.assert_close(loaded(ids).logits, live(input_ids=ids).logits)
 
 
-def test_a_base_in_int8_trains_and_proves_itself(tmp_path):
-    run = run_of(tmp_path, model={"quantization": "int8"})
+@pytest.mark.parametrize("number", ["int8", "nf4"])
+def test_a_packed_base_trains_and_proves_itself(tmp_path, number):
+    run = run_of(tmp_path, model={"quantization": number})
     assert run.proven
+
+
+def test_a_packed_checkpoint_trains_as_the_dense_one_in_its_format(tmp_path):
+    dense = run_of(tmp_path, model={"quantization": "nf4"})
+    packed, source = tmp_path / "packed", tmp_path / "llama"
+    save_model(load_model(source, quantization="nf4"), load_tokenizer(source), packed)
+    run = run_of(tmp_path, "again", model={"path": str(packed)})
+    assert run.proven
+    assert run.result["loss"] == dense.result["loss"]
+    assert open_model(run.folder.path).adapter_name == "default"
 
 
 def test_falcon_runs_padded_and_says_so(tmp_path):

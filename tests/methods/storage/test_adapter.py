@@ -23,7 +23,7 @@ from accorda.methods.selective.bitfit import BitFit
 from accorda.methods.selective.layernorm import LayerNorm
 from accorda.methods.storage import load_adapter, read_header, save_adapter
 from accorda.methods.storage.files import CONFIG, TENSORS, equal_bytes, read, write
-from accorda.quantization import quantize_model
+from accorda.quantization import formats, quantize_model
 
 COMPOSED: dict[str, tuple[Method, ...]] = {
     "lora and bitfit": (LoRA(rank=2), BitFit(target_modules=("norm",))),
@@ -86,8 +86,9 @@ def test_parts_of_fused_projections(architecture: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", [name for name, method in methods().items() if method.traits.quantized_base])
-def test_every_method_on_a_quantised_base(name: str, tmp_path: Path):
-    assert_round_trip(methods()[name](), "gpt2", "int8", tmp_path / "adapter")
+@pytest.mark.parametrize("number", formats())
+def test_every_method_on_a_quantised_base(name: str, number: str, tmp_path: Path):
+    assert_round_trip(methods()[name](), "gpt2", number, tmp_path / "adapter")
 
 
 @pytest.mark.parametrize("method", COMPOSED.values(), ids=COMPOSED)
@@ -242,7 +243,9 @@ def test_the_size_of_a_base_does_not_depend_on_what_hangs_on_it(tmp_path: Path):
     load_adapter(base("llama", "int8"), tmp_path / "adapter")
 
 
-@pytest.mark.parametrize(("trained", "here", "told"), [("int8", "none", 1), ("none", "int8", 1), ("int8", "int8", 0)])
+@pytest.mark.parametrize(
+    ("trained", "here", "told"), [("int8", "none", 1), ("none", "nf4", 1), ("nf4", "int8", 1), ("nf4", "nf4", 0)]
+)
 def test_another_number_format_than_in_training_is_told(
     trained: str, here: str, told: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):

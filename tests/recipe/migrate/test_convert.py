@@ -242,20 +242,28 @@ def test_llama_factory_full(here):
     assert got["data.eval"] == [{"path": "data/held.json", "format": "sharegpt"}]
     assert (got["data.template"], got["data.supervise"], got["method.name"]) == ("chatml", "last", "full")
     told = kinds(found)
-    assert told["deepspeed"] == told["quantization_bit"] == told["lr_scheduler_type"] == "no counterpart"
+    assert told["deepspeed"] == told["lr_scheduler_type"] == "no counterpart"
+    assert (told["quantization_bit"], got["model.quantization"]) == ("mapped", "nf4")
     assert told["packing"] == "differs"
     assert "unheard" in says(found, "dataset")
     assert "see each other" in says(found, "packing")
 
 
-def test_a_four_bit_base_is_told_or_taken_as_this_version_can(here):
-    bits = {"model.quantization": "nf4"} if "nf4" in KNOWN.quantization else {"model.quantization": "none"}
-    found = converted(here, configs.AXOLOTL_LORA.replace("load_in_4bit: false", "load_in_4bit: true"))
-    assert bits.items() <= values(found).items()
-    assert (kinds(found)["load_in_4bit"] == "no counterpart") == (bits["model.quantization"] == "none")
-
-
 START = "model_name_or_path: a\ndataset_name: b\n"
+
+
+def test_a_four_bit_base_is_nf4(here):
+    found = converted(here, configs.AXOLOTL_LORA.replace("load_in_4bit: false", "load_in_4bit: true"))
+    assert values(found)["model.quantization"] == "nf4"
+    assert kinds(found)["load_in_4bit"] == "mapped"
+    for nested in ("", "use_bnb_nested_quant: true\n"):
+        found = values(converted(here, f"{START}use_peft: true\nload_in_4bit: true\n{nested}"))
+        assert found["model.quantization"] == "nf4"
+        assert found["model.double_quantization"] == bool(nested)
+    factory = configs.FACTORY_FULL + "\ndouble_quantization: false\n"
+    assert values(converted(here, factory))["model.double_quantization"] is False
+
+
 SMALL = {
     "a constant rate has no warm-up": (
         "lr_scheduler_type: constant\nwarmup_steps: 5\n",

@@ -42,6 +42,8 @@ def model(draft: Draft) -> None:
         draft.put("model.adapter", adapters[0], "adapter_name_or_path")
     bits = int(draft.number("quantization_bit")) if draft.on("quantization_bit") else None
     quantization(draft, bits, "quantization_bit")
+    if bits == 4 and draft.has("double_quantization"):
+        draft.put("model.double_quantization", draft.on("double_quantization"), "double_quantization")
     if draft.on("pure_bf16"):
         says = "the frozen weights are bf16; what trains keeps fp32 masters here"
         draft.put("model.dtype", "bfloat16", "pure_bf16", says=says)

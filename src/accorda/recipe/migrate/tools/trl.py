@@ -36,6 +36,8 @@ def model(draft: Draft) -> None:
     bits = 8 if draft.on("load_in_8bit") else 4 if draft.on("load_in_4bit") else None
     keys = [key for key in ("load_in_8bit", "load_in_4bit") if draft.on(key)]
     quantization(draft, bits, *keys)
+    if bits == 4:
+        draft.put("model.double_quantization", draft.on("use_bnb_nested_quant"), "use_bnb_nested_quant")
     draft.claim("load_in_8bit", "load_in_4bit", kind="dropped", says="off")
 
 
