@@ -31,7 +31,8 @@ def test_equals_the_formula_written_again():
     kl, same, loss, count = 0.0, 0, 0.0, 0
     with torch.no_grad():
         for row in rows():
-            p, q = (torch.log_softmax(model(torch.tensor(row.input_ids).long()[None]).logits[0], -1) for model in (first, second))
+            ids = torch.tensor(row.input_ids).long()[None]
+            p, q = (torch.log_softmax(model(ids).logits[0], -1) for model in (first, second))
             for position in range(1, len(row) - 1):
                 kl += float((p[position].exp() * (p[position] - q[position])).sum())
                 same += int(p[position].argmax() == q[position].argmax())
