@@ -12,6 +12,8 @@ from accorda.methods.install import trainable
 from accorda.planning.bill import Bill, Moment
 from accorda.planning.course import moments
 from accorda.planning.rehearsal import ADAPTER, BASE, COPY, OPTIMIZER, TRAINING, Passes, rehearse
+from accorda.quantization import kernels
+from accorda.quantization.nf4 import NF4Linear
 from accorda.training.loop import Objective
 from accorda.training.optimizers.contract import Settings
 from accorda.training.precision import Precision
@@ -49,8 +51,17 @@ def price(priced: Priced) -> Bill:
     found = moments(rehearsal, c_library=kind == "cpu")
     if priced.trial:
         found += trial(next(moment for moment in found if moment.name == TRAINING), state_bytes(priced))
-    standing = {"overhead": OVERHEAD[kind], "mapped files": unused_pages(priced, filed)}
+    standing = {
+        "overhead": OVERHEAD[kind] + kernel_bytes(priced.model, kind),
+        "mapped files": unused_pages(priced, filed),
+    }
     return Bill(tuple(with_more(moment, standing) for moment in found), kind)
+
+
+def kernel_bytes(model: nn.Module, kind: str) -> int:
+    """What the library takes that computes with 4-bit weights on a CPU; on a GPU it is not in the card's memory."""
+    packed = any(isinstance(module, NF4Linear) for module in model.modules())
+    return kernels.chosen(torch.device(kind)).num_bytes if packed and kind == "cpu" else 0
 
 
 def with_more(moment: Moment, more: Mapping[str, float]) -> Moment:

@@ -83,12 +83,25 @@ def test_on_a_gpu(name):
     compare(name, "cuda")
 
 
-def test_the_choice_is_by_device_and_logged_once(caplog):
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_choice_is_by_what_is_installed_and_logged_once(installed, caplog, monkeypatch):
+    monkeypatch.setattr("accorda.quantization.kernels.bitsandbytes.find_spec", lambda name: name if installed else None)
     kernels._first.cache_clear()
+    name = "bitsandbytes" if installed else "reference"
     with caplog.at_level(logging.INFO, logger="accorda"):
-        assert chosen(torch.device("cpu")).name == "reference"
+        assert chosen(torch.device("cpu")).name == name
         chosen(torch.device("cpu"))
-    assert [record.message for record in caplog.records] == ["4-bit weights on cpu: kernel reference"]
+    kernels._first.cache_clear()
+    assert [record.message for record in caplog.records] == [f"4-bit weights on cpu: kernel {name}"]
+
+
+def test_importing_bitsandbytes_says_nothing_and_downloads_nothing(tmp_path):
+    pytest.importorskip("bitsandbytes")
+    (tmp_path / "kernels.py").write_text("def get_kernel(*_, **__): raise SystemExit('would download')")
+    code = "from accorda.quantization.kernels.bitsandbytes import _package; _package()"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_one_can_be_asked_for():
@@ -97,7 +110,9 @@ def test_one_can_be_asked_for():
     with using("bitsandbytes"):
         assert chosen(torch.device("cpu")).name == "bitsandbytes"
         theirs = layer(random(3, 128))
-    assert chosen(torch.device("cpu")).name == "reference"
-    torch.testing.assert_close(theirs, layer(random(3, 128)))
+        with using("reference"):
+            assert chosen(torch.device("cpu")).name == "reference"
+            assert torch.equal(theirs, layer(random(3, 128)))
+        assert chosen(torch.device("cpu")).name == "bitsandbytes"
     with pytest.raises(KeyError), using("none"):
         pass

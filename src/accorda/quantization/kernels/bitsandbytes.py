@@ -3,9 +3,11 @@
 Its `Linear4bit` is not used: on a CPU it packs weights anew, in place, at the first evaluation.
 """
 
+import logging
+import sys
 from functools import cache
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -16,11 +18,14 @@ from accorda.quantization.kernels.contract import Packed
 from accorda.quantization.kernels.reference import KERNEL as REFERENCE
 from accorda.quantization.kernels.table import NF4
 
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
 
 class BitsAndBytes:
     """Dequantize by its functions; multiply by its fused kernel where the device has one."""
 
     name = "bitsandbytes"
+    num_bytes = 48_000_000  # it imports torch's compiler
 
     def runs_on(self, device: torch.device) -> bool:
         """On CPUs and GPUs, where it is installed."""
@@ -28,7 +33,7 @@ class BitsAndBytes:
 
     def dequantize(self, weight: Packed, dtype: torch.dtype) -> Tensor:
         """The dense weight (out, in); the reference's where theirs is wrong: on a CPU, with blocks across rows."""
-        if weight.codes.device.type == "cpu" and weight.shape[1] % weight.block_size:
+        if (weight.codes.device.type == "cpu" and weight.shape[1] % weight.block_size) or dtype not in DTYPES:
             return REFERENCE.dequantize(weight, dtype)
         return _functional().dequantize_4bit(weight.codes, _state(weight, dtype))
 
@@ -45,9 +50,18 @@ class BitsAndBytes:
 
 @cache
 def _package() -> Any:
-    """Imported when first used: importing it takes seconds."""
-    import bitsandbytes
-
+    """Imported when first used, in silence. What it would download of the package `kernels` meanwhile is left out."""
+    logger, modules = logging.getLogger("bitsandbytes"), cast("dict[str, Any]", sys.modules)
+    level, known = logger.level, modules.get("kernels", logger)
+    logger.setLevel(logging.ERROR)
+    modules["kernels"] = None
+    try:
+        import bitsandbytes
+    finally:
+        logger.setLevel(level)
+        modules.pop("kernels")
+        if known is not logger:
+            modules["kernels"] = known
     return bitsandbytes
 
 

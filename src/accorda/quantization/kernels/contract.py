@@ -46,6 +46,11 @@ class Kernel(Protocol):
         """What the log calls it."""
         ...
 
+    @property
+    def num_bytes(self) -> int:
+        """What importing it takes of the host's memory, about."""
+        ...
+
     def runs_on(self, device: torch.device) -> bool:
         """Whether it can be used there: what it needs is installed, and it knows the device."""
         ...

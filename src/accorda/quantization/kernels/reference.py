@@ -1,7 +1,7 @@
 """The reference: torch alone, on every device, and what the other kernels are held to.
 
 A byte is looked up as the pair of values it stands for. The dense weight is formed piece by piece, so that nothing
-but itself is as large as it is. On CPUs this is the fastest of them: 0.6 ns per number on one core, bitsandbytes 0.9.
+but itself is as large as it is: 0.6 ns a number on one core, where bitsandbytes needs 0.15.
 """
 
 from collections.abc import Iterator
@@ -20,6 +20,7 @@ class Reference:
     """Dequantize, then multiply."""
 
     name = "reference"
+    num_bytes = 0
 
     def runs_on(self, device: torch.device) -> bool:
         """Everywhere."""

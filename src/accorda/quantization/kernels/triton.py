@@ -27,6 +27,7 @@ class Triton:
     """Fused for few rows; dequantize, then multiply, for many."""
 
     name = "triton"
+    num_bytes = 0
 
     def runs_on(self, device: torch.device) -> bool:
         """On CUDA where it is installed; on a CPU where it interprets."""
