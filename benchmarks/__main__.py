@@ -1,7 +1,7 @@
 """Run the benchmarks and write what they measured to `benchmarks/results/<name>.json`.
 
-A benchmark is a module or package of this folder with `main() -> dict`. Figures are ratios within one run on one machine:
-the machine's own figures are recorded beside them and mean nothing alone.
+A benchmark is a module or package of this folder with `main() -> dict`. Figures are ratios within one run on one
+machine: the machine's own figures are recorded beside them and mean nothing alone.
 """
 
 import datetime
