@@ -1,4 +1,4 @@
-"""The final table: every method on MiniLM and 2,000 sentences of SST-2 at the rate that its sweep found.
+"""The final table: every method on MiniLM and 2,000 sentences of SST-2 at the rate that its sweep chose.
 
 The rate was chosen on rows of the dev split, the accuracy is of the whole test split. Each run has a process of its
 own, so that its memory is its own.
@@ -71,7 +71,7 @@ def trained(method: str, seed: int) -> dict[str, Any]:
     from accorda.methods.registry import methods
 
     losses = cells.losses(cells.read(cells.RESULTS / "classify"), method)
-    rate = grid.best(losses)
+    rate = grid.chosen(losses, grid.PLACES_BELOW["classify"])
     done = run(settings(method, rate, seed))
     count = methods()[method]().num_parameters(outline())
     return {

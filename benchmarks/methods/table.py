@@ -20,7 +20,10 @@ def entries(stage: Stage, found: Sequence[dict[str, Any]]) -> dict[str, dict[str
     methods = sorted({cell["method"] for cell in found})
     tried = {method: cells.losses(found, method) for method in methods}
     return {
-        method: {"rate": grid.best(losses), "origin": origin(stage, losses, last_day(found, method))}
+        method: {
+            "rate": grid.chosen(losses, grid.PLACES_BELOW[stage]),
+            "origin": origin(stage, losses, last_day(found, method)),
+        }
         for method, losses in tried.items()
         if len(losses) >= grid.FEWEST_RATES
     }
@@ -29,9 +32,10 @@ def entries(stage: Stage, found: Sequence[dict[str, Any]]) -> dict[str, dict[str
 def origin(stage: Stage, losses: dict[float, float], day: str) -> str:
     """Where a rate is from: measured, or only the best of those tried."""
     where = PLACES[stage][1].format(rows=ROWS[stage])
+    below = "a third of the best, " if grid.PLACES_BELOW[stage] else ""
     if grid.at_edge(losses):
-        return f"at the edge of the {len(losses)} rates tried on {where}, one epoch, {day}"
-    return f"measured at {len(losses)} rates on {where}, one epoch, {day}"
+        return f"{below}at the edge of the {len(losses)} rates tried on {where}, one epoch, {day}"
+    return f"{below}measured at {len(losses)} rates on {where}, one epoch, {day}"
 
 
 def last_day(found: Sequence[dict[str, Any]], method: str) -> str:

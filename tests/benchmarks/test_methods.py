@@ -67,6 +67,13 @@ def test_the_table_says_measured_only_of_a_rate_between_two_others():
     assert found["dora"]["origin"].startswith("at the edge of the 3 rates tried on the bundled model")
 
 
+def test_a_classifiers_rate_is_a_place_below_the_best_and_says_so():
+    found = table.entries("classify", [cell(rate, away_from(1e-2)(rate)) for rate in (3e-3, 1e-2, 3e-2)])
+    assert found["lora"]["rate"] == 3e-3
+    assert found["lora"]["origin"].startswith("a third of the best, measured at 3 rates on MiniLM (22M)")
+    assert grid.chosen({1e-3: 1.0, 3e-3: 2.0}, 0) == 1e-3
+
+
 @pytest.mark.parametrize("stage", table.PLACES)
 def test_the_committed_table_holds_what_the_committed_cells_say(stage):
     committed = json.loads(table.TABLE.read_text(encoding="utf-8"))[table.PLACES[stage][0]]["rates"][stage]
