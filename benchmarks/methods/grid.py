@@ -110,3 +110,8 @@ def chosen(losses: Mapping[float, float], places_below: int) -> float:
 def at_edge(losses: Mapping[float, float]) -> bool:
     """Whether a lower loss may lie beyond the rates that were tried."""
     return best(losses) in (min(losses), max(losses))
+
+
+def flat(losses: Mapping[float, float]) -> bool:
+    """Whether the rate made no difference: the highest loss within 1% of the lowest."""
+    return max(losses.values()) <= 1.01 * min(losses.values())

@@ -33,6 +33,8 @@ def origin(stage: Stage, losses: dict[float, float], day: str) -> str:
     """Where a rate is from: measured, or only the best of those tried."""
     where = PLACES[stage][1].format(rows=ROWS[stage])
     below = "a third of the best, " if grid.PLACES_BELOW[stage] else ""
+    if grid.flat(losses):
+        return f"{below}of {len(losses)} rates that made no difference on {where}, one epoch, {day}"
     if grid.at_edge(losses):
         return f"{below}at the edge of the {len(losses)} rates tried on {where}, one epoch, {day}"
     return f"{below}measured at {len(losses)} rates on {where}, one epoch, {day}"

@@ -57,10 +57,12 @@ def test_cells_are_read_back_and_a_run_that_broke_is_never_the_best(tmp_path):
 
 def test_the_table_says_measured_only_of_a_rate_between_two_others():
     between = [cell(3e-4, 2.0), cell(1e-3, 1.0), cell(3e-3, 1.5, day="2026-01-02")]
-    edge = [cell(rate, -rate, "dora") for rate in (3e-4, 1e-3, 3e-3)]
+    edge = [cell(rate, 1 - 100 * rate, "dora") for rate in (3e-4, 1e-3, 3e-3)]
+    flat = [cell(rate, 10.0 + rate, "rows") for rate in (3e-4, 1e-3, 3e-3)]
     few = [cell(1e-3, 1.0, "ia3")]
-    found = table.entries("sft", between + edge + few)
-    assert set(found) == {"lora", "dora"}
+    found = table.entries("sft", between + edge + flat + few)
+    assert set(found) == {"lora", "dora", "rows"}
+    assert found["rows"]["origin"].startswith("of 3 rates that made no difference on the bundled model")
     assert found["lora"]["rate"] == 1e-3
     assert found["lora"]["origin"].startswith("measured at 3 rates on the bundled model")
     assert found["lora"]["origin"].endswith("2026-01-02")
