@@ -1,7 +1,7 @@
 """Run the benchmarks and write what they measured to `benchmarks/results/<name>.json`.
 
-A benchmark is a module of this folder with `main() -> dict`. Figures are ratios within one run on one machine:
-the machine's own figures are recorded beside them and mean nothing alone.
+A benchmark is a module or package of this folder with `main() -> dict`. Figures are ratios within one run on one
+machine: the machine's own figures are recorded beside them and mean nothing alone.
 """
 
 import datetime
@@ -19,7 +19,8 @@ RESULTS = HERE / "results"
 
 def names() -> list[str]:
     """Every benchmark of this folder."""
-    return sorted(path.stem for path in HERE.glob("*.py") if not path.stem.startswith("_"))
+    modules = [*HERE.glob("*.py"), *(path.parent for path in HERE.glob("*/__init__.py"))]
+    return sorted(path.stem for path in modules if not path.stem.startswith("_"))
 
 
 def machine() -> dict[str, object]:

@@ -11,11 +11,14 @@ from accorda.cli.demo import METRICS, recipe
 from accorda.evaluation.report import report
 from accorda.methods.open import open_model
 from accorda.runs.layout import RunFolder
+from accorda.runs.sweep_picture import STYLE
 
 SIZES = ("0.3m", "1m", "4m")
 HERE = Path(__file__).parent
 TABLE = HERE / "curve.json"
 PICTURE = HERE.parent / "docs" / "images" / "bundled-curve.svg"
+TUNED = "#1d66a8"
+ROWS = (("tuned", TUNED, "o-"), ("base", "#6b6f9c", "s-"), ("base + 3 examples", "#c25409", "^--"))
 
 
 def draw(build: Path) -> None:
@@ -48,20 +51,25 @@ def point(run: Path) -> dict[str, Any]:
 
 def picture(points: list[dict[str, Any]]) -> None:
     """Two panels over a logarithmic axis of parameters."""
+    import matplotlib
     from matplotlib.figure import Figure
 
     sizes = [point["parameters"] for point in points]
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.plot(sizes, [point["heldout_nats_per_token"] for point in points], "o-", color="#1f6feb")
-    left.set_ylabel("nats per token, held-out text")
-    for name, colour in (("base", "#888888"), ("base + 3 examples", "#d29922"), ("tuned", "#1f6feb")):
-        right.plot(sizes, [point["tickets"][name]["exact_match"] for point in points], "o-", color=colour, label=name)
-    right.set_ylabel("exact match, held-out tickets")
-    right.legend(frameon=False)
-    for axes in (left, right):
-        axes.set_xscale("log")
-        axes.set_xlabel("parameters")
-        axes.spines[["top", "right"]].set_visible(False)
-    PICTURE.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(PICTURE)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(8.8, 3.6), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        left.plot(sizes, [point["heldout_nats_per_token"] for point in points], "o-", color=TUNED)
+        left.set_title("held-out text: nats per token", loc="left", fontsize=10)
+        for name, colour, line in ROWS:
+            found = [point["tickets"][name]["rougeL"] for point in points]
+            right.plot(sizes, found, line, color=colour, label=name)
+        right.set_title("held-out tickets: ROUGE-L", loc="left", fontsize=10)
+        right.set_ylim(0, 102)
+        right.legend(frameon=False, loc="center right")
+        for axes in (left, right):
+            axes.set_xscale("log")
+            axes.set_xticks(sizes, [f"{size / 1e6:.1f}M" for size in sizes])
+            axes.minorticks_off()
+            axes.set_xlabel("parameters")
+        PICTURE.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(PICTURE, metadata={"Date": None})

@@ -129,9 +129,9 @@ def rates(stage: str) -> str:
 
     known = learning_rates()
     sizes = {
-        f"up to {known['small']['most_parameters'] / 1e6:g}M parameters": known["small"]["rates"].get(stage, {}),
-        "larger": known["published"].get(stage, {}),
-    }
+        f"up to {known[size]['most_parameters'] / 1e6:g}M parameters": known[size]["rates"].get(stage, {})
+        for size in ("small", "middle")
+    } | {"larger": known["published"].get(stage, {})}
     rows = [
         (name, size, f"{entry['rate']:g}", entry["origin"])
         for size, entries in sizes.items()

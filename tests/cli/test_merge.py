@@ -82,3 +82,54 @@ def test_an_adapter_on_an_int8_base_is_merged_into_what_it_was_trained_on(tiny, 
         dense = open_model("run").model(ids).logits
     assert (plain - tuned).abs().max() < 1e-4
     assert (dense - tuned).abs().max() > 1e-4
+
+
+@pytest.fixture
+def quantized_run(tiny, tmp_path, capsys, rows, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ACCORDA_CACHE", str(tmp_path / "cache"))
+    few = ("--lr", "0.05", "--batch-size", "4", "training.max_steps=3", "training.threads=1", "data.eval_split=0.3")
+    more = ("model.quantization=nf4", "--rank", "2", "--output", "run")
+    assert main(["train", "--model", str(tiny), "--data", str(rows), *few, *more]) == 0, capsys.readouterr().err
+    capsys.readouterr()
+
+
+def test_every_way_is_measured_and_the_nearest_taken(quantized_run, tmp_path, capsys):
+    assert main(["merge", "run", "--data", "rows.jsonl", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["into"] == "dequantized"
+    assert set(found["measured"]) == {"original", "dequantized", "requantized"}
+    assert found["measured"]["dequantized"]["kl"] < 1e-6 < found["measured"]["requantized"]["kl"]
+    assert found["measured"]["dequantized"]["loss"] == pytest.approx(found["adapter_loss"], abs=1e-5)
+    assert json.loads((tmp_path / "run-merged" / "merge.json").read_text())["measured"] == found["measured"]
+    assert main(["merge", "run", "--data", "rows.jsonl", "--output", "table"]) == 0
+    assert "dequantized (taken)" in capsys.readouterr().out
+
+
+def test_a_requantized_model_is_packed_and_tells_its_errors(quantized_run, tmp_path, capsys):
+    from accorda.quantization import format_of
+
+    assert main(["merge", "run", "--into", "requantized", "--output", "packed", "--most-kl", "9", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["into"] == "requantized"
+    assert all(0 < error < 0.2 for error in found["quantization_errors"].values())
+    assert "<svg" in (tmp_path / "packed" / "quantization_errors.svg").read_text()
+    assert format_of(open_model("packed").model).name == "nf4"
+    assert main(["merge", "run", "--into", "original", "--output", "dense", "--most-kl", "9", "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["measured"]) == ["original"]
+    assert format_of(open_model("dense").model) is None
+
+
+def test_what_is_too_far_away_is_refused_and_not_written(quantized_run, tmp_path, capsys):
+    assert main(["merge", "run", "--into", "requantized", "--most-kl", "1e-9", "--output", "far"]) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith("error: --into requantized: the merged model is ")
+    assert told.endswith("try --into original or dequantized")
+    assert main(["merge", "run", "--into", "requantised", "--output", "far"]) == 2
+    assert "is not one of original, dequantized, requantized" in capsys.readouterr().err
+    assert not (tmp_path / "far").exists()
+
+
+def test_a_dense_base_has_one_way(adapter, tmp_path, capsys, rows):
+    assert main(["merge", str(adapter), "--output", str(tmp_path / "out"), "--into", "dequantized"]) == 2
+    assert "the base is in no number format" in capsys.readouterr().err

@@ -1,5 +1,7 @@
 import json
 
+from transformers import AutoModelForCausalLM, GPT2Config
+
 import accorda
 from accorda.cli.main import main
 
@@ -42,5 +44,20 @@ def test_counts_on_a_model_are_those_of_the_built_adapter(tiny, capsys):
     assert json.loads(capsys.readouterr().out)["methods"][0]["parameters"]["trained"] == built
     assert main(["methods", "lora", "--model", str(tiny)]) == 0
     assert f"{built:,} trained" in capsys.readouterr().out
-    assert main(["methods", "--model", str(tiny)]) == 2
-    assert "counting needs the NAME" in capsys.readouterr().err
+    assert main(["methods", "--model", str(tiny), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {item["name"] for item in found["methods"]} == set(accorda.methods())
+    assert found["num_parameters"] == sum(parameter.numel() for parameter in load_model(tiny).parameters())
+    assert next(item for item in found["methods"] if item["name"] == "lora")["parameters"]["trained"] == built
+
+
+def test_what_does_not_fit_a_model_is_listed_with_the_reason(capsys, tmp_path):
+    narrow = GPT2Config(n_embd=6, n_head=2, n_layer=1, vocab_size=11)
+    AutoModelForCausalLM.from_config(narrow).save_pretrained(tmp_path)
+    assert main(["methods", "--model", str(tmp_path), "--json"]) == 0
+    found = {item["name"]: item for item in json.loads(capsys.readouterr().out)["methods"]}
+    assert found["bitfit"]["parameters"]["trained"] > 0
+    assert found["compacter"]["parameters"] is None
+    assert "6" in found["compacter"]["refused"]
+    assert main(["methods", "--model", str(tmp_path)]) == 0
+    assert f"compacter: {found['compacter']['refused']}" in capsys.readouterr().out

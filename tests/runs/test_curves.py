@@ -37,6 +37,18 @@ def test_a_curve_is_where_its_numbers_are(zero):
     assert (min(value for _, value in ticks(figure)) == 0) == zero
 
 
+def test_heights_are_logarithmic_where_values_differ_much():
+    figure = drawn(Line(name="a", points=[(0, 20.0), (1, 2.0), (2, 0.2)]), decades=True)
+    line = next(item for item in figure.iter("polyline") if item.get("class") == "c0")
+    assert [pair.split(",")[1] for pair in line.get("points", "").split()] == ["0.0", "500.0", "1000.0"]
+    assert [value for _, value in ticks(figure)] == [0.2, 0.5, 1, 2, 5, 10, 20]
+    assert "a 20" in "".join(figure.itertext())  # the pointer still tells the value itself
+    near = drawn(Line(name="a", points=[(0, 5.0), (1, 2.0)]), decades=True)
+    assert [value for _, value in ticks(near)] == [2, 3, 4, 5]
+    below = drawn(Line(name="a", points=[(0, 5.0), (1, 0.0)]), decades=True)
+    assert ticks(below)[0][1] == 0
+
+
 def test_several_lines_share_their_axes():
     low = Line(name="low", points=[(0, 1.0), (10, 2.0)])
     high = Line(name="high", points=[(10, 80.0), (40, 100.0)], look="dots")
@@ -112,7 +124,7 @@ def test_thinning_keeps_peaks_and_ends():
 @pytest.mark.parametrize("room", [False, True])
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (-5, 5), (1e-9, 3e-9), (0.1, 0.1), (0, 0), (-3, -3), (99999, 1e9)])
 def test_marks_are_few_and_inside(low, high, room):
-    first, last, marks = scale(low, high, room=room)
+    first, last, marks, _ = scale(low, high, room=room)
     slack = (last - first) * 1e-6
     assert first - slack <= low <= high <= last + slack
     assert 2 <= len(marks) <= 8

@@ -9,7 +9,7 @@ from accorda.errors import Refusal
 from accorda.runs.events import EventLog
 from accorda.runs.layout import RunFolder
 from accorda.runs.sweep import Planned, SweepFolder, summary
-from accorda.runs.sweep_picture import draw, positions
+from accorda.runs.sweep_picture import draw, positions, wide
 
 
 def made(place, name, loss, *, held="same", status="complete", match=None):
@@ -80,6 +80,18 @@ def test_the_picture_shows_every_metric_and_is_the_same_every_time(tmp_path):
     before = folder.picture.read_bytes()
     assert draw(record, folder.picture, folder.bitmap)
     assert folder.picture.read_bytes() == before
+
+
+def test_low_losses_are_told_apart_beside_a_high_base(tmp_path):
+    for name, loss in (("limit-1", 0.4), ("limit-10", 0.3)):
+        made(tmp_path, name, loss)
+    folder = SweepFolder(tmp_path)
+    record = {"axes": [{"setting": "data.limit", "values": [1, 10]}], **summary(folder, planned(1, 10), {})}
+    draw(record, folder.picture, folder.bitmap)
+    words = [*ElementTree.parse(folder.picture).getroot().itertext()]
+    assert {"0.5", "1", "2", "5"} <= set(words)  # decades; evenly, the marks would be whole numbers from 0 on
+    assert not wide([1.0, 5.0])
+    assert not wide([0.0, 5.0])
 
 
 def test_no_picture_of_nothing(tmp_path):

@@ -129,12 +129,12 @@ def test_a_rate_for_t5_and_bart_and_nobody_else(tmp_path):
     from accorda.stages.settle import settle_rate
 
     full, lora = read({"name": "full"}), read({"name": "lora"})
-    assert settle_rate(load({}), full, 10**8, "t5").training.learning_rate == 1e-4
-    assert settle_rate(load({}), full, 10**8, "bart").training.learning_rate == 3e-5
-    assert settle_rate(load({}), lora, 10**8, "mt5").training.learning_rate == 1e-3
+    assert settle_rate(load({}), (full,), 10**8, "t5").training.learning_rate == 1e-4
+    assert settle_rate(load({}), (full,), 10**8, "bart").training.learning_rate == 3e-5
+    assert settle_rate(load({}), (lora,), 10**8, "mt5").training.learning_rate == 1e-3
     for method, size, kind in ((lora, 10**8, "bart"), (full, 10**8, "pegasus"), (full, 10**6, "t5")):
         with pytest.raises(Refusal, match=f"for (a small )?{kind}; give one with --lr"):
-            settle_rate(load({}), method, size, kind)
+            settle_rate(load({}), (method,), size, kind)
 
 
 def test_pretraining_is_refused(tmp_path):

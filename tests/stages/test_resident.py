@@ -59,6 +59,6 @@ def test_only_runs_of_the_same_base_share_one(tmp_path):
 
 
 def test_methods_that_change_the_base_share_none():
-    alone = {name for name, method in methods().items() if not shares(method())}
+    alone = {name for name, method in methods().items() if not shares((method(),))}
     assert {"full", "layernorm"} <= alone
     assert not alone & {"lora", "bitfit", "prompt_tuning", "attention_fusion"}

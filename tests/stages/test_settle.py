@@ -46,13 +46,32 @@ def test_t5_has_no_bound_whatever_its_texts_were():
 
 def test_a_rate_nobody_measured_is_asked_for(monkeypatch):
     small = {"most_parameters": 100, "rates": {"sft": {"lora": {"rate": 0.5, "origin": "here"}}}}
+    middle = {"most_parameters": 100, "rates": {}}
     published = {"sft": {"lora": {"rate": 0.1, "origin": "paper"}}}
-    monkeypatch.setattr(settle, "learning_rates", lambda: {"small": small, "published": published})
-    recipe = settle.settle_rate(load({}), LoRA(), 100)
+    table = {"small": small, "middle": middle, "published": published}
+    monkeypatch.setattr(settle, "learning_rates", lambda: table)
+    recipe = settle.settle_rate(load({}), (LoRA(),), 100)
     assert (recipe.training.learning_rate, recipe.origin("training.learning_rate")) == (0.5, "auto: here")
-    assert settle.settle_rate(load({}), LoRA(), 101).training.learning_rate == 0.1
+    assert settle.settle_rate(load({}), (LoRA(),), 101).training.learning_rate == 0.1
     with pytest.raises(Refusal, match="--lr"):
-        settle.settle_rate(load({"stage": "pretrain"}), LoRA(), 100)
+        settle.settle_rate(load({"stage": "pretrain"}), (LoRA(),), 100)
+
+
+def test_a_rate_is_of_the_models_size_or_the_nearest_that_is_known():
+    entry = {"lora": {"rate": 0.3, "origin": ""}}, {"lora": {"rate": 0.2, "origin": ""}, "bitfit": {"rate": 0.02}}
+    table = {
+        "small": {"most_parameters": 10, "rates": {"classify": entry[0]}},
+        "middle": {"most_parameters": 100, "rates": {"classify": entry[1]}},
+        "published": {"classify": {"lora": {"rate": 0.1}, "full": {"rate": 0.001}}},
+    }
+
+    def rates(size):
+        return {name: each["rate"] for name, each in settle.rates_of(table, "classify", size).items()}
+
+    assert rates(10) == {"lora": 0.3, "bitfit": 0.02}
+    assert rates(11) == rates(100) == {"lora": 0.2, "bitfit": 0.02, "full": 0.001}
+    assert rates(101) == {"lora": 0.1, "full": 0.001}
+    assert settle.rates_of(table, "pretrain", 10) == {}
 
 
 def test_every_method_has_a_rate_for_tuning_a_model_of_any_size():

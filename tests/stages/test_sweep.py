@@ -8,11 +8,13 @@ import torch
 from tests.stages.runs import SUMS, settings
 
 from accorda.errors import Refusal, Stopped
+from accorda.evaluation.report import report
+from accorda.methods.open import open_model
 from accorda.recipe.load import load
 from accorda.runs import events
 from accorda.runs.layout import RunFolder
 from accorda.runs.sweep import SweepFolder
-from accorda.stages import train
+from accorda.stages import train, verify
 from accorda.stages.sweep import resume_sweep, sweep
 from accorda.training.loop import Loop
 
@@ -153,6 +155,21 @@ def test_what_was_stopped_goes_on_and_what_is_complete_stays(by, tmp_path, monke
         resume_sweep(tmp_path / "out")
     with pytest.raises(Refusal, match="complete sweep"):
         sweep(given)
+
+
+def test_a_sweep_that_was_moved_goes_on_and_its_runs_are_measured(tmp_path, monkeypatch):
+    interrupted_after(monkeypatch, 3)
+    with pytest.raises(Stopped):
+        sweep(recipe(tmp_path, data={"limit": [5, 12], "eval_split": 0.1}, training={"max_steps": 4}))
+    monkeypatch.undo()
+    monkeypatch.setenv("ACCORDA_CACHE", str(tmp_path / "cache"))
+    moved = (tmp_path / "out").rename(tmp_path / "elsewhere")
+    assert resume_sweep(moved).result["status"] == "complete"
+    run = moved / "limit-5"
+    assert all(proof.verdict != "fails" for proof in verify(run))
+    assert report(open_model(run), None, "exact_match")["num_rows"] == len(
+        (moved / "eval.jsonl").read_text().splitlines()
+    )
 
 
 def test_another_sweep_does_not_go_into_the_folder(tmp_path, monkeypatch):

@@ -39,6 +39,24 @@ def test_every_method_runs_learns_and_proves_itself(method, tmp_path):
     assert run.result["status"] == "complete"
 
 
+@pytest.mark.parametrize(
+    "names", ["lora+prompt_tuning", "bitfit+houlsby", "prefix_tuning+parallel_adapter", "rows+ia3"]
+)
+def test_several_methods_are_one_adapter(names, tmp_path):
+    first, second = names.split("+")
+    more = {"rows": {"target_modules": "all-linear"}}
+    run = run_of(tmp_path, method={"name": names, **({first: more[first]} if first in more else {})})
+    assert run.proven
+    assert run.result["method"] == names
+    assert [proof.name for proof in verify(run.folder.path) if proof.verdict == "fails"] == []
+    again = settings(tmp_path, "again", model={"path": str(run.folder.path)})
+    del again["method"]
+    went_on = train(load(again))
+    assert went_on.result["method"] == names
+    assert went_on.result["parents"] == [str(run.folder.path)]
+    assert second in went_on.folder.recipe.read_text()
+
+
 def test_the_folder_holds_what_the_contract_lists(tmp_path):
     folder = run_of(tmp_path).folder
     names = {path.name for path in folder.path.iterdir()}

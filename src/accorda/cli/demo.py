@@ -56,14 +56,24 @@ def run(arguments: argparse.Namespace) -> Outcome:
 
 
 def recipe(data: str, output: str | None) -> dict[str, Any]:
-    """What is trained. The held-out tickets take no part in it; its own evaluation rows come from the training file."""
+    """What is trained. The held-out tickets take no part in it; its own evaluation rows come from the training file.
+
+    Many small steps: with 16 rows a step the names, products and orders are learned, and neither problem nor wish nor
+    urgency within four epochs. The second moment forgets early, large gradients.
+    """
     return {
         "stage": "sft",
         "model": {"path": "bundled"},
         "data": {"train": f"bundled:{data}"},
         "method": {"name": "lora", "rank": 16, "alpha": 32},
-        "training": {"epochs": 4, "batch_size": 16, "learning_rate": 5e-3, "checkpoint_every": 100},
-        "evaluation": {"every": 50},
+        "training": {
+            "epochs": 5,
+            "batch_size": 4,
+            "learning_rate": 3e-3,
+            "optimizer": {"name": "adamw", "beta2": 0.95},
+            "checkpoint_every": 200,
+        },
+        "evaluation": {"every": 380, "metrics": METRICS.split(","), "max_new_tokens": MAX_NEW_TOKENS},
         "output": output or free(Path("runs") / "demo"),
     }
 

@@ -1,8 +1,9 @@
 """Fold an adapter into its base, prove that it says the same, save what plain transformers loads.
 
 The proof compares log-probabilities with the adapter and with the merged weights, module by module: on rows of --data,
-else on the run's own evaluation rows, else on a few texts. An adapter trained on a base in a number format is merged
-into that base's dense values, which are what it was trained on.
+else on the run's own evaluation rows, else on a few texts. An adapter of a base in a number format can go into the
+original dense weights, into the dequantized ones that it was trained on, or into those quantized again; each is
+measured against the live adapter, the nearest is taken, and merge.json keeps the figures.
 """
 
 import argparse
@@ -12,16 +13,17 @@ from typing import Any
 from accorda.cli.terminal.opening import Ready, ready
 from accorda.cli.terminal.outcome import DONE, UNPROVEN, Outcome
 from accorda.cli.terminal.parser import filled
+from accorda.cli.terminal.table import table
 from accorda.errors import Refusal
 
-RECEIPT = "merge.json"
+RECEIPT, ERRORS = "merge.json", "quantization_errors.svg"
 TEXTS = (
     "The quick brown fox jumps over the lazy dog, and the dog does not mind.",
     "In 1905 he wrote four papers; each of them changed what people thought of light, of time and of matter.",
     "Question: how much is 12 times 12? Answer: 12 times 12 is 144.",
     "def add(a, b):\n    return a + b\n",
 )
-NUM_ROWS = 32
+NUM_ROWS = 128
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,38 +31,91 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="a run or an adapter folder")
     parser.add_argument("--output", metavar="DIR", type=filled, help="a new folder; default: RUN-merged")
     parser.add_argument("--data", metavar="F", type=filled, help="rows to compare log-probabilities on")
+    parser.add_argument(
+        "--into",
+        metavar="WAY",
+        type=filled,
+        default="auto",
+        help="original, dequantized or requantized; default: what diverges least",
+    )
+    parser.add_argument(
+        "--most-kl",
+        metavar="X",
+        type=float,
+        default=0.1,
+        help="refuse a merged model further away from the adapter, in nats per token (0.1)",
+    )
     parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
-    """Prove, merge, save; exit 1 where the merged model says something else."""
-    from accorda.methods.merging import check_mergeable, merge
+    """Measure, merge, save; exit 1 where the merged model says something else."""
     from accorda.methods.storage import save_model
-    from accorda.proofs.merge import merged_alike
+    from accorda.runs.error_picture import draw
     from accorda.runs.files import write_json
+    from accorda.stages.merge import merged
 
     output = Path(arguments.output or f"{str(arguments.run).rstrip('/')}-merged")
     if output.exists():
         raise Refusal(f"--output {output}: exists already; choose a new folder")
     recipe = recipe_of(arguments.run)
     quantization = recipe.model.quantization if recipe is not None else "none"
-    opened = ready(arguments.run, quantization=quantization, trust_remote_code=arguments.trust_remote_code)
-    if opened.adapter is None:
+    double = recipe.model.double_quantization if recipe is not None else True
+    first = ready(
+        arguments.run,
+        quantization=quantization,
+        double_quantization=double,
+        trust_remote_code=arguments.trust_remote_code,
+    )
+    if first.adapter is None:
         raise Refusal(f"RUN = {arguments.run}: has no adapter, so there is nothing to merge")
-    check_mergeable(opened.model, opened.adapter)
-    proof = merged_alike(opened.model, segments(opened, recipe, arguments.data), opened.adapter)
-    merge(opened.model, opened.adapter)
-    make_dense(opened.model)
-    save_model(opened.model, opened.tokenizer, output, renderer=opened.renderer)
-    receipt = {"merged": str(arguments.run), "quantization": quantization, "proof": proof.to_dict()}
+    opened = [first]
+
+    def opening(packed: bool) -> Any:
+        if packed and opened:
+            return opened.pop().model
+        form = {"quantization": quantization, "double_quantization": double} if packed else {}
+        return ready(arguments.run, trust_remote_code=arguments.trust_remote_code, **form).model
+
+    tokenizer, renderer, name = first.tokenizer, first.renderer, first.adapter
+    rows = segments(first, recipe, arguments.data)
+    del first
+    model, made = merged(opening, name, arguments.into, lambda _: rows, arguments.most_kl)
+    save_model(model, tokenizer, output, renderer=renderer)
+    receipt = {"merged": str(arguments.run), "quantization": quantization, **made.to_dict()}
+    if made.errors:
+        draw(made.errors, output / ERRORS)
     write_json(output / RECEIPT, receipt)
-    failed = proof.verdict == "fails"
+    failed = made.proof.verdict == "fails"
     return Outcome(
         code=UNPROVEN if failed else DONE,
         result={"status": "unproven" if failed else "merged", "output": str(output), **receipt},
-        text=f"merged into {output}\nmerge {proof.verdict}: {proof.reason}",
-        error=f"the proof of merge fails: {proof.reason}" if failed else "",
+        text=told(receipt, output),
+        error=f"the proof of merge fails: {made.proof.reason}" if failed else "",
     )
+
+
+def told(receipt: dict[str, Any], output: Path) -> str:
+    """For people: where it is, the ways with their figures, the proof."""
+    lines = [f"merged into {output}", f"merge {receipt['proof']['verdict']}: {receipt['proof']['reason']}"]
+    if receipt["quantization"] != "none" and receipt["measured"]:
+        rows = [
+            (
+                f"{way} (taken)" if way == receipt["into"] else way,
+                f"{found['kl']:.2e}",
+                f"{found['top1']:.2%}",
+                f"{found['loss']:.4f}",
+            )
+            for way, found in receipt["measured"].items()
+        ]
+        heading = ("merged into", "KL, nats", "same first choice", f"loss (adapter {receipt['adapter_loss']:.4f})")
+        lines += ["", f"against the live adapter at {receipt['positions']:,} tokens:", table(heading, rows)]
+    lines += [f"not {way}: {why}" for way, why in receipt["refused"].items()]
+    if receipt["quantization_errors"]:
+        worst = max(receipt["quantization_errors"], key=receipt["quantization_errors"].get)
+        share = receipt["quantization_errors"][worst]
+        lines.append(f"quantized again, {worst} moves most: {share:.1%} of its norm; all of them in {output / ERRORS}")
+    return "\n".join(lines)
 
 
 def recipe_of(name: str) -> Any:
@@ -75,7 +130,6 @@ def recipe_of(name: str) -> Any:
 def segments(opened: Ready, recipe: Any, data: str | None) -> list[Any]:
     """Rows with labels to compare on, those that fit the model."""
     from accorda.evaluation.rows import dataset_of
-    from accorda.proofs.numerics import few_rows
 
     if data is not None:
         rows = dataset_of(data, opened.model, opened.renderer, limit=NUM_ROWS)
@@ -86,14 +140,4 @@ def segments(opened: Ready, recipe: Any, data: str | None) -> list[Any]:
         label = {"label": (opened.renderer.labels.names or (0.5,))[0]} if opened.renderer.kind == "labelled" else {}
         texts = [{"text": text, **label} for text in TEXTS]
         rows = dataset_of(texts, opened.model, opened.renderer)
-    return few_rows([rows[index] for index in range(min(len(rows), NUM_ROWS))])
-
-
-def make_dense(model: Any) -> None:
-    """What is still in a number format becomes a plain layer with the same values."""
-    from accorda.quantization import QuantizedLinear
-
-    for name, module in list(model.named_modules()):
-        if isinstance(module, QuantizedLinear):
-            parent, _, leaf = name.rpartition(".")
-            setattr(model.get_submodule(parent), leaf, module.dense(model.dtype))
+    return [rows[index] for index in range(min(len(rows), NUM_ROWS))]

@@ -13,9 +13,11 @@ from accorda.recipe.words import meant, shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """One name, and a model to count on."""
+    """One name, or none for all, and a model to count on."""
     parser.add_argument("name", nargs="?", metavar="NAME", help="one method: its formula and its settings")
-    parser.add_argument("--model", metavar="M", type=filled, help="count NAME's parameters on this model")
+    parser.add_argument(
+        "--model", metavar="M", type=filled, help="count the parameters of each, or of NAME, on this model"
+    )
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
@@ -24,16 +26,14 @@ def run(arguments: argparse.Namespace) -> Outcome:
 
     known = methods()
     if arguments.name is None:
-        if arguments.model is not None:
-            raise Refusal(f"--model {shown(arguments.model)}: counting needs the NAME of a method")
-        return listing(known)
+        return listing(known) if arguments.model is None else counted_listing(known, arguments.model)
     if arguments.name not in known:
         raise Refusal(f"NAME = {shown(arguments.name)}: no such method{meant(arguments.name, known)}")
     method = known[arguments.name]
     found = entry(arguments.name, method)
     text = f"{about(method)}\n\n{settings_table(method)}\n\n{promises(found['traits'])}"
     if arguments.model is not None:
-        found["parameters"] = count(arguments.name, arguments.model)
+        found["parameters"] = count(arguments.name, hollow(arguments.model))
         text += f"\n\non {arguments.model}: {counted(found['parameters'])}"
     return Outcome(result={"methods": [found]}, text=text)
 
@@ -43,6 +43,30 @@ def listing(known: Mapping[str, Any]) -> Outcome:
     entries = [entry(name, method) for name, method in known.items()]
     rows = [(item["name"], item["family"], item["kind"], promises(item["traits"]), item["paper"]) for item in entries]
     return Outcome(result={"methods": entries}, text=table(("name", "family", "kind", "promises", "paper"), rows))
+
+
+def counted_listing(known: Mapping[str, Any], model: str) -> Outcome:
+    """Every method on a line with its counts on a model; beneath, why some do not fit it."""
+    bare = hollow(model)
+    whole = sum(parameter.numel() for parameter in bare.parameters())
+    entries, rows, misfits = [], [], []
+    for name, method in known.items():
+        found = entry(name, method)
+        trained = kept = share = "-"
+        try:
+            found["parameters"] = count(name, bare)
+        except Refusal as refusal:
+            found |= {"parameters": None, "refused": str(refusal)}
+            misfits.append(f"{name}: {refusal}")
+        else:
+            numbers = found["parameters"]
+            trained, kept = f"{numbers['trained']:,}", f"{numbers['kept']:,}"
+            share = f"{numbers['trained'] / whole:.2%}"
+        entries.append(found)
+        rows.append((name, method.family, trained, kept, share, promises(found["traits"]), found["paper"]))
+    lines = [table(("name", "family", "trained", "kept", "of the model", "promises", "paper"), rows)]
+    lines += ["", f"{model}: {whole:,} parameters; counted with each method's defaults", *misfits]
+    return Outcome(result={"methods": entries, "model": model, "num_parameters": whole}, text="\n".join(lines))
 
 
 def entry(name: str, method: Any) -> dict[str, Any]:
@@ -81,14 +105,19 @@ def settings_table(method: Any) -> str:
     return table(("setting", "default", "accepts", "meaning"), rows) if rows else "no settings"
 
 
-def count(method: str, model: str) -> dict[str, int]:
-    """Numbers of trained, kept and head parameters on a model, with the method's defaults; no weight is read."""
-    import dataclasses
-
+def hollow(model: str) -> Any:
+    """The named model on the meta device: shapes alone, no weight is read."""
     from accorda.methods.open import head_of, locate
-    from accorda.methods.registry import methods
     from accorda.models.load import head_for, load_model
 
     base = locate(model).base
-    hollow = load_model(base, head=head_of(model) or head_for(base), device="meta")
-    return dataclasses.asdict(methods()[method]().num_parameters(hollow))
+    return load_model(base, head=head_of(model) or head_for(base), device="meta")
+
+
+def count(method: str, model: Any) -> dict[str, int]:
+    """Numbers of trained, kept and head parameters on a model, with the method's defaults."""
+    import dataclasses
+
+    from accorda.methods.registry import methods
+
+    return dataclasses.asdict(methods()[method]().num_parameters(model))

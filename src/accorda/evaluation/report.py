@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from accorda.data.dataset import Dataset
+from accorda.data.recorded import recorded
 from accorda.data.renderer import Renderer
 from accorda.data.settings import Split
 from accorda.errors import Refusal
@@ -23,7 +24,6 @@ from accorda.methods.open import Opened, open_model
 from accorda.methods.vocabulary import add_tokens
 from accorda.models.decoder_start import decoder_start
 from accorda.models.load import load_tokenizer
-from accorda.recipe.load import load
 from accorda.recipe.sections import DataSection, Recipe
 
 SHOTS = 3
@@ -41,7 +41,7 @@ class Origin:
     @staticmethod
     def of(opened: Opened, columns: Mapping[str, str]) -> "Origin":
         """With the run's own renderer, else the tokenizer's."""
-        recipe = load(opened.run.recipe) if opened.run is not None else None
+        recipe = recorded(opened.run) if opened.run is not None else None
         tokenizer = load_tokenizer(opened.tokenizer_source, recipe is not None and recipe.model.trust_remote_code)
         if opened.renderer_path is not None:
             return Origin(opened, recipe, Renderer.load(opened.renderer_path.parent, tokenizer), columns)

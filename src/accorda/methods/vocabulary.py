@@ -42,16 +42,23 @@ def new_rows(model: PreTrainedModel) -> Rows:
     return Rows(target_modules=places, choose="index", index=added.ids)
 
 
-def with_new_rows(model: PreTrainedModel, method: Method) -> tuple[Method, ...]:
-    """The method, and beside it the one that trains the rows of new tokens, where there are and it does not do so."""
+def with_new_rows(model: PreTrainedModel, methods: tuple[Method, ...]) -> tuple[Method, ...]:
+    """The methods, and beside them the one that trains the rows of new tokens, where there are and none does so."""
     if added_tokens(model) is None:
-        return (method,)
+        return methods
     rows = new_rows(model)
-    if method in (Rows(), rows):
-        return (rows,)
+    if any(method in (Rows(), rows) for method in methods):
+        return tuple(rows if method == Rows() else method for method in methods)
     trained = rows.chosen(model).keys()
-    whole = method.chosen(model) if isinstance(method, ParameterMethod) else {}
-    return (method,) if all(name in whole and whole[name] is None for name in trained) else (method, rows)
+    chosen = [method.chosen(model) for method in methods if isinstance(method, ParameterMethod)]
+    whole = {name for one in chosen for name, entries in one.items() if entries is None}
+    return methods if trained <= whole else (*methods, rows)
+
+
+def without_new_rows(model: PreTrainedModel, methods: tuple[Method, ...]) -> tuple[Method, ...]:
+    """The methods without the one that `with_new_rows` put beside them."""
+    beside = added_tokens(model) is not None and len(methods) > 1 and methods[-1] == new_rows(model)
+    return methods[:-1] if beside else methods
 
 
 def grow_by(model: PreTrainedModel, added: AddedTokens) -> Callable[[], None]:

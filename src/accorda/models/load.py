@@ -27,6 +27,7 @@ from transformers.models.auto.modeling_auto import (
 
 from accorda.errors import Refusal
 from accorda.models.attention import use_attention
+from accorda.models.compiled import bound_compiled_kernels
 from accorda.models.complete import check_complete, lacking
 from accorda.models.fingerprint import fingerprint, fingerprint_of_packed
 from accorda.models.folder import (
@@ -80,6 +81,7 @@ def load_model(
 
     Raises Refusal, in one line, for whatever is missing, broken, incomplete, pickled, unknown or of another kind.
     """
+    bound_compiled_kernels()
     options = _options(dtype, device, head, trust_remote_code)
     wanted = _wanted(quantization, double_quantization)
     with quiet(), torch.random.fork_rng(devices=[]):

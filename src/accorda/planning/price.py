@@ -79,7 +79,9 @@ def trial(training: Moment, state: int) -> list[Moment]:
 
 def state_bytes(priced: Priced) -> int:
     """What a checkpoint holds: the parameters that train, what the optimizer remembers, and buffers beside them."""
-    learned = sum(p.nbytes + p.numel() * bytes_of(priced, p) for p in trainable(priced.model).values())
+    trained_parameters = trainable(priced.model).values()
+    learned = sum(p.nbytes for p in trained_parameters)
+    learned += priced.optimizer.bytes_in_memory(sum(p.numel() * bytes_of(priced, p) for p in trained_parameters))
     trained = (m for m in priced.model.modules() if any(p.requires_grad for p in m.parameters(recurse=False)))
     return round(learned) + sum(buffer.nbytes for module in trained for buffer in module.buffers(recurse=False))
 

@@ -45,6 +45,8 @@ def candidates(recipe: Recipe) -> Iterator[tuple[dict[str, Any], str]]:
     if training.precision == "fp32":
         yield {"training.precision": "bf16"}, "products and what is kept of them in 16 bit"
     if training.optimizer.get("name") == "adamw":
+        yield {"training.optimizer.name": "paged_adamw"}, "moments beyond 64 MB wait in pages; the same bits, some time"
+        yield {"training.optimizer.name": "adamw_8bit"}, "moments of a byte each"
         yield (
             {"training.optimizer.name": "adafactor"},
             "a row and a column of moments instead of two numbers each",

@@ -1,13 +1,25 @@
 """Number formats for frozen weights, one file per format; `formats()` finds them by walking this folder."""
 
 from accorda.quantization.contract import Format, QuantizedLinear, QuantizedTensor
-from accorda.quantization.convert import block_linears, formats, number_format, quantize_model, replace
+from accorda.quantization.convert import (
+    block_linears,
+    dequantize_model,
+    errors_of,
+    format_of,
+    formats,
+    number_format,
+    quantize_model,
+    replace,
+)
 
 __all__ = [
     "Format",
     "QuantizedLinear",
     "QuantizedTensor",
     "block_linears",
+    "dequantize_model",
+    "errors_of",
+    "format_of",
     "formats",
     "number_format",
     "quantize_model",

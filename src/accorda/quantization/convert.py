@@ -5,12 +5,14 @@ import pkgutil
 from functools import cache
 from pathlib import Path
 
+import torch
 from torch import nn
+from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.pytorch_utils import Conv1D
 
 from accorda.errors import Refusal
-from accorda.quantization.contract import Format
+from accorda.quantization.contract import Format, QuantizedLinear, dense_weight
 
 
 @cache
@@ -64,3 +66,31 @@ def replace(model: nn.Module, name: str, module: nn.Module) -> None:
     """Put a module into the place of another."""
     parent, _, leaf = name.rpartition(".")
     setattr(model.get_submodule(parent), leaf, module)
+
+
+def dequantize_model(model: PreTrainedModel) -> PreTrainedModel:
+    """Turn what is in a number format into plain layers of the same values and the model's dtype, in place."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, QuantizedLinear):
+            replace(model, name, module.dense(model.dtype))
+    return model
+
+
+def format_of(model: nn.Module) -> Format | None:
+    """The number format that linears of a model are in; None for a dense model."""
+    held = next((module for module in model.modules() if isinstance(module, QuantizedLinear)), None)
+    if held is None:
+        return None
+    name = next(name for name, one in formats().items() if one.layer is type(held))
+    return number_format(name, double_quantization=bool(held.settings.get("bnb_4bit_use_double_quant", True)))
+
+
+@torch.no_grad()
+def errors_of(model: nn.Module, chosen: Format) -> dict[str, float]:
+    """By name, how far each dense linear inside blocks would move in the format: |W - D(Q(W))| / |W|, Frobenius."""
+    found = {}
+    for name, module in block_linears(model):
+        weight = dense_weight(module)[0].float()
+        moved = chosen.quantize(weight).dequantize() - weight
+        found[name] = float(moved.norm() / weight.norm().clamp(min=torch.finfo(torch.float32).tiny))
+    return found

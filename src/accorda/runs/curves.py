@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from accorda.runs.figures import short
 from accorda.runs.markup import text
@@ -19,6 +19,8 @@ SMOOTHED_FROM = 60
 """From so many points on, a line that jumps is drawn thin and its running mean over it."""
 NEAR_THE_END = 0.82
 """Marks behind it would run into the last step's number, which always stands there."""
+MANY_TIMES = 10
+"""Heights may be logarithmic where the highest value is so many times the lowest."""
 Points = Sequence[tuple[float, float]]
 Look = Literal["line", "dots", "level"]
 
@@ -37,17 +39,27 @@ class Line:
     jumps: bool = False
 
 
-Scale = tuple[float, float, list[float]]
+class Scale(NamedTuple):
+    """An axis: its lowest and highest value, the values with marks, and whether places go by their logarithms."""
+
+    low: float
+    high: float
+    marks: list[float]
+    logarithmic: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """One chart: `zero` has the axis begin at 0; `steps` is what runs across, by default the steps that lines have."""
+    """One chart: `zero` has the axis begin at 0; `steps` is what runs across, by default the steps that lines have.
+
+    `decades`: heights are logarithmic where values differ much, so that a late fall is seen beside an early one.
+    """
 
     title: str
     unit: str
     lines: Sequence[Line]
     zero: bool = False
+    decades: bool = False
     steps: tuple[float, float] | None = None
 
     def html(self) -> str:
@@ -74,7 +86,10 @@ class Chart:
         xs = [*(self.steps or ()), *(step for line in moving for step, _ in line.points)]
         ys = [value for line in lines for _, value in line.points]
         ys += [value for line in lines for _, *bounds in line.bounds for value in bounds]
-        return scale(min(xs), max(xs), least=1), scale(min(0.0, *ys) if self.zero else min(ys), max(ys), room=True)
+        across, low, high = scale(min(xs), max(xs), least=1), min(ys), max(ys)
+        if self.decades and 0 < MANY_TIMES * low <= high:
+            return across, decades(low, high)
+        return across, scale(min(0.0, low) if self.zero else low, high, room=True)
 
 
 def summed(line: Line) -> str:
@@ -148,16 +163,16 @@ def value_at(line: Line, step: float) -> list[float]:
 def grid(across: Scale, up: Scale) -> str:
     """Lines and numbers of both axes, and what runs across."""
     parts = []
-    for mark in up[2]:
+    for mark in up.marks:
         y = HEIGHT * (1 - part(mark, up))
         parts.append(f'<line class="grid" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text x="-8" y="{y + 4:.1f}" text-anchor="end">{short(mark)}</text>')
     parts.append(f'<line class="axis" x1="0" x2="100%" y1="{HEIGHT}" y2="{HEIGHT}"/>')
-    for mark in across[2]:
+    for mark in across.marks:
         if part(mark, across) < NEAR_THE_END:
             x = f"{100 * part(mark, across):.2f}%"
             parts.append(f'<text x="{x}" y="{HEIGHT + 18}" text-anchor="middle">{short(mark)}</text>')
-    parts.append(f'<text x="100%" y="{HEIGHT + 18}" text-anchor="end">step {across[1]:,.0f}</text>')
+    parts.append(f'<text x="100%" y="{HEIGHT + 18}" text-anchor="end">step {across.high:,.0f}</text>')
     return "".join(parts)
 
 
@@ -176,12 +191,22 @@ def scale(low: float, high: float, *, room: bool = False, least: float = 0.0) ->
         low, high = step * math.floor(low / step + 1e-9), step * math.ceil(high / step - 1e-9)
     first = math.ceil(low / step - 1e-9)
     marks = [step * index for index in range(first, first + 12) if step * index <= high + step * 1e-9]
-    return low, high, marks
+    return Scale(low, high, marks)
+
+
+def decades(low: float, high: float) -> Scale:
+    """A logarithmic axis with marks at powers of ten, and at two and five times them where there are few."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    factors = (1, 2, 5) if len(powers) <= 4 else (1,)
+    marks = [mark for power in powers for factor in factors if low <= (mark := factor * 10.0**power) <= high]
+    return Scale(low, high, marks, logarithmic=True)
 
 
 def part(value: float, of: Scale) -> float:
     """Where a value lies on an axis, from 0 to 1."""
-    return (value - of[0]) / (of[1] - of[0])
+    if of.logarithmic:
+        return math.log(value / of.low) / math.log(of.high / of.low)
+    return (value - of.low) / (of.high - of.low)
 
 
 def running_mean(points: Points) -> list[tuple[float, float]]:

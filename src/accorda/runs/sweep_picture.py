@@ -10,6 +10,7 @@ from accorda.runs.sections.names import BESIDE, metric_name, metric_unit
 from accorda.runs.story import is_number
 
 MOST_PANELS = 6
+MANY_TIMES = 10
 COLORS = ("#1d66a8", "#c25409", "#3d7a52", "#8b4fa0", "#b08a12", "#2b8a8a", "#a8434a", "#6b6f9c")
 STYLE: Any = {
     "font.size": 10,
@@ -95,10 +96,23 @@ def draw_panel(
     panel.set_xlabel(across["setting"])
     panel.set_xticks(list(places.values()), [str(value) for value in across["values"]])
     panel.minorticks_off()
+    measured = [row["metrics"][metric]["value"] for row in rows if metric in row["metrics"]]
     if "loss" not in metric:
         panel.set_ylim(bottom=0)
+    elif wide([*measured, *([base[metric]["value"]] if metric in base else [])]):
+        from matplotlib.ticker import LogLocator
+
+        panel.set_yscale("log")
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.minorticks_off()
     if first and (others or base):
         panel.legend(frameon=False, fontsize=9)
+
+
+def wide(losses: Sequence[float]) -> bool:
+    """Whether losses lie so far apart that the low ones would look the same."""
+    return bool(losses) and 0 < MANY_TIMES * min(losses) <= max(losses)
 
 
 def positions(values: Sequence[Any]) -> dict[str, float]:

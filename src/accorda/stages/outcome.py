@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from accorda.methods import registry
 from accorda.methods.install import trainable
 from accorda.methods.open import Opened
 from accorda.methods.storage import companions, save_adapter, save_model
@@ -93,7 +92,7 @@ def digest(value: Any) -> str:
 
 def is_whole(session: Session) -> bool:
     """Whether every parameter of the base itself trains, so that the result is a model and not an adapter."""
-    return type(session.method[0]).kind == "parameter" and all(
+    return any(method.kind == "parameter" for method in session.method) and all(
         parameter.requires_grad for name, parameter in session.model.named_parameters() if ".originals." not in name
     )
 
@@ -144,7 +143,7 @@ def result(session: Session, totals: Mapping[str, Any], proofs: Sequence[Proof])
     return {
         "status": "complete" if all(proof.verdict != "fails" for proof in proofs) else "unproven",
         "stage": session.recipe.stage,
-        "method": registry.name_of(session.method[0]),
+        "method": session.recipe.method["name"],
         "rows": kept.rows,
         "bill_bytes": session.notes[BILL_NOTE].total if BILL_NOTE in session.notes else None,
         "bill": session.notes[BILL_NOTE].to_dict() if BILL_NOTE in session.notes else None,

@@ -102,7 +102,7 @@ def billed(recipe: Recipe, device: Device) -> tuple[Recipe, Bill]:
     return recipe, replace(bill, device=device.name, capacity=device.capacity)
 
 
-def dressed(opened: Opened, recipe: Recipe, method: Method, precision: Precision) -> PreTrainedModel:
+def dressed(opened: Opened, recipe: Recipe, method: tuple[Method, ...], precision: Precision) -> PreTrainedModel:
     """A model on the meta device as training would have it."""
     use_attention(opened.model)
     with torch.device("meta"), torch.random.fork_rng(devices=[]):

@@ -10,7 +10,6 @@ from accorda.errors import Refusal
 from accorda.evaluation.labelled.predict import has
 from accorda.evaluation.metric import Row
 from accorda.evaluation.registry import OF_TEXT, read_metrics, require_fitting
-from accorda.methods import registry
 from accorda.methods.install import trainable
 from accorda.planning.bill import Bill
 from accorda.planning.price import Priced, price
@@ -42,7 +41,7 @@ class Report:
         counts = [method.num_parameters(session.model) for method in session.method]
         return {
             "stage": session.recipe.stage,
-            "method": registry.name_of(session.method[0]),
+            "method": session.recipe.method["name"],
             "rows": session.train.report.to_dict(),
             "eval_rows": len(session.eval) if session.eval is not None else 0,
             "trainable_parameters": sum(p.numel() for p in trainable(session.model).values()),

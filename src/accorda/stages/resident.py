@@ -6,7 +6,7 @@ rewrites base parameters cannot share them, and runs alone.
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -31,9 +31,9 @@ def key(recipe: Recipe) -> str:
     return json.dumps(parts, sort_keys=True, default=str)
 
 
-def shares(method: Method) -> bool:
-    """Whether a run of the method leaves the base's parameters alone."""
-    return method.kind != "parameter" and not method.traits.rewrites_base
+def shares(methods: Sequence[Method]) -> bool:
+    """Whether a run of the methods leaves the base's parameters alone."""
+    return all(method.kind != "parameter" and not method.traits.rewrites_base for method in methods)
 
 
 class Resident:

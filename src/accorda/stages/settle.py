@@ -1,7 +1,7 @@
 """Decides what a recipe left `auto`, and writes down why: the origin of every decided value is kept."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -67,28 +67,48 @@ def settle_micro_batch(recipe: Recipe, device_type: str, most_rows: int) -> Reci
     return recipe.with_value("training.micro_batch_size", rows, why)
 
 
-def settle_rate(recipe: Recipe, method: Method, num_parameters: int, encoder_decoder: str | None = None) -> Recipe:
-    """`training.learning_rate`: this method's rate at this stage, measured for small models, published for others.
+def settle_rate(
+    recipe: Recipe, methods: Sequence[Method], num_parameters: int, encoder_decoder: str | None = None
+) -> Recipe:
+    """`training.learning_rate`: the method's rate at this stage, measured for models of its size, else published.
 
-    Small models take rates tens of times higher, so a rate measured on them is not used beyond their size. An
-    `encoder_decoder`, by its type, has rates of its own: T5 and BART differ from decoders and from each other.
+    An `encoder_decoder`, by its type, has rates of its own: T5 and BART differ from decoders and from each other. Of
+    several methods the lowest rate is taken.
     """
     if recipe.training.learning_rate != "auto":
         return recipe
     table = learning_rates()
     small = num_parameters <= table["small"]["most_parameters"]
-    rates = table["small"]["rates"] if small else table["published"]
+    rates = rates_of(table, recipe.stage, num_parameters)
     if encoder_decoder is not None:
-        rates = {} if small else table["encoder_decoder"].get(encoder_decoder, {})
-    entry = rates.get(recipe.stage, {}).get(name_of(method))
-    if entry is None:
-        size = "a small " if small else ""
-        model = "" if encoder_decoder is None else f" for {size}{encoder_decoder}"
-        raise Refusal(
-            f"training.learning_rate = auto: no rate is known for {name_of(method)} at stage {recipe.stage}{model}; "
-            "give one with --lr"
-        )
-    return recipe.with_value("training.learning_rate", entry["rate"], f"auto: {entry['origin']}")
+        rates = {} if small else table["encoder_decoder"].get(encoder_decoder, {}).get(recipe.stage, {})
+    found = {}
+    for name in map(name_of, methods):
+        if name not in rates:
+            size = "a small " if small else ""
+            model = "" if encoder_decoder is None else f" for {size}{encoder_decoder}"
+            raise Refusal(
+                f"training.learning_rate = auto: no rate is known for {name} at stage {recipe.stage}{model}; "
+                "give one with --lr"
+            )
+        found[name] = rates[name]
+    lowest = min(found, key=lambda name: found[name]["rate"])
+    whose = f"the lowest of its methods', {lowest}: " if len(found) > 1 else ""
+    return recipe.with_value("training.learning_rate", found[lowest]["rate"], f"auto: {whose}{found[lowest]['origin']}")
+
+
+def rates_of(table: dict[str, Any], stage: str, num_parameters: int) -> dict[str, Any]:
+    """The rates by method at a stage for a model of that size.
+
+    Small models take rates tens of times higher: a rate measured on one size is not used beyond it, and a published
+    one, found on models of 100 million parameters and more, not for a small one.
+    """
+    small, middle = table["small"], table["middle"]
+    if num_parameters <= small["most_parameters"]:
+        return middle["rates"].get(stage, {}) | small["rates"].get(stage, {})
+    if num_parameters <= middle["most_parameters"]:
+        return table["published"].get(stage, {}) | middle["rates"].get(stage, {})
+    return table["published"].get(stage, {})
 
 
 def settle_warmup(recipe: Recipe, num_steps: int) -> Recipe:
@@ -101,7 +121,7 @@ def settle_warmup(recipe: Recipe, num_steps: int) -> Recipe:
 
 @cache
 def learning_rates() -> dict[str, Any]:
-    """The committed table; `benchmarks/learning_rates.py` writes its measured part."""
+    """The committed table; `benchmarks/methods` writes its measured part."""
     return json.loads((files("accorda.stages") / "learning_rates.json").read_text(encoding="utf-8"))
 
 

@@ -106,6 +106,10 @@ def comparable(values: Values) -> dict[str, str]:
 def types_of(name: str, values: Mapping[str, Any]) -> list[Any]:
     """The types that a setting of a method or an optimizer has in the classes that are named for it."""
     section, _, last = name.rpartition(".")
+    above, _, part = section.rpartition(".")
+    if above == "method" and part in methods():  # one of several methods
+        found = hints(methods()[part])
+        return [found[last]] if last in found else []
     known = {"method": methods, "training.optimizer": optimizers}.get(section)
     if known is None:
         return [str] if section == "data.columns" else []

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from accorda.data.recorded import recorded
 from accorda.errors import Refusal, Stopped
 from accorda.methods import registry
 from accorda.methods.contract import Method
@@ -91,7 +92,7 @@ def resume_by_turns(
     place = run_folder(folder)
     if place.is_complete():
         raise Refusal(f"{place.path}: the run is complete; nothing is left to resume")
-    session = build(load(place.recipe), place, resident=resident)
+    session = build(recorded(place), place, resident=resident)
     session.notes[BILL_NOTE] = preflight.bill(session)
     settle_threads(session.recipe, lambda: None)
     with inside(session.folder):
@@ -147,7 +148,7 @@ def steps(
 def reopen(folder: str | Path | RunFolder) -> Session:
     """The session of a complete run with what it trained in place, for proofs and evaluation."""
     place = run_folder(folder)
-    return build(load(place.recipe), place, trained=True)
+    return build(recorded(place), place, trained=True)
 
 
 def verify(

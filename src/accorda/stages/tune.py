@@ -6,14 +6,14 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from accorda.errors import Refusal
-from accorda.methods import registry
+from accorda.methods import composition, registry
 from accorda.methods.backbone import check_no_placeholders
 from accorda.methods.contract import Method
 from accorda.methods.install import freeze, install, installed, own_tensors, remove, trainable
 from accorda.methods.open import Opened, open_model
 from accorda.methods.prepare import prepare
 from accorda.methods.storage import load_adapter
-from accorda.methods.vocabulary import add_tokens, with_new_rows
+from accorda.methods.vocabulary import add_tokens, with_new_rows, without_new_rows
 from accorda.models.labels import Labels
 from accorda.models.load import load_tokenizer
 from accorda.models.vocabulary import added_tokens
@@ -23,11 +23,17 @@ from accorda.runs.layout import RunFolder
 ADAPTER = "default"
 
 
-def read_method(recipe: Recipe) -> tuple[Method, Recipe]:
-    """The method of the recipe, and the recipe with every setting of it spelled out."""
-    method = registry.read(recipe.method, origins=recipe.origins)
-    settings = {key: value for key, value in registry.write(method).items() if key != "name"}
-    return method, recipe.with_settings("method", settings)
+Methods = tuple[Method, ...]
+
+
+def read_method(recipe: Recipe) -> tuple[Methods, Recipe]:
+    """The method of the recipe, or several, and the recipe with every setting of them spelled out."""
+    methods = composition.read(recipe.method, origins=recipe.origins)
+    settings = {key: value for key, value in composition.write(methods).items() if key != "name"}
+    for key, value in settings.items():
+        if len(methods) > 1 and key in recipe.method:
+            recipe = recipe.with_settings(f"method.{key}", value)
+    return methods, recipe.with_settings("method", settings)
 
 
 def open_base(recipe: Recipe, path: Any = None, labels: Labels | None = None) -> Opened:
@@ -52,18 +58,19 @@ def open_base(recipe: Recipe, path: Any = None, labels: Labels | None = None) ->
     )
 
 
-def continued(recipe: Recipe, method: Method, opened: Opened) -> tuple[Method, Recipe]:
-    """Where the model brings an adapter, its method is the run's; another one asked for is refused."""
+def continued(recipe: Recipe, methods: Methods, opened: Opened) -> tuple[Methods, Recipe]:
+    """Where the model brings an adapter, its methods are the run's; others asked for are refused."""
     if opened.adapter_name is None:
-        return method, recipe
-    own = installed(opened.model)[opened.adapter_name][0]
+        return methods, recipe
+    own = without_new_rows(opened.model, installed(opened.model)[opened.adapter_name])
     asked = [name for name, origin in recipe.origins.items() if name.startswith("method.") and given(origin)]
-    if asked and own not in (method, method.kept()):
+    if asked and own not in (methods, tuple(method.kept() for method in methods)):
         raise Refusal(
-            f"{asked[0]} ({recipe.origin(asked[0])}): {recipe.model.path} brings an adapter of {registry.name_of(own)} "
+            f"{asked[0]} ({recipe.origin(asked[0])}): {recipe.model.path} brings an adapter of "
+            f"{composition.name_of(own)} "
             "with other settings; leave method out to continue it, or merge it first with: accorda merge"
         )
-    return own, recipe.with_value("method", registry.write(own), "auto: the adapter that is continued")
+    return own, recipe.with_value("method", composition.write(own), "auto: the adapter that is continued")
 
 
 def given(origin: str) -> bool:
@@ -84,22 +91,20 @@ def read_tokenizer(recipe: Recipe, opened: Opened, *, grown: bool = False) -> Pr
     return tokenizer
 
 
-def put_method(
-    recipe: Recipe, method: Method, opened: Opened, examples: Iterable[Any] = ()
-) -> tuple[tuple[Method, ...], Recipe]:
-    """Install the method on a frozen base, unless the model brought it, and beside it what trains new tokens.
+def put_method(recipe: Recipe, asked: Methods, opened: Opened, examples: Iterable[Any] = ()) -> tuple[Methods, Recipe]:
+    """Install the methods on a frozen base, unless the model brought them, and beside them what trains new tokens.
 
     Args:
         recipe: returned with the method's settings where new tokens decided them.
-        method: as read.
+        asked: as read.
         opened: the model.
         examples: what a method may learn from before it is installed: the model's inputs with labels.
     """
     model = freeze(opened.model)
     if opened.adapter_name is None:
-        methods = with_new_rows(model, prepare(model, method, examples))
+        methods = with_new_rows(model, tuple(prepare(model, method, examples) for method in asked))
         install(model, methods, ADAPTER)
-        if registry.name_of(method) == "rows" and added_tokens(model) is not None and len(methods) == 1:
+        if composition.name_of(asked) == "rows" and added_tokens(model) is not None and len(methods) == 1:
             recipe = recipe.with_value("method", registry.write(methods[0]), "auto: the rows of model.added_tokens")
     else:
         methods = installed(model)[opened.adapter_name]
@@ -107,11 +112,11 @@ def put_method(
             tensor.requires_grad_(tensor.is_floating_point())
     check_no_placeholders(model)
     if not trainable(model):
-        raise Refusal(f"method.name = {registry.name_of(method)}: nothing in this model would train")
+        raise Refusal(f"method.name = {composition.name_of(asked)}: nothing in this model would train")
     return methods, recipe
 
 
-def put_trained(method: Method, opened: Opened, folder: RunFolder) -> tuple[Method, ...]:
+def put_trained(methods: Methods, opened: Opened, folder: RunFolder) -> Methods:
     """Install what a run trained, in place of a fresh start."""
     model = opened.model
     if opened.adapter_name is not None:
@@ -120,5 +125,5 @@ def put_trained(method: Method, opened: Opened, folder: RunFolder) -> tuple[Meth
     if folder.adapter.is_dir():
         load_adapter(model, folder.adapter, ADAPTER, trainable=True)
         return installed(model)[ADAPTER]
-    install(model, method, ADAPTER)
-    return (method,)
+    install(model, methods, ADAPTER)
+    return methods

@@ -20,6 +20,7 @@ from accorda.data.batch import Batch
 from accorda.data.sampler import Segments
 from accorda.training.checkpoint import State
 from accorda.training.memory import PeakMemory
+from accorda.training.optimizers.states import copied, load_states, states_of
 from accorda.training.precision import LossScale, Precision
 from accorda.training.rng import Generators, undisturbed
 
@@ -157,11 +158,11 @@ class Loop:
         state = State(values={"step": self.step_number})
         state.put("parameters", State(dict(self.parameters())))
         state.put("buffers", State(self._buffers()))
-        state.put("optimizer", self._optimizer_state())
+        state.put("optimizer", State(*states_of(self.optimizer, self.parameters())))
         state.put("rng", State(rng.tensors, rng.values))
         state.values["loss_scale"] = asdict(self.loss_scale) if self.loss_scale else None
         if copy:
-            state.tensors = {name: tensor.detach().clone() for name, tensor in state.tensors.items()}
+            state.tensors = copied(self.optimizer, state.tensors)
         return state
 
     def load_state(self, state: State) -> None:
@@ -172,7 +173,8 @@ class Loop:
         """
         self.load_parameters(state)
         _fill(self._buffers(), state.part("buffers").tensors)
-        self._load_optimizer_state(state.part("optimizer"))
+        learned = state.part("optimizer")
+        load_states(self.optimizer, self.parameters(), learned.tensors | learned.values)
         rng = state.part("rng")
         Generators(rng.tensors, rng.values).restore()
         self.loss_scale = LossScale(**state.values["loss_scale"]) if state.values["loss_scale"] else None
@@ -240,22 +242,6 @@ class Loop:
         return {
             f"{name}.{key}": value for name, module in trained for key, value in module.named_buffers(recurse=False)
         }
-
-    def _optimizer_state(self) -> State:
-        state = State()
-        for name, parameter in self.parameters().items():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                into = state.tensors if isinstance(value, Tensor) else state.values
-                into[f"{name}/{key}"] = value
-        return state
-
-    def _load_optimizer_state(self, state: State) -> None:
-        self.optimizer.state.clear()
-        parameters = self.parameters()
-        for place, value in (state.tensors | state.values).items():
-            name, _, key = place.rpartition("/")
-            copied = value.to(parameters[name].device, copy=True) if isinstance(value, Tensor) else value
-            self.optimizer.state[parameters[name]][key] = copied
 
 
 @torch.no_grad()

@@ -21,7 +21,7 @@ def parse(row: dict[str, Any], **settings: Any) -> Example:
 
 
 def test_the_folder_is_the_registry():
-    assert list(formats()) == ["alpaca", "completion", "messages", "sharegpt", "text"]
+    assert list(formats()) == ["alpaca", "completion", "message_tree", "messages", "sharegpt", "text"]
 
 
 @pytest.mark.parametrize(

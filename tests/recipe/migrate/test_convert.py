@@ -324,6 +324,10 @@ REFUSED = {
     "a reward model of Axolotl": (configs.AXOLOTL_LORA + "reward_model: true\n", "reward_model"),
     "an adapter of a plugin": (configs.AXOLOTL_LORA.replace("adapter: lora", "adapter: wobble"), "adapter = wobble"),
     "dpo of TRL": (configs.TRL_LORA + "beta: 0.1\n", "beta = 0.1: a key of another trainer"),
+    "alpaca rows among conversations": (
+        configs.AXOLOTL_CHAT.replace("type: completion", "type: alpaca"),
+        'datasets = ["alpaca", "chat_template"]: one template renders all rows of a run',
+    ),
     "no tool": ("a: 1\nb: 2\n", "no tool has these keys (a, b)"),
     "a recipe": ("model: {{path: a}}\ntraining: {{epochs: 1}}\n", "a recipe of accorda already"),
     "accelerate": ("distributed_type: FSDP\ncompute_environment: LOCAL_MACHINE\n", "a configuration of accelerate"),

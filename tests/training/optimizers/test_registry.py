@@ -7,12 +7,21 @@ from torch import nn
 from accorda.errors import Refusal
 from accorda.training.optimizers.adafactor import Adafactor
 from accorda.training.optimizers.adamw import AdamW
+from accorda.training.optimizers.adamw_8bit import AdamW8bit
 from accorda.training.optimizers.groups import parameter_groups
+from accorda.training.optimizers.paged_adamw import PagedAdamW
+from accorda.training.optimizers.paged_adamw_8bit import PagedAdamW8bit
 from accorda.training.optimizers.registry import optimizers, read
 
 
 def test_the_folder_is_the_registry_and_every_optimizer_has_a_test() -> None:
-    assert optimizers() == {"adamw": AdamW, "adafactor": Adafactor}
+    assert optimizers() == {
+        "adamw": AdamW,
+        "adafactor": Adafactor,
+        "adamw_8bit": AdamW8bit,
+        "paged_adamw": PagedAdamW,
+        "paged_adamw_8bit": PagedAdamW8bit,
+    }
     assert all((Path(__file__).parent / f"test_{name}.py").is_file() for name in optimizers())
 
 

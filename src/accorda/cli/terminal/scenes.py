@@ -1,6 +1,8 @@
 """Parts of a long command shown as they come: with headings on a terminal, all at the end where output is piped."""
 
+import re
 import sys
+import textwrap
 from dataclasses import dataclass, field
 
 from rich.console import Console
@@ -34,8 +36,18 @@ class Scenes:
         self.told.append(text)
         if self.live:
             self.console.print()
-            self.console.print(Text(text), soft_wrap=True)
+            lines = "\n".join(fitted(line, self.console.width) for line in text.split("\n"))
+            self.console.print(Text(lines), soft_wrap=True)
 
     def rest(self) -> str:
         """What standard output still has to carry: nothing that has been seen there already."""
         return "" if self.live else "\n\n".join(self.told)
+
+
+def fitted(line: str, width: int) -> str:
+    """A line broken between words where it is wider than the terminal; what follows stands below its last column."""
+    if len(line) <= width:
+        return line
+    columns = [found.end() for found in re.finditer(r"\S(\s{2,})(?=\S)", line[: width // 2])]
+    indent = "> " if line.startswith("> ") else " " * max(columns, default=0)
+    return textwrap.fill(line, width, subsequent_indent=indent)

@@ -12,6 +12,7 @@ import numpy as np
 from accorda.data.labelled.batch import LabelledSegment
 from accorda.data.labelled.dataset import LabelledDataset
 from accorda.data.labelled.renderer import LabelledRenderer, load_renderer
+from accorda.data.recorded import recorded
 from accorda.data.settings import Split
 from accorda.errors import Refusal
 from accorda.evaluation.bench import Line
@@ -28,7 +29,6 @@ from accorda.methods.open import Opened, open_model
 from accorda.methods.routing import use
 from accorda.models.labels import Labels
 from accorda.models.load import load_tokenizer
-from accorda.recipe.load import load
 from accorda.recipe.sections import DataSection, Recipe
 
 NUM_SAMPLES = 5
@@ -53,7 +53,7 @@ def report(
     Raises:
         Refusal: metrics of something else; no data named and no run to take it from; rows with other labels.
     """
-    recipe = load(opened.run.recipe) if opened.run is not None else None
+    recipe = recorded(opened.run) if opened.run is not None else None
     renderer = opened_renderer(opened, recipe)
     labels, read = renderer.labels, read_metrics(metrics)
     require_fitting(read, has(labels))

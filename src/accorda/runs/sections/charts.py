@@ -33,7 +33,7 @@ def loss(story: Story) -> Chart:
     trained = Line(name="training", points=story.series("step", "loss"), jumps=True)
     found = story.series("evaluation", "eval_loss")
     held_out = Line(name="held-out rows", points=found, look="dots", bounds=bounds(story, "eval_loss"))
-    return Chart(title="Loss", unit="nats per supervised token", lines=[trained, held_out])
+    return Chart(title="Loss", unit="nats per supervised token", lines=[trained, held_out], decades=True)
 
 
 def families(names: list[str]) -> list[list[str]]:

@@ -81,7 +81,7 @@ def column(name: str, answer: Answer, reference: str, *, tuned: bool = False) ->
     words = str(answer.get("text") or "")
     same = bool(reference) and " ".join(words.split()) == " ".join(reference.split())
     sign = ' <span class="same">as the reference</span>' if same else ""
-    body = text(words.strip("\n")) if words.strip() else '<span class="cut">(nothing)</span>'
+    body = text(words.strip()) if words.strip() else '<span class="cut">(nothing)</span>'
     end = "" if answer.get("stopped", True) else ' <span class="cut" title="cut off here">…</span>'
     kind = "answer tuned" if tuned else "answer"
     return f'<div class="{kind}"><h3>{text(name)}{sign}</h3><div class="text">{body}{end}</div></div>'

@@ -21,3 +21,7 @@ class Settings(ABC):
     @abstractmethod
     def bytes_per_parameter(self, shape: Sequence[int]) -> float:
         """Bytes of state for one fp32 tensor of this shape, divided by its size: what the memory bill counts."""
+
+    def bytes_in_memory(self, states: float) -> float:
+        """Of so many bytes of states in all, those that are in memory at once."""
+        return states

@@ -29,6 +29,7 @@ ROLE_KEYS = (
     "conversation",
 )
 OVERLONG = {"drop": "skip", "truncate": "truncate", "raise": "error"}
+CHATS = ("chat_template", "sharegpt")
 CUSTOM = "its prompt text is not built again: the question is fed as it is, so write the prompt into the rows"
 
 
@@ -128,7 +129,7 @@ def typed(draft: Draft, at: str, kind: str, item: dict[str, Any]) -> Place:
     if kind == "completion":
         column = item.get("field")
         return {"format": "text"} | ({"columns": {"text": column}} if column and column != "text" else {})
-    if kind in ("chat_template", "sharegpt") or kind.startswith("chat_template"):
+    if kind.startswith(CHATS):
         return conversation(draft, at, kind, item)
     says = "the format is found by the rows' columns; accorda data check shows what is made of them"
     draft.tell("differs", f"{at}.type", says, value=kind)
@@ -152,11 +153,15 @@ def conversation(draft: Draft, at: str, kind: str, item: dict[str, Any]) -> Plac
 
 
 def template(draft: Draft, kinds: set[str]) -> None:
-    """A built-in template of the same name, a .jinja file, or the tokenizer's own; one for all sources."""
-    if "alpaca" in kinds and len(kinds) > 1:
-        draft.tell(
-            "differs", "datasets", f"one template renders all sources; there each type has its own: {sorted(kinds)}"
-        )
+    """A built-in template of the same name, a .jinja file, or the tokenizer's own; one for all sources.
+
+    Raises:
+        Refusal: alpaca rows and conversations, which take different ones.
+    """
+    alpaca, chats = ({kind for kind in kinds if kind.startswith(names)} for names in ("alpaca", CHATS))
+    if alpaca and chats:
+        says = "one template renders all rows of a run, and Axolotl gives each type its own; migrate them one by one, "
+        raise draft.refuse("datasets", f"{says}or turn the alpaca rows into messages", sorted(alpaca | chats))
     name = str(draft.value("chat_template") or "tokenizer_default")
     text = draft.value("chat_template_jinja")
     if isinstance(text, str) and text.endswith(".jinja"):

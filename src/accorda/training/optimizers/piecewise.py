@@ -1,0 +1,219 @@
+"""Elementwise optimizers that work through their states piece by piece: they need not be there at once."""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
+
+from accorda.errors import Refusal
+from accorda.training.optimizers.contract import Groups
+from accorda.training.optimizers.pages import BUFFERS, HollowPages, MappedPages, Pages, PinnedPages, aligned
+
+UNIT = 4096  # numbers: a piece is a multiple, so that blocks of an 8-bit state and vector instructions stay whole
+PIECE = 256 * UNIT
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A state of a parameter: its dtype, and to how many numbers of the parameter one of it belongs."""
+
+    dtype: torch.dtype
+    block: int = 1
+
+    def shape(self, parameter: Tensor) -> tuple[int, ...]:
+        """The parameter's own, or (blocks,)."""
+        return tuple(parameter.shape) if self.block == 1 else (-(-parameter.numel() // self.block),)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Numbers `begin` to `end` of a parameter."""
+
+    parameter: nn.Parameter
+    group: Mapping[str, Any]
+    begin: int
+    end: int
+
+
+class Piecewise(torch.optim.Optimizer):
+    """States in memory up to a budget, the others in pages.
+
+    Parameters take room in their order; those whose states do not fit beside the buffers live in pages. Where a state
+    lives changes no bit of it.
+    """
+
+    def __init__(self, groups: Groups, budget: int | None = None, folder: str | None = None) -> None:
+        """`budget` in bytes, None for all in memory. `folder` is where the pages of a CPU lie.
+
+        Raises:
+            Refusal: the budget does not hold two pieces.
+        """
+        super().__init__(list(groups), {"lr": 0.0, "weight_decay": 0.0})
+        self.piece, self.folder = PIECE, folder
+        self.homes: dict[nn.Parameter, dict[str, Tensor]] = {}
+        self.paged = self._share_out(budget) if budget is not None else set()
+        self.pages = self._room_for(self.paged) if self.paged else None
+
+    @abstractmethod
+    def layout(self, parameter: nn.Parameter) -> dict[str, Entry]:
+        """The states of a parameter beside the number of its steps."""
+
+    @abstractmethod
+    def update(
+        self, parameter: Tensor, gradient: Tensor, states: Mapping[str, Tensor], group: Mapping[str, Any], step: int
+    ) -> None:
+        """Change numbers of a parameter (N,) and of its states by their gradient (N,); the first step is 1."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """One update of every parameter that has a gradient."""
+        away: list[Piece] = []
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                if not self.state[parameter]:
+                    self.state[parameter].update({"step": 0} | self._cleared(parameter))
+                self.state[parameter]["step"] += 1
+                if parameter in self.paged:
+                    away += [
+                        Piece(parameter, group, begin, min(begin + self.piece, parameter.numel()))
+                        for begin in range(0, parameter.numel(), self.piece)
+                    ]
+                else:
+                    whole = Piece(parameter, group, 0, parameter.numel())
+                    self._update(whole, self._parts(whole))
+        if self.pages is not None and away:
+            self._go_through(away, self.pages)
+
+    def place(self, parameter: nn.Parameter, key: str, value: Tensor) -> Tensor:
+        """A stored state, put where it lives."""
+        home = self._home(parameter)[key]
+        self._fill(home, value, self._pages_of(parameter))
+        return home
+
+    def copied(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Copies; of states that live in pages they live in pages too."""
+        home_of = {tensor.data_ptr(): p for p in self.paged for tensor in self.homes.get(p, {}).values()}
+        owners = {home_of[tensor.data_ptr()] for tensor in tensors.values() if tensor.data_ptr() in home_of}
+        pages = self._room_for(owners) if owners else None
+        copies = {}
+        for name, tensor in tensors.items():
+            if pages is None or tensor.data_ptr() not in home_of:
+                copies[name] = tensor.detach().clone()
+            else:
+                copies[name] = pages.new(tensor.shape, tensor.dtype)
+                self._fill(copies[name], tensor, pages, self.pages)
+        return copies
+
+    def _share_out(self, budget: int) -> set[nn.Parameter]:
+        """Choose the size of a piece, and the parameters whose states live in pages."""
+        every = [parameter for group in self.param_groups for parameter in group["params"]]
+        sizes = {p: sum(aligned(e.shape(p), e.dtype) for e in self.layout(p).values()) for p in every}
+        if sum(sizes.values()) <= budget:
+            return set()
+        fitting = [
+            units for units in range(PIECE // UNIT, 0, -1) if BUFFERS * self._piece_bytes(units * UNIT) <= budget
+        ]
+        if not fitting:
+            least = BUFFERS * self._piece_bytes(UNIT)
+            raise Refusal(
+                f"training.optimizer.budget_mb = {budget / 1e6:g}: less than two pieces of states; "
+                f"give at least {least / 1e6:g}"
+            )
+        # Buffers take half of a small budget at most, so that parameters of few numbers stay in memory.
+        self.piece = (
+            next((units for units in fitting if 4 * self._piece_bytes(units * UNIT) <= budget), fitting[-1]) * UNIT
+        )
+        left = budget - BUFFERS * self._piece_bytes(self.piece)
+        paged = set()
+        for parameter, size in sizes.items():
+            if size <= left:
+                left -= size
+            else:
+                paged.add(parameter)
+        return paged
+
+    def _piece_bytes(self, numbers: int) -> int:
+        """What a piece of so many numbers takes, of the parameter with the widest states."""
+        layouts = [self.layout(parameter) for group in self.param_groups for parameter in group["params"]]
+        return max(sum(aligned((-(-numbers // e.block),), e.dtype) for e in layout.values()) for layout in layouts)
+
+    def _room_for(self, parameters: Iterable[nn.Parameter]) -> Pages:
+        """Pages for the states of parameters."""
+        chosen = list(parameters)
+        device = chosen[0].device
+        if device.type == "meta" or isinstance(chosen[0], FakeTensor):
+            return HollowPages(device, self._piece_bytes(self.piece))
+        if device.type == "cuda":
+            return PinnedPages(device, self._piece_bytes(self.piece))
+        size = sum(aligned(entry.shape(p), entry.dtype) for p in chosen for entry in self.layout(p).values())
+        return MappedPages(size, self.folder)
+
+    def _pages_of(self, parameter: nn.Parameter) -> Pages | None:
+        return self.pages if parameter in self.paged else None
+
+    def _home(self, parameter: nn.Parameter) -> dict[str, Tensor]:
+        """The states of a parameter, zeros at first."""
+        if parameter not in self.homes:
+            pages = self._pages_of(parameter)
+            entries = {key: (entry.shape(parameter), entry.dtype) for key, entry in self.layout(parameter).items()}
+            self.homes[parameter] = {
+                key: torch.zeros(shape, dtype=dtype, device=parameter.device)
+                if pages is None
+                else pages.new(shape, dtype)
+                for key, (shape, dtype) in entries.items()
+            }
+        return self.homes[parameter]
+
+    def _cleared(self, parameter: nn.Parameter) -> dict[str, Tensor]:
+        """The states of a parameter before its first step."""
+        known = parameter in self.homes
+        home = self._home(parameter)
+        for state in home.values() if known else ():
+            self._fill(state, None, self._pages_of(parameter))
+        return home
+
+    def _fill(self, into: Tensor, source: Tensor | None, *pages: Pages | None) -> None:
+        """Copy numbers, or zeros where there is no source, piece by piece; what lives in the pages leaves at once."""
+        flat, values = into.view(-1), None if source is None else source.reshape(-1)
+        for begin in range(0, flat.numel(), self.piece):
+            parts = [part[begin : begin + self.piece] for part in (flat, values) if part is not None]
+            parts[0].zero_() if values is None else parts[0].copy_(parts[1])
+            for place, part in zip(pages, parts, strict=False):
+                if place is not None:
+                    place.rest([part])
+
+    def _parts(self, piece: Piece) -> list[Tensor]:
+        """The flat parts of the states that belong to a piece."""
+        layout, states = self.layout(piece.parameter), self.state[piece.parameter]
+        return [
+            states[key].view(-1)[piece.begin // entry.block : -(-piece.end // entry.block)]
+            for key, entry in layout.items()
+        ]
+
+    def _update(self, piece: Piece, parts: Sequence[Tensor]) -> None:
+        parameter, gradient = piece.parameter, piece.parameter.grad
+        assert gradient is not None
+        self.update(
+            parameter.detach().view(-1)[piece.begin : piece.end],
+            gradient.reshape(-1)[piece.begin : piece.end],
+            dict(zip(self.layout(parameter), parts, strict=True)),
+            piece.group,
+            self.state[parameter]["step"],
+        )
+
+    def _go_through(self, pieces: Sequence[Piece], pages: Pages) -> None:
+        """Update piece after piece, the next one on its way while one is worked on."""
+        pages.fetch(self._parts(pieces[0]))
+        for number, piece in enumerate(pieces):
+            if number + 1 < len(pieces):
+                pages.fetch(self._parts(pieces[number + 1]))
+            parts = self._parts(piece)
+            self._update(piece, pages.held(parts))
+            pages.release(parts)
+        pages.finish()
