@@ -71,7 +71,7 @@ def trained(method: str, seed: int) -> dict[str, Any]:
     from accorda.methods.registry import methods
 
     losses = cells.losses(cells.read(cells.RESULTS / "classify"), method)
-    rate = grid.chosen(losses, grid.PLACES_BELOW["classify"])
+    rate = grid.chosen("classify", method, losses)
     done = run(settings(method, rate, seed))
     count = methods()[method]().num_parameters(outline())
     return {

@@ -66,6 +66,8 @@ PLACES_BELOW = {"sft": 0, "classify": 1}
 
 LoRA on MiniLM did best at 3e-3 in the 50 steps of a cell and answered one class only after 375 (0.499).
 """
+FURTHER = {("classify", "dora"): 1}
+"""Methods that broke down in the long run at that rate too, and how much further down they go."""
 FIRST = ("full", "lora", "dora", "houlsby", "pfeiffer", "bitfit", "compacter", "ia3")
 """The methods that are measured before others, so that a stopped sweep has these."""
 
@@ -102,9 +104,14 @@ def best(losses: Mapping[float, float]) -> float:
     return min(sorted(losses), key=losses.__getitem__)
 
 
-def chosen(losses: Mapping[float, float], places_below: int) -> float:
-    """The rate to use: so many places below the best, for runs longer than those that were compared."""
-    return step(best(losses), -places_below)
+def chosen(stage: str, method: str, losses: Mapping[float, float]) -> float:
+    """The rate to use: the best, or below it for runs longer than those that were compared."""
+    return step(best(losses), -places_below(stage, method))
+
+
+def places_below(stage: str, method: str) -> int:
+    """How many places below its best rate a method is used."""
+    return PLACES_BELOW[stage] + FURTHER.get((stage, method), 0)
 
 
 def at_edge(losses: Mapping[float, float]) -> bool:

@@ -14,6 +14,8 @@ PLACES: dict[Stage, tuple[str, str]] = {  # which size of models the sweep speak
     "classify": ("middle", "MiniLM (22M), {rows} sentences of SST-2"),
 }
 
+BELOW = ("", "a third of the best, ", "a tenth of the best, ")
+
 
 def entries(stage: Stage, found: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """The best rate of each method with at least three cells, and how it was found."""
@@ -21,18 +23,18 @@ def entries(stage: Stage, found: Sequence[dict[str, Any]]) -> dict[str, dict[str
     tried = {method: cells.losses(found, method) for method in methods}
     return {
         method: {
-            "rate": grid.chosen(losses, grid.PLACES_BELOW[stage]),
-            "origin": origin(stage, losses, last_day(found, method)),
+            "rate": grid.chosen(stage, method, losses),
+            "origin": origin(stage, method, losses, last_day(found, method)),
         }
         for method, losses in tried.items()
         if len(losses) >= grid.FEWEST_RATES
     }
 
 
-def origin(stage: Stage, losses: dict[float, float], day: str) -> str:
+def origin(stage: Stage, method: str, losses: dict[float, float], day: str) -> str:
     """Where a rate is from: measured, or only the best of those tried."""
     where = PLACES[stage][1].format(rows=ROWS[stage])
-    below = "a third of the best, " if grid.PLACES_BELOW[stage] else ""
+    below = BELOW[grid.places_below(stage, method)]
     if grid.flat(losses):
         return f"{below}of {len(losses)} rates that made no difference on {where}, one epoch, {day}"
     if grid.at_edge(losses):

@@ -36,6 +36,7 @@ def test_a_best_rate_at_the_edge_is_followed_but_not_for_ever():
     followed = tried(away_from(3e-2), 1e-3, wanted=3)
     assert list(followed) == [1e-3, 3e-4, 3e-3, 1e-2, 3e-2, 1e-1]
     assert not grid.at_edge(followed)
+    assert list(tried(away_from(1e-4), 1e-3, wanted=3)) == [1e-3, 3e-4, 3e-3, 1e-4, 3e-5]
     endless = tried(lambda rate: -rate, 1e-3)
     assert len(endless) == grid.MOST_RATES
     assert grid.at_edge(endless)
@@ -73,7 +74,8 @@ def test_a_classifiers_rate_is_a_place_below_the_best_and_says_so():
     found = table.entries("classify", [cell(rate, away_from(1e-2)(rate)) for rate in (3e-3, 1e-2, 3e-2)])
     assert found["lora"]["rate"] == 3e-3
     assert found["lora"]["origin"].startswith("a third of the best, measured at 3 rates on MiniLM (22M)")
-    assert grid.chosen({1e-3: 1.0, 3e-3: 2.0}, 0) == 1e-3
+    assert grid.chosen("sft", "lora", {1e-3: 1.0, 3e-3: 2.0}) == 1e-3
+    assert grid.chosen("classify", "dora", {1e-3: 1.0, 3e-3: 2.0}) == 1e-4
 
 
 @pytest.mark.parametrize("stage", table.PLACES)
