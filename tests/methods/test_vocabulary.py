@@ -173,12 +173,12 @@ def test_two_adapters_share_tokens_or_are_refused(tmp_path):
 def test_what_trains_beside_a_method(tmp_path):
     folder = tiny_model_folder(tmp_path, "llama")
     model = load_model(folder)
-    assert with_new_rows(model, LoRA()) == (LoRA(),)
+    assert with_new_rows(model, (LoRA(),)) == (LoRA(),)
     rows = add_tokens(model, load_tokenizer(folder), NEW)
     assert rows == new_rows(model)
     for method in (LoRA(), LayerNorm(), PromptTuning(), Rows(target_modules="mlp.up")):
-        assert with_new_rows(model, method) == (method, rows)
-    assert with_new_rows(model, Rows()) == with_new_rows(model, rows) == (rows,)
-    assert with_new_rows(model, Full()) == (Full(),)
+        assert with_new_rows(model, (method,)) == (method, rows)
+    assert with_new_rows(model, (Rows(),)) == with_new_rows(model, (rows,)) == (rows,)
+    assert with_new_rows(model, (Full(),)) == (Full(),)
     install(freeze(model), (PromptTuning(num_virtual_tokens=2), rows))
     assert say(model).shape == (1, 6, 328)

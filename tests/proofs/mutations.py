@@ -27,6 +27,7 @@ from accorda.models import attention
 from accorda.models.roles import gpt_neox
 from accorda.stages import tune
 from accorda.stages.train import Run, train
+from accorda.training import loop
 from accorda.training.loop import Loop
 
 Patch = pytest.MonkeyPatch
@@ -152,7 +153,7 @@ def wrong_merge_scale(patch: Patch) -> None:
 
 
 def optimizer_lost_at_resume(patch: Patch) -> None:
-    patch.setattr(Loop, "_load_optimizer_state", lambda self, state: self.optimizer.state.clear())
+    patch.setattr(loop, "load_states", lambda optimizer, parameters, stored: optimizer.state.clear())
 
 
 def recomputed_under_another_route(patch: Patch) -> None:

@@ -7,7 +7,7 @@ from accorda.methods.additive.prompt_tuning import PromptTuning
 from accorda.methods.reparametrized.lora import LoRA
 from accorda.methods.selective.full import Full
 from accorda.proofs.resume import Resume, summary
-from accorda.training import checkpoint
+from accorda.training import checkpoint, loop
 from accorda.training.loop import Loop
 from accorda.training.rng import Generators
 
@@ -54,21 +54,15 @@ def test_a_run_without_a_checkpoint_is_tried_at_its_end(tmp_path):
 
 
 def lose_optimizer(monkeypatch):
-    monkeypatch.setattr(Loop, "_load_optimizer_state", lambda self, state: None)
+    monkeypatch.setattr(loop, "load_states", lambda optimizer, parameters, stored: None)
 
 
 def forget_optimizer(monkeypatch):
-    load = Loop._load_optimizer_state
-
-    def emptied(self, state):
-        load(self, state)
-        self.optimizer.state.clear()
-
-    monkeypatch.setattr(Loop, "_load_optimizer_state", emptied)
+    monkeypatch.setattr(loop, "load_states", lambda optimizer, parameters, stored: optimizer.state.clear())
 
 
 def save_no_optimizer(monkeypatch):
-    monkeypatch.setattr(Loop, "_optimizer_state", lambda self: checkpoint.State())
+    monkeypatch.setattr(loop, "states_of", lambda optimizer, parameters: ({}, {}))
 
 
 def lose_generators(monkeypatch):
