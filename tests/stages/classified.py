@@ -1,9 +1,9 @@
 """Labelled rows and recipes that the tests of classification share."""
 
-import json
 from pathlib import Path
 from typing import Any
 
+from tests.stages.runs import with_sections, write_rows
 from tests.zoo import tiny_model_folder
 
 FRAMED = ("bert", "roberta", "distilbert", "electra", "t5", "bart")
@@ -27,8 +27,7 @@ def settings(
     model = place / architecture
     if not model.is_dir():
         tiny_model_folder(place, architecture, framed=architecture in FRAMED)
-    path = place / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    path = write_rows(place / "rows.jsonl", rows)
     recipe: dict[str, Any] = {
         "stage": "classify",
         "model": {"path": str(model)},
@@ -38,7 +37,4 @@ def settings(
         "evaluation": {"every": 2},
         "output": str(place / name),
     }
-    for section, values in sections.items():
-        merges = isinstance(recipe.get(section), dict) and section != "method"
-        recipe[section] = {**recipe[section], **values} if merges else values
-    return recipe
+    return with_sections(recipe, sections)

@@ -34,6 +34,11 @@ def settings(
         "evaluation": {"every": 2},
         "output": str(place / name),
     }
+    return with_sections(recipe, sections)
+
+
+def with_sections(recipe: dict[str, Any], sections: dict[str, Any]) -> dict[str, Any]:
+    """The recipe with sections merged into its own; a method takes the place of the one that is there."""
     for section, values in sections.items():
         merges = isinstance(recipe.get(section), dict) and section != "method"
         recipe[section] = {**recipe[section], **values} if merges else values

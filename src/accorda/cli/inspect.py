@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from accorda.cli.terminal.outcome import Outcome
-from accorda.cli.terminal.parser import filled
+from accorda.cli.terminal.parser import add_trust, filled
 from accorda.cli.terminal.table import cell, table
 
 ROLES = ("role", "count", "in", "out", "module")
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target", metavar="T", type=filled, action="append", help="its target_modules, instead of the default"
     )
-    parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
+    add_trust(parser)
 
 
 def run(arguments: argparse.Namespace) -> Outcome:

@@ -12,7 +12,7 @@ from typing import Any
 
 from accorda.cli.terminal.opening import Ready, ready
 from accorda.cli.terminal.outcome import DONE, UNPROVEN, Outcome
-from accorda.cli.terminal.parser import filled
+from accorda.cli.terminal.parser import add_trust, filled, new_folder
 from accorda.cli.terminal.table import table
 from accorda.errors import Refusal
 
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.1,
         help="refuse a merged model further away from the adapter, in nats per token (0.1)",
     )
-    parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
+    add_trust(parser)
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
@@ -55,32 +55,27 @@ def run(arguments: argparse.Namespace) -> Outcome:
     from accorda.runs.files import write_json
     from accorda.stages.merge import merged
 
-    output = Path(arguments.output or f"{str(arguments.run).rstrip('/')}-merged")
-    if output.exists():
-        raise Refusal(f"--output {output}: exists already; choose a new folder")
+    output = new_folder(arguments.output or f"{str(arguments.run).rstrip('/')}-merged")
     recipe = recipe_of(arguments.run)
     quantization = recipe.model.quantization if recipe is not None else "none"
     double = recipe.model.double_quantization if recipe is not None else True
-    first = ready(
-        arguments.run,
-        quantization=quantization,
-        double_quantization=double,
-        trust_remote_code=arguments.trust_remote_code,
-    )
+    packing = {"quantization": quantization, "double_quantization": double}
+
+    def opened(packed: bool) -> Ready:
+        return ready(arguments.run, trust_remote_code=arguments.trust_remote_code, **(packing if packed else {}))
+
+    first = opened(True)
     if first.adapter is None:
         raise Refusal(f"RUN = {arguments.run}: has no adapter, so there is nothing to merge")
-    opened = [first]
+    waiting = [first]  # what stands in memory already serves the first time it is asked for
 
     def opening(packed: bool) -> Any:
-        if packed and opened:
-            return opened.pop().model
-        form = {"quantization": quantization, "double_quantization": double} if packed else {}
-        return ready(arguments.run, trust_remote_code=arguments.trust_remote_code, **form).model
+        return (waiting.pop() if packed and waiting else opened(packed)).model
 
     tokenizer, renderer, name = first.tokenizer, first.renderer, first.adapter
     rows = segments(first, recipe, arguments.data)
     del first
-    model, made = merged(opening, name, arguments.into, lambda _: rows, arguments.most_kl)
+    model, made = merged(opening, name, arguments.into, rows, arguments.most_kl)
     save_model(model, tokenizer, output, renderer=renderer)
     receipt = {"merged": str(arguments.run), "quantization": quantization, **made.to_dict()}
     if made.errors:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from accorda.cli.terminal.outcome import Outcome
-from accorda.cli.terminal.parser import filled
+from accorda.cli.terminal.parser import add_trust, filled, new_folder
 from accorda.errors import Refusal
 
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-double-quantization", action="store_true", help="of nf4: keep the scales of blocks in 32 bit"
     )
-    parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
+    add_trust(parser)
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
@@ -43,9 +43,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
         raise Refusal("--format none: is no number format; choose nf4 or int8")
     number_format(arguments.format, double_quantization=double)
     name = Path(str(arguments.model)).name
-    output = Path(arguments.output or f"{name}-{arguments.format}")
-    if output.exists():
-        raise Refusal(f"--output {output}: exists already; choose a new folder")
+    output = new_folder(arguments.output or f"{name}-{arguments.format}")
     place = locate(arguments.model)
     if place.adapter is not None:
         raise Refusal(f"MODEL = {arguments.model}: has an adapter, which stays apart; accorda merge folds it in first")

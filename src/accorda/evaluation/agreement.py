@@ -6,7 +6,6 @@ top-1 agreement = share of positions n where both find the same token most proba
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -77,4 +76,4 @@ def _said(model: PreTrainedModel, segments: Sequence[Segment]) -> Iterator[tuple
     with evaluating(model):
         for segment in segments:
             hidden_ND, labels_N = predicting(model, pad_batch([segment], pad_id=0).to(model.device))
-            yield torch.log_softmax(partial(logits, model)(hidden_ND).float(), -1), labels_N
+            yield torch.log_softmax(logits(model, hidden_ND).float(), -1), labels_N

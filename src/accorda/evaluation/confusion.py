@@ -5,12 +5,14 @@
 Three numbers per class add up over rows; the whole table of confusions is not needed.
 """
 
+from abc import ABC
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from accorda.evaluation.metric import Row
+from accorda.evaluation.metric import Direction, Metric, Needs, Row
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Confusion:
 
     @staticmethod
     def of(totals: np.ndarray) -> "Confusion":
-        """From `counts` summed over rows."""
+        """From `statistics` summed over rows."""
         right, said, meant = totals.reshape(3, -1)
         return Confusion(right, said, meant)
 
@@ -33,9 +35,15 @@ class Confusion:
         return float(self.meant.sum())
 
 
-def counts(row: Row) -> Sequence[float]:
-    """The 3 K numbers of one row."""
-    found = np.zeros((3, row.num_classes))
-    found[0, row.label] = float(row.label == row.predicted)
-    found[1, row.predicted] = found[2, row.label] = 1.0
-    return found.reshape(-1).tolist()
+class OfConfusion(Metric, ABC):
+    """A metric that is computed from the three counts, the higher the better."""
+
+    needs: ClassVar[Needs] = "classes"
+    direction: ClassVar[Direction] = "higher"
+
+    def statistics(self, row: Row) -> Sequence[float]:
+        """The 3 K numbers of one row."""
+        found = np.zeros((3, row.num_classes))
+        found[0, row.label] = float(row.label == row.predicted)
+        found[1, row.predicted] = found[2, row.label] = 1.0
+        return found.reshape(-1).tolist()

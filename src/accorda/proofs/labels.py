@@ -5,6 +5,7 @@ encoding with its own truncation.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from accorda.data.labelled.found import value_of
 from accorda.data.sampler import Batches
 from accorda.data.sources import Origin, origins
 from accorda.proofs.contract import Check, Proof, check, names
+from accorda.proofs.rows import carried, evenly
 from accorda.proofs.source import FURTHEST, absent_from_source
 from accorda.recipe.sections import DataSection
 
@@ -27,7 +29,7 @@ READ = 48  # rows encoded again and looked up in their source
 
 def labelled(dataset: LabelledDataset, section: DataSection, batches: Batches | None = None) -> Proof:
     """The proof on prepared rows; preflight asks before a run folder exists."""
-    sample = sorted(set(np.linspace(0, len(dataset) - 1, min(len(dataset), READ)).astype(int).tolist()))
+    sample = evenly(len(dataset), READ)
     absent, wrong = absent_from_source(section, dataset, sample), _other_labels(section, dataset, sample)
     checks = [
         _classes(dataset),
@@ -37,7 +39,7 @@ def labelled(dataset: LabelledDataset, section: DataSection, batches: Batches | 
         _overlong(dataset),
     ]
     if batches is not None:
-        checks.append(_batches(dataset, batches.at(0)))
+        checks.append(carried(batches.at(0), partial(_right, dataset), "their labels"))
     report = dataset.report
     evidence = {
         "rows": report.rows,
@@ -135,16 +137,8 @@ def _overlong(dataset: LabelledDataset) -> Check:
     return check("over-length", adds_up and fits, told, f"the counts do not add up: {rows}, {dataset.lengths.max()}")
 
 
-def _batches(dataset: LabelledDataset, micro_batches: Sequence[Batch]) -> Check:
-    """Ids, mask and labels of real batches against the rows."""
-    wrong = [str(batch.rows) for batch in micro_batches if not _right(dataset, batch)]
-    number = sum(len(batch.rows) for batch in micro_batches)
-    return check(
-        "batches", not wrong, f"the first step's {number} rows reach the loss with their labels", names(wrong, 2)
-    )
-
-
 def _right(dataset: LabelledDataset, batch: Batch) -> bool:
+    """Ids, mask and labels of a real batch against the rows."""
     if not isinstance(batch, LabelledBatch) or batch.num_supervised != len(batch.rows) or batch.attention_mask is None:
         return False
     for at, row in enumerate(batch.rows):

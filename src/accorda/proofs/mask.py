@@ -5,6 +5,7 @@ the completion's text, the text is looked for in the source file, the labels of 
 """
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from accorda.data.renderer import Renderer
 from accorda.data.sampler import Batches
 from accorda.proofs.contract import Check, Proof, Prover, check, names
 from accorda.proofs.labels import labelled
+from accorda.proofs.rows import carried, evenly
 from accorda.proofs.source import absent_from_source
 from accorda.proofs.words import Words
 from accorda.recipe.sections import DataSection
@@ -49,8 +51,8 @@ def masked(dataset: Dataset, renderer: Renderer, section: DataSection, batches: 
 
     Rows are sampled evenly: 20,000 for labels and BOS, 48 for their text.
     """
-    scanned = [dataset[index] for index in _evenly(len(dataset), SCANNED)]
-    sample = _evenly(len(dataset), READ)
+    scanned = [dataset[index] for index in evenly(len(dataset), SCANNED)]
+    sample = evenly(len(dataset), READ)
     checks = [
         _no_row_without_labels(scanned),
         _bos_once(scanned, renderer.tokenizer, blocks=dataset.everything),
@@ -64,7 +66,7 @@ def masked(dataset: Dataset, renderer: Renderer, section: DataSection, batches: 
     if renderer.two_sides is not None:
         checks.insert(-1, _two_sides(scanned, renderer.two_sides.start))
     if batches is not None:
-        checks.append(_labels_of_batches(dataset, batches.at(0)))
+        checks.append(carried(batches.at(0), partial(_labels_right, dataset), "these labels"))
     report = dataset.report
     evidence = {
         "rows": report.rows,
@@ -77,10 +79,6 @@ def masked(dataset: Dataset, renderer: Renderer, section: DataSection, batches: 
     }
     share = f"{report.supervised_share:.0%} of {report.tokens:,} tokens are supervised in {report.rows['kept']:,} rows"
     return Proof.of_checks("mask", checks, f"{share}; {checks[-2 if batches else -1].reason}", **evidence)
-
-
-def _evenly(number: int, most: int) -> list[int]:
-    return sorted(set(np.linspace(0, number - 1, min(number, most)).astype(int).tolist()))
 
 
 def _no_row_without_labels(segments: Sequence[Segment]) -> Check:
@@ -184,15 +182,6 @@ def _overlong(dataset: Dataset) -> Check:
     adds_up = rows["seen"] == rows["kept"] + rows["skipped"] + lost and dataset.longest_sides.max() <= report.max_length
     return check(
         "over-length", bool(adds_up), told, f"the counts do not add up: {rows}, longest {dataset.longest_sides.max()}"
-    )
-
-
-def _labels_of_batches(dataset: Dataset, micro_batches: Sequence[Batch]) -> Check:
-    """The labels of real batches, token by token, against the rows; and the targets against the ids after them."""
-    wrong = [str(batch.rows) for batch in micro_batches if not _labels_right(dataset, batch)]
-    number = sum(len(batch.rows) for batch in micro_batches)
-    return check(
-        "batches", not wrong, f"the first step's {number} rows reach the loss with these labels", names(wrong, 2)
     )
 
 

@@ -2,39 +2,23 @@
 
     offset = mean(scale)     nested[b] = max |scale - offset| in the b-th 256     scale ~ MAP[code] nested + offset
 
-The paper says 8-bit floats; bitsandbytes ships a dynamic map, and so does this: seven decades, each with twice as many
-steps as the one below it, a sign, zero and one. It has no -1, so the code of a block's lowest scale is a little short.
-A value is rounded to one of 65,536 steps before its nearest code is looked up, as bitsandbytes does on a CPU.
+The paper says 8-bit floats; bitsandbytes ships the signed dynamic map (see there), and so does this. It has no -1, so
+the code of a block's lowest scale is a little short. A value is rounded to one of 65,536 steps before its nearest code
+is looked up, as bitsandbytes does on a CPU.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from accorda.quantization.dynamic_map import dynamic_map, nearest
+
 NESTED_BLOCK = 256
-DECADES = 7
 STEPS = 65535
 
 
-def _dynamic_map() -> Tensor:
-    """The 256 values of the map, ascending."""
-    values = [0.0, 1.0]
-    for exponent in range(DECADES):
-        borders = torch.linspace(0.1, 1, 2**exponent + 1, dtype=torch.float32)
-        steps = 10 ** (exponent - DECADES + 1) * ((borders[:-1] + borders[1:]) / 2.0)
-        values += [*steps.tolist(), *(-steps).tolist()]
-    return torch.tensor(sorted(values), dtype=torch.float32)
-
-
-def _nearest(values: Tensor, ascending: Tensor) -> Tensor:
-    """The place of the nearest of ascending values, the lower one where two are as near."""
-    right = torch.searchsorted(ascending, values)
-    left, right = (right - 1).clamp(min=0), right.clamp(max=len(ascending) - 1)
-    return torch.where((ascending[right] - values).abs() < (values - ascending[left]).abs(), right, left)
-
-
-MAP = _dynamic_map()
-CODES = _nearest(torch.arange(STEPS + 1) / STEPS * 2 - 1, MAP).to(torch.uint8)  # of each of the 65,536 steps
+MAP = dynamic_map(signed=True)
+CODES = nearest(torch.arange(STEPS + 1) / STEPS * 2 - 1, MAP)  # of each of the 65,536 steps
 
 
 def quantize_scales(scales: Tensor) -> tuple[Tensor, Tensor, Tensor]:

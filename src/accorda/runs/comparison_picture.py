@@ -1,15 +1,13 @@
 """The picture of a comparison: quality against trained parameters, a point with its interval per run."""
 
-import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from accorda.errors import Refusal
-from accorda.runs.files import write_bytes
 from accorda.runs.sections.names import BESIDE, metric_name, metric_unit
-from accorda.runs.sweep_picture import COLORS, STYLE, bound
+from accorda.runs.sweep_picture import COLORS, STYLE, bound, save
 
 FORMATS = (".svg", ".png", ".pdf")
 
@@ -44,10 +42,7 @@ def draw(found: Mapping[str, Any], path: Path, metric: str | None = None) -> Non
         panel.margins(x=0.15)
         panel.set_xlabel("trained parameters")
         panel.set_title(f"{metric_name(chosen)}, {metric_unit(chosen)}", loc="left", fontsize=10.5)
-        buffer = io.BytesIO()
-        dated: Any = {"metadata": {"Date": None}} if path.suffix == ".svg" else {}
-        figure.savefig(buffer, format=path.suffix[1:], facecolor="white", dpi=144, **dated)
-    write_bytes(path, buffer.getvalue())
+        save(figure, path)
 
 
 def point(panel: Any, row: Mapping[str, Any], found: Mapping[str, Any], color: str, *, right: bool) -> None:

@@ -4,16 +4,13 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from accorda.runs.files import write_bytes
-from accorda.runs.sweep_picture import COLORS, STYLE
+from accorda.runs.sweep_picture import COLORS, STYLE, save
 
 BLOCK = re.compile(r"(^|\.)(\d+)\.")
 
 
 def draw(errors: Mapping[str, float], svg: Path) -> None:
     """`errors`: by the name of a linear layer, |W - D(Q(W))| / |W|."""
-    import io
-
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -34,6 +31,4 @@ def draw(errors: Mapping[str, float], svg: Path) -> None:
         panel.set_ylim(bottom=0)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", facecolor="white", metadata={"Date": None})
-    write_bytes(svg, buffer.getvalue())
+        save(figure, svg)

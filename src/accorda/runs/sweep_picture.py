@@ -1,5 +1,6 @@
 """The picture of a sweep: a panel per metric, a point with its interval per run, the base as a level."""
 
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,8 +33,6 @@ def draw(record: Mapping[str, Any], svg: Path, png: Path) -> bool:
     metrics = [name for name in record["metrics"] if name not in BESIDE][:MOST_PANELS]
     if not rows or not metrics:
         return False
-    import io
-
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -47,11 +46,17 @@ def draw(record: Mapping[str, Any], svg: Path, png: Path) -> bool:
             draw_panel(panel, metric, rows, across, others, record["base"], first=number == 0)
         for panel in list(panels)[len(metrics) :]:
             panel.set_visible(False)
-        for path, dots, metadata in ((svg, None, {"Date": None}), (png, 144, {})):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=path.suffix[1:], facecolor="white", dpi=dots or "figure", metadata=metadata)
-            write_bytes(path, buffer.getvalue())
+        for path in (svg, png):
+            save(figure, path)
     return True
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a figure whole, in the format of the file's name; the same picture gives the same file."""
+    buffer = io.BytesIO()
+    dated: Any = {"metadata": {"Date": None}} if path.suffix == ".svg" else {}
+    figure.savefig(buffer, format=path.suffix[1:], facecolor="white", dpi=144, **dated)
+    write_bytes(path, buffer.getvalue())
 
 
 def draw_panel(

@@ -22,9 +22,6 @@ from accorda.quantization import Format, dequantize_model, errors_of, format_of,
 
 ORIGINAL, DEQUANTIZED, REQUANTIZED = WAYS = ("original", "dequantized", "requantized")
 AUTO = "auto"
-MOST_KL = 0.1
-"""Nats per token that a merged model may be away from the live adapter, unless the caller says otherwise."""
-
 Opening = Callable[[bool], PreTrainedModel]
 """The base with its adapter "default": in its number format (True), or from the original dense weights (False)."""
 
@@ -64,8 +61,8 @@ def merged(
     opening: Opening,
     name: str,
     into: str,
-    rows_of: Callable[[PreTrainedModel], Sequence[Segment]],
-    most_kl: float = MOST_KL,
+    rows: Sequence[Segment],
+    most_kl: float,
 ) -> tuple[PreTrainedModel, Receipt]:
     """The merged model and its receipt. Of the models that are made, two are never in memory together.
 
@@ -73,8 +70,8 @@ def merged(
         opening: opens the base with its adapter anew.
         name: of the adapter.
         into: one of `WAYS`, or "auto": the one that diverges least; "dequantized" where nothing can be measured.
-        rows_of: held-out rows to measure on.
-        most_kl: in nats per token.
+        rows: held out, to measure on.
+        most_kl: nats per token that the merged model may be away from the live adapter.
 
     Raises:
         Refusal: the adapter cannot be merged; the base is in no number format and another way than `original` is asked
@@ -87,23 +84,27 @@ def merged(
     packed = format_of(model)
     if packed is None and into in (DEQUANTIZED, REQUANTIZED):
         raise Refusal(f"--into {into}: the base is in no number format; leave --into out")
-    rows = list(rows_of(model))
-    receipt = Receipt("", "", merged_alike(model, few_rows(rows), name))
+    receipt = Receipt("", "", merged_alike(model, few_rows(list(rows)), name))
     if not rows or not model.can_generate():
-        way = into if into != AUTO else ORIGINAL if packed is None else DEQUANTIZED
-        receipt.way, receipt.reason = way, "nothing to measure on: the values that the adapter was trained on"
+        receipt.way = into if into != AUTO else ORIGINAL if packed is None else DEQUANTIZED
+        receipt.reason = "nothing to measure on: the values that the adapter was trained on"
         del model
-        return folded(opening, name, way, packed, receipt), receipt
+        return folded(opening, name, receipt.way, packed, receipt), receipt
     live = remember(model, rows)
     receipt.loss, receipt.positions = live.loss, len(live.labels_N)
-    del model
+    made = ""
     for way in (ORIGINAL,) if packed is None else WAYS if into == AUTO else (into,):
+        model = None  # before the next is made
         try:
-            receipt.measured[way] = agreement(live, folded(opening, name, way, packed), rows)
+            model, made = folded(opening, name, way, packed, receipt), way
+            receipt.measured[way] = agreement(live, model, rows)
         except Refusal as refusal:
             receipt.refused[way] = str(refusal)
     choose(receipt, into, most_kl)
-    return folded(opening, name, receipt.way, packed, receipt), receipt
+    if model is None or made != receipt.way:
+        model = None
+        model = folded(opening, name, receipt.way, packed, receipt)
+    return model, receipt
 
 
 def choose(receipt: Receipt, into: str, most_kl: float) -> None:
@@ -127,16 +128,13 @@ def choose(receipt: Receipt, into: str, most_kl: float) -> None:
         )
 
 
-def folded(
-    opening: Opening, name: str, way: str, packed: Format | None, receipt: Receipt | None = None
-) -> PreTrainedModel:
+def folded(opening: Opening, name: str, way: str, packed: Format | None, receipt: Receipt) -> PreTrainedModel:
     """The model merged in one way; the receipt is told how far weights moved that enter the number format again."""
-    model = opening(way != ORIGINAL)
+    model, receipt.errors = opening(way != ORIGINAL), {}
     merge(model, name)
     if way == DEQUANTIZED:
         dequantize_model(model)
     elif way == REQUANTIZED and packed is not None:
-        if receipt is not None:
-            receipt.errors = errors_of(model, packed)
+        receipt.errors = errors_of(model, packed)
         quantize_model(model, packed)
     return model

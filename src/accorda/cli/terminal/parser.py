@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from accorda.errors import Refusal
@@ -107,3 +108,16 @@ def filled(text: str) -> str:
     except UnicodeEncodeError:
         raise argparse.ArgumentTypeError(f"{text!a} is not UTF-8 text") from None
     return text
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Whether code that comes with the model may run."""
+    parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
+
+
+def new_folder(output: str) -> Path:
+    """Where a verb writes; a `Refusal` where something is there already."""
+    place = Path(output)
+    if place.exists():
+        raise Refusal(f"--output {place}: exists already; choose a new folder")
+    return place

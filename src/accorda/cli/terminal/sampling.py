@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from accorda.cli.terminal.parser import filled, number, whole_number
+from accorda.cli.terminal.parser import add_trust, filled, number, whole_number
 
 
 def add_sampling(parser: argparse.ArgumentParser, max_new_tokens: int) -> None:
@@ -34,4 +34,4 @@ def add_base(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quantization", metavar="Q", type=filled, default="none", help="of the base: none, int8 or nf4"
     )
-    parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
+    add_trust(parser)

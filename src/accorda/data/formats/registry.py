@@ -50,11 +50,15 @@ class Mapped:
     name: str
     columns: Mapping[str, str]
 
-    def parse(self, row: Row) -> Example:
-        """The row as an `Example`."""
+    def require(self, row: Row) -> None:
+        """A `RowError` for a row that lacks one of the columns."""
         missing = [column for column in self.columns.values() if column not in row]
         if missing:
             raise RowError(f"no column {missing[0]!r} (it has {', '.join(row) or 'none'})")
+
+    def parse(self, row: Row) -> Example:
+        """The row as an `Example`."""
+        self.require(row)
         return formats()[self.name].parse(seen(row, self.name, self.columns))
 
 
@@ -94,7 +98,11 @@ def _fields(name: str) -> tuple[str, ...]:
 
 
 def _check(columns: Mapping[str, str], row: Row, place: str, names: Sequence[str]) -> None:
-    known = sorted({field for name in names for field in _fields(name)})
+    check_columns(columns, row, place, sorted({field for name in names for field in _fields(name)}))
+
+
+def check_columns(columns: Mapping[str, str], row: Row, place: str, known: Sequence[str]) -> None:
+    """Refuse a mapping from no known field, or to a column that the row lacks."""
     for field, column in columns.items():
         if field not in known:
             raise Refusal(f"data.columns: {field}={column}: no such field; fields are {', '.join(known)}")

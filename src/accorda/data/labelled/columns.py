@@ -11,7 +11,7 @@ from typing import Any
 
 from accorda.data.example import Example, RowError
 from accorda.data.formats.fields import as_text, kind_of
-from accorda.data.formats.registry import Mapped
+from accorda.data.formats.registry import Mapped, check_columns
 from accorda.errors import Refusal
 
 Row = Mapping[str, Any]
@@ -31,9 +31,7 @@ class Columns(Mapped):
 
     def parse(self, row: Row) -> Example:
         """The row as an example; a `RowError` says what is wrong with it."""
-        for column in self.columns.values():
-            if column not in row:
-                raise RowError(f"no column {column!r} (it has {', '.join(row) or 'none'})")
+        self.require(row)
         text, pair = (_text(row, self.columns[field]) if field in self.columns else None for field in FIELDS[:2])
         return Example(text=text, text_pair=pair, label=_label(row[self.columns["label"]], self.columns["label"]))
 
@@ -47,11 +45,7 @@ def choose(row: Row, place: str, *, name: str = "auto", columns: Mapping[str, st
     given = dict(columns or {})
     if name not in ("auto", NAME):
         raise Refusal(f"data.format = {name}: rows of stage classify have a text and a label; leave it auto")
-    for field, column in given.items():
-        if field not in FIELDS:
-            raise Refusal(f"data.columns: {field}={column}: no such field; fields are {', '.join(FIELDS)}")
-        if column not in row:
-            raise Refusal(f"{place}: data.columns: no column {column!r}; the row has {', '.join(row) or 'none'}")
+    check_columns(given, row, place, FIELDS)
     found = given | {"label": given.get("label") or _only(row, LABELS, "label", place, given)}
     return Columns(NAME, found if "text" in found else found | asked(row, place, found))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from accorda.data.batch import Segment
 from accorda.data.dataset import DataReport, Dataset, Part
 from accorda.data.labelled.batch import LabelledSegment
 from accorda.data.labelled.cut import shortened
@@ -46,17 +47,7 @@ class LabelledDataset(Dataset):
         whole = super().__getitem__(index)
         span = self.spans[index]
         second = int(self.parts[span["part"]].store.rows["prompt"][span["row"]])
-        numbers = shortened(np.arange(len(whole)), second, self.renderer.frame, self.max_length)
-        return LabelledSegment(
-            whole.index,
-            whole.input_ids[numbers],
-            whole.supervised[numbers],
-            whole.file,
-            whole.line,
-            label=float(self.values[index]),
-            second=int(np.count_nonzero(numbers < second)),
-            types=self.renderer.has_types,
-        )
+        return cut(whole, second, float(self.values[index]), self.renderer, self.max_length)
 
     @cached_property
     def hash(self) -> str:
@@ -76,6 +67,21 @@ class LabelledDataset(Dataset):
         if number is None:
             raise Refusal(f"{place}: the label {name_of(example.label)!r} is none of those learned: {labels.told()}")
         return number
+
+
+def cut(whole: Segment, second: int, label: float, renderer: LabelledRenderer, max_length: int) -> LabelledSegment:
+    """A row cut to `max_length`; `second` is where its second text begins, its length where there is none."""
+    numbers = shortened(np.arange(len(whole)), second, renderer.frame, max_length)
+    return LabelledSegment(
+        whole.index,
+        whole.input_ids[numbers],
+        whole.supervised[numbers],
+        whole.file,
+        whole.line,
+        label=label,
+        second=int(np.count_nonzero(numbers < second)),
+        types=renderer.has_types,
+    )
 
 
 def hash_of(values: np.ndarray, max_length: int) -> str:

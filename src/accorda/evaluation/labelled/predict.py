@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from accorda.data.batch import Segment
 from accorda.data.example import Example, RowError
 from accorda.data.labelled.batch import LabelledSegment, label_batch
-from accorda.data.labelled.cut import shortened
-from accorda.data.labelled.dataset import LabelledDataset
+from accorda.data.labelled.dataset import LabelledDataset, cut
 from accorda.data.labelled.renderer import LabelledRenderer
 from accorda.errors import Refusal
 from accorda.evaluation.likelihood import by_length
@@ -120,18 +120,6 @@ def label_texts(
     for number, (example, made) in enumerate(zip(examples, renderer.render_many(examples), strict=True), start=1):
         if isinstance(made, RowError):
             raise Refusal(f"text {number}: {made}")
-        kept = shortened(np.arange(len(made.input_ids)), made.prompt_length, renderer.frame, max_length)
-        second = int(np.count_nonzero(kept < made.prompt_length))
-        segments.append(
-            LabelledSegment(
-                number - 1,
-                made.input_ids[kept],
-                made.supervised[kept],
-                example.file,
-                example.line,
-                label=0.0,
-                second=second,
-                types=renderer.has_types,
-            )
-        )
+        whole = Segment(number - 1, made.input_ids, made.supervised, example.file, example.line)
+        segments.append(cut(whole, made.prompt_length, 0.0, renderer, max_length))
     return [labelled(renderer.labels, output) for output in predicted(model, segments, batch_size=batch_size)]

@@ -5,25 +5,16 @@
 Opitz and Burst, "Macro F1 and Macro F1", 2019, arXiv:1911.03347: this is the mean of F1, not the F1 of means.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from accorda.evaluation.confusion import Confusion, counts
-from accorda.evaluation.metric import Direction, Metric, Needs, Row
+from accorda.evaluation.confusion import Confusion, OfConfusion
 
 
 @dataclass(frozen=True, kw_only=True)
-class F1Macro(Metric):
+class F1Macro(OfConfusion):
     """Mean F1 of the classes, in [0, 1]."""
-
-    needs: ClassVar[Needs] = "classes"
-    direction: ClassVar[Direction] = "higher"
-
-    def statistics(self, row: Row) -> Sequence[float]:
-        return counts(row)
 
     def values(self, totals: np.ndarray) -> dict[str, float]:
         found = Confusion.of(totals)

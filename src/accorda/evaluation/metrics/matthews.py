@@ -7,25 +7,16 @@ Gorodkin, "Comparing two K-category assignments by a K-category correlation coef
 and 0 where one class alone was said or meant. Two classes give the coefficient of Matthews, 1975.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from accorda.evaluation.confusion import Confusion, counts
-from accorda.evaluation.metric import Direction, Metric, Needs, Row
+from accorda.evaluation.confusion import Confusion, OfConfusion
 
 
 @dataclass(frozen=True, kw_only=True)
-class Matthews(Metric):
+class Matthews(OfConfusion):
     """Correlation of the classes said and meant, in [-1, 1]."""
-
-    needs: ClassVar[Needs] = "classes"
-    direction: ClassVar[Direction] = "higher"
-
-    def statistics(self, row: Row) -> Sequence[float]:
-        return counts(row)
 
     def values(self, totals: np.ndarray) -> dict[str, float]:
         found = Confusion.of(totals)

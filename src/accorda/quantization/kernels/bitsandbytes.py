@@ -11,17 +11,16 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from accorda.quantization.double_quantization import MAP, NESTED_BLOCK
 from accorda.quantization.kernels.contract import Packed
-from accorda.quantization.kernels.reference import KERNEL as REFERENCE
+from accorda.quantization.kernels.reference import Reference
 from accorda.quantization.kernels.table import NF4
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-class BitsAndBytes:
+class BitsAndBytes(Reference):
     """Dequantize by its functions; multiply by its fused kernel where the device has one."""
 
     name = "bitsandbytes"
@@ -34,18 +33,14 @@ class BitsAndBytes:
     def dequantize(self, weight: Packed, dtype: torch.dtype) -> Tensor:
         """The dense weight (out, in); the reference's where theirs is wrong: on a CPU, with blocks across rows."""
         if (weight.codes.device.type == "cpu" and weight.shape[1] % weight.block_size) or dtype not in DTYPES:
-            return REFERENCE.dequantize(weight, dtype)
+            return super().dequantize(weight, dtype)
         return _functional().dequantize_4bit(weight.codes, _state(weight, dtype))
 
     def matmul(self, x: Tensor, weight: Packed) -> Tensor:
         """Inputs (..., in) to x @ W.T (..., out)."""
         if x.device.type == "cpu":
-            return F.linear(x, self.dequantize(weight, x.dtype))
+            return super().matmul(x, weight)
         return _package().matmul_4bit(x, weight.codes, _state(weight, x.dtype))
-
-    def matmul_back(self, gradient: Tensor, weight: Packed) -> Tensor:
-        """Gradients (..., out) to gradient @ W (..., in)."""
-        return gradient @ self.dequantize(weight, gradient.dtype)
 
 
 @cache

@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from accorda.quantization.double_quantization import MAP, NESTED_BLOCK
 from accorda.quantization.kernels.contract import Packed
+from accorda.quantization.kernels.reference import Reference
 from accorda.quantization.kernels.table import NF4
 
 FUSED_ROWS = 64
@@ -23,7 +23,7 @@ SIZE = 1024
 TILE = {"ROWS": 16, "COLUMNS": 64, "DEPTH": 64}
 
 
-class Triton:
+class Triton(Reference):
     """Fused for few rows; dequantize, then multiply, for many."""
 
     name = "triton"
@@ -44,13 +44,13 @@ class Triton:
     def matmul(self, x: Tensor, weight: Packed) -> Tensor:
         """Inputs (..., in) to x @ W.T (..., out)."""
         if x.numel() > FUSED_ROWS * x.shape[-1]:
-            return F.linear(x, self.dequantize(weight, x.dtype))
+            return super().matmul(x, weight)
         return _fused(x, weight, back=False)
 
     def matmul_back(self, gradient: Tensor, weight: Packed) -> Tensor:
         """Gradients (..., out) to gradient @ W (..., in)."""
         if gradient.numel() > FUSED_ROWS * gradient.shape[-1]:
-            return gradient @ self.dequantize(weight, gradient.dtype)
+            return super().matmul_back(gradient, weight)
         return _fused(gradient, weight, back=True)
 
 

@@ -16,30 +16,19 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
-from accorda.recipe.types import PositiveFloat
 from accorda.training.optimizers.adamw import AdamW
 from accorda.training.optimizers.contract import Groups
+from accorda.training.optimizers.paged import Paged
 from accorda.training.optimizers.piecewise import Entry, Piecewise
-
-MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class PagedAdamW(AdamW):
+class PagedAdamW(Paged, AdamW):
     """AdamW for states that do not fit: all of them beyond the budget wait outside of memory."""
-
-    budget_mb: PositiveFloat = 64.0
-    """megabytes of states that stay in memory, on the device"""
-    folder: str | None = None
-    """where the pages of a CPU lie; the system's folder for temporary files where none is given"""
 
     def build(self, groups: Groups) -> torch.optim.Optimizer:
         """The optimizer; `lr` is 0 until the loop sets it."""
         return PagedAdamWOptimizer(groups, self)
-
-    def bytes_in_memory(self, states: float) -> float:
-        """The budget at most."""
-        return min(states, self.budget_mb * MEGABYTE)
 
 
 class PagedAdamWOptimizer(Piecewise):
@@ -47,7 +36,7 @@ class PagedAdamWOptimizer(Piecewise):
 
     def __init__(self, groups: Groups, settings: PagedAdamW) -> None:
         self.settings = settings
-        super().__init__(groups, int(settings.budget_mb * MEGABYTE), settings.folder)
+        super().__init__(groups, settings.budget, settings.folder)
 
     def layout(self, parameter: nn.Parameter) -> dict[str, Entry]:
         """Two moments in the parameter's dtype, as torch has them."""

@@ -53,7 +53,7 @@ class Piecewise(torch.optim.Optimizer):
             Refusal: the budget does not hold two pieces.
         """
         super().__init__(list(groups), {"lr": 0.0, "weight_decay": 0.0})
-        self.piece, self.folder = PIECE, folder
+        self.piece, self.piece_bytes, self.folder = PIECE, 0, folder
         self.homes: dict[nn.Parameter, dict[str, Tensor]] = {}
         self.paged = self._share_out(budget) if budget is not None else set()
         self.pages = self._room_for(self.paged) if self.paged else None
@@ -112,25 +112,21 @@ class Piecewise(torch.optim.Optimizer):
 
     def _share_out(self, budget: int) -> set[nn.Parameter]:
         """Choose the size of a piece, and the parameters whose states live in pages."""
-        every = [parameter for group in self.param_groups for parameter in group["params"]]
-        sizes = {p: sum(aligned(e.shape(p), e.dtype) for e in self.layout(p).values()) for p in every}
+        layouts = {p: tuple(self.layout(p).values()) for group in self.param_groups for p in group["params"]}
+        sizes = {p: sum(aligned(e.shape(p), e.dtype) for e in layout) for p, layout in layouts.items()}
         if sum(sizes.values()) <= budget:
             return set()
-        fitting = [
-            units for units in range(PIECE // UNIT, 0, -1) if BUFFERS * self._piece_bytes(units * UNIT) <= budget
-        ]
-        if not fitting:
-            least = BUFFERS * self._piece_bytes(UNIT)
+        kinds = set(layouts.values())
+        if BUFFERS * _piece_bytes(kinds, UNIT) > budget:
             raise Refusal(
                 f"training.optimizer.budget_mb = {budget / 1e6:g}: less than two pieces of states; "
-                f"give at least {least / 1e6:g}"
+                f"give at least {BUFFERS * _piece_bytes(kinds, UNIT) / 1e6:g}"
             )
         # Buffers take half of a small budget at most, so that parameters of few numbers stay in memory.
-        self.piece = (
-            next((units for units in fitting if 4 * self._piece_bytes(units * UNIT) <= budget), fitting[-1]) * UNIT
-        )
-        left = budget - BUFFERS * self._piece_bytes(self.piece)
-        paged = set()
+        candidates = range(PIECE, 0, -UNIT)
+        self.piece = next((n for n in candidates if 2 * BUFFERS * _piece_bytes(kinds, n) <= budget), UNIT)
+        self.piece_bytes = _piece_bytes(kinds, self.piece)
+        left, paged = budget - BUFFERS * self.piece_bytes, set[nn.Parameter]()
         for parameter, size in sizes.items():
             if size <= left:
                 left -= size
@@ -138,19 +134,14 @@ class Piecewise(torch.optim.Optimizer):
                 paged.add(parameter)
         return paged
 
-    def _piece_bytes(self, numbers: int) -> int:
-        """What a piece of so many numbers takes, of the parameter with the widest states."""
-        layouts = [self.layout(parameter) for group in self.param_groups for parameter in group["params"]]
-        return max(sum(aligned((-(-numbers // e.block),), e.dtype) for e in layout.values()) for layout in layouts)
-
     def _room_for(self, parameters: Iterable[nn.Parameter]) -> Pages:
         """Pages for the states of parameters."""
         chosen = list(parameters)
         device = chosen[0].device
         if device.type == "meta" or isinstance(chosen[0], FakeTensor):
-            return HollowPages(device, self._piece_bytes(self.piece))
+            return HollowPages(device, self.piece_bytes)
         if device.type == "cuda":
-            return PinnedPages(device, self._piece_bytes(self.piece))
+            return PinnedPages(device, self.piece_bytes)
         size = sum(aligned(entry.shape(p), entry.dtype) for p in chosen for entry in self.layout(p).values())
         return MappedPages(size, self.folder)
 
@@ -217,3 +208,8 @@ class Piecewise(torch.optim.Optimizer):
             self._update(piece, pages.held(parts))
             pages.release(parts)
         pages.finish()
+
+
+def _piece_bytes(layouts: Iterable[Sequence[Entry]], numbers: int) -> int:
+    """What a piece of so many numbers takes of the widest of the layouts."""
+    return max(sum(aligned((-(-numbers // entry.block),), entry.dtype) for entry in layout) for layout in layouts)
