@@ -100,6 +100,12 @@ def test_a_model_without_a_template_says_so_at_the_start(tmp_path, piped):
     assert "each message is a prompt of its own" in err[0]
 
 
+def as_at_a_terminal() -> None:
+    """In the new process: standard input controls it, and Ctrl-C counts, as in no background job."""
+    os.close(os.open(os.ttyname(0), os.O_RDWR))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Screen:
     """A program at a terminal of its own."""
 
@@ -113,7 +119,7 @@ class Screen:
             stderr=slave,
             env=environment,
             start_new_session=True,
-            preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),  # makes it the controlling terminal
+            preexec_fn=as_at_a_terminal,
         )
         os.close(slave)
         self.text, self.seen = "", 0
