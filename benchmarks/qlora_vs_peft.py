@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -127,27 +128,33 @@ def theirs(place: Path) -> None:
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        return float(loss)
+        return float(loss.detach())
 
     serve(step)
 
 
-def serve(step: Any) -> None:
-    """A step for every line: seconds, loss and the process's peak go out as a line."""
+def resident() -> dict[str, int]:
+    """The largest resident size of this process so far."""
     import resource
+
+    return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+
+
+def serve(step: Callable[[int], float], peaks: Callable[[], dict[str, int]] = resident) -> None:
+    """A step for every line: seconds, loss and the process's peaks go out as a line."""
     import time
 
     print(json.dumps({"ready": True}), flush=True)
     for number, _ in enumerate(sys.stdin):
         began = time.perf_counter()
         loss = step(number)
-        seconds, peak = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps({"seconds": seconds, "loss": loss, "peak": peak}), flush=True)
+        seconds = time.perf_counter() - began
+        print(json.dumps({"seconds": seconds, "loss": loss, **peaks()}), flush=True)
 
 
-def begun(side: str, place: Path) -> subprocess.Popen[str]:
-    """A side that is ready to make steps."""
-    code = f"from pathlib import Path; from benchmarks import qlora_vs_peft as b; b.{side}(Path({str(place)!r}))"
+def begun(side: str, place: Path, benchmark: str = "qlora_vs_peft") -> subprocess.Popen[str]:
+    """A side of a benchmark that is ready to make steps."""
+    code = f"from pathlib import Path; from benchmarks import {benchmark} as b; b.{side}(Path({str(place)!r}))"
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         stdin=subprocess.PIPE,

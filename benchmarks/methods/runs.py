@@ -96,7 +96,7 @@ def run(recipe: dict[str, Any]) -> Done:
 
 
 def circumstances() -> dict[str, Any]:
-    """When, with what and on how many cores a cell was measured."""
+    """When, with what, and on what device or how many cores a cell was measured."""
     import torch
     import transformers
 
@@ -110,4 +110,5 @@ def circumstances() -> dict[str, Any]:
             "transformers": transformers.__version__,
         },
         "cores": len(os.sched_getaffinity(0)),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }

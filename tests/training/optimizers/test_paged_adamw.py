@@ -17,19 +17,19 @@ SHAPES = {"small": (7,), "wide": (130, 333), "large": (300, 301), "vector": (500
 TENTH = sum(torch.Size(shape).numel() for shape in SHAPES.values()) * 8 / 10 / 1e6
 
 
-def parameters(dtype=torch.float32):
+def parameters(dtype=torch.float32, device="cpu"):
     torch.manual_seed(1)
-    return {name: torch.nn.Parameter(torch.randn(shape).to(dtype)) for name, shape in SHAPES.items()}
+    return {name: torch.nn.Parameter(torch.randn(shape).to(device, dtype)) for name, shape in SHAPES.items()}
 
 
-def steps(settings, number, dtype=torch.float32, begin=None):
+def steps(settings, number, dtype=torch.float32, begin=None, device="cpu"):
     """Parameters and optimizer after some steps with gradients of their own seed, the second skipping a tensor."""
-    tensors = parameters(dtype)
+    tensors = parameters(dtype, device)
     optimizer = settings.build(parameter_groups(tensors, weight_decay=0.1))
     for step in range(number):
         torch.manual_seed(100 + step)
         for name, tensor in tensors.items():
-            gradient = torch.randn(tensor.shape).to(dtype)
+            gradient = torch.randn(tensor.shape).to(device, dtype)
             tensor.grad = None if (step, name) == (1, "wide") else gradient
         for group in optimizer.param_groups:
             group["lr"] = 0.01 / (step + 1)
@@ -57,6 +57,24 @@ def test_bits_of_8_bit_states_do_not_depend_on_where_they_live():
     plain, _ = steps(AdamW8bit(), 5)
     assert optimizer.paged
     assert all(torch.equal(paged[name], tensor) for name, tensor in plain.items())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    ("paged", "plain"), [(PagedAdamW(budget_mb=0.3), AdamW()), (PagedAdamW8bit(budget_mb=0.15), AdamW8bit())]
+)
+def test_on_a_gpu_pinned_memory_changes_no_bit(paged, plain):
+    moved, optimizer = steps(paged, 5, device="cuda")
+    stayed, reference = steps(plain, 5, device="cuda")
+    assert optimizer.paged
+    optimizer.pages.finish()
+    for name, tensor in stayed.items():
+        assert torch.equal(moved[name], tensor)
+        for key, state in reference.state[tensor].items():
+            if key != "step":
+                found = optimizer.state[moved[name]][key]
+                assert found.is_cuda != (moved[name] in optimizer.paged)
+                assert torch.equal(found.cuda(), state)
 
 
 @pytest.mark.parametrize("settings", [PagedAdamW(budget_mb=0.3), PagedAdamW8bit(budget_mb=0.15)])

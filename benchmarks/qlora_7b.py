@@ -1,0 +1,226 @@
+"""QLoRA of a 7B Llama shape on one GPU beside peft + bitsandbytes: 2,048 tokens a step, checkpointing, rank 64.
+
+The shape is that of Llama 7B with a small vocabulary of text: random bf16 weights, NF4 with double quantization, rank 64
+on all linears, batch 1, gradient checkpointing, AdamW. The peer is a loop by hand over transformers, peft and
+bitsandbytes from the same adapter on the same rows. Each side is a process of its own; they make their steps in turn.
+Memory is what PyTorch's allocator had given out and had reserved at most. The peak of bf16 products is measured on the
+card first; the share counts 6 floating-point operations per weight of a matrix product and token: forward, forward
+again for the checkpoint, and backward to the inputs.
+
+Needs CUDA, peft and bitsandbytes, and 14 GB of disk. LAYERS and STEPS make it shorter.
+"""
+
+import json
+import os
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.qlora_vs_peft import begun, serve, told
+
+TICKETS = Path(__file__).resolve().parents[1] / "src/accorda/data/bundled/long-tickets.jsonl"
+LAYERS, STEPS = int(os.environ.get("LAYERS", "32")), int(os.environ.get("STEPS", "12"))
+DROPPED, LENGTH, RANK, RATE = 3, 2048, 64, 2e-4
+WIDTH, WIDE, HEADS, WORDS = 4096, 11008, 32, 32000
+
+
+def make_model(folder: Path) -> None:
+    """Random weights, a file per block, drawn on the GPU, with the bundled tokenizer."""
+    import torch
+    from safetensors.torch import save_file
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from accorda.models.load import load_tokenizer
+
+    folder.mkdir(parents=True)
+    config = LlamaConfig(
+        hidden_size=WIDTH,
+        intermediate_size=WIDE,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        vocab_size=WORDS,
+        max_position_embeddings=LENGTH,
+        tie_word_embeddings=False,
+        dtype="bfloat16",
+        architectures=["LlamaForCausalLM"],
+    )
+    with torch.device("meta"):
+        shapes = {name: value.shape for name, value in LlamaForCausalLM(config).state_dict().items()}
+    files: dict[str, list[str]] = {}
+    for name in shapes:
+        files.setdefault(name.split(".")[2] if ".layers." in name else "rest", []).append(name)
+    torch.manual_seed(0)
+    index = {}
+    for part, names in files.items():
+        tensors = {
+            name: (
+                torch.ones(shapes[name], dtype=torch.bfloat16)
+                if "norm" in name
+                else (0.02 * torch.randn(shapes[name], device="cuda")).bfloat16().cpu()
+            )
+            for name in names
+        }
+        file = f"model-{part}.safetensors"
+        save_file(tensors, folder / file, metadata={"format": "pt"})
+        index |= dict.fromkeys(names, file)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
+    config.save_pretrained(folder)
+    load_tokenizer("bundled").save_pretrained(folder)
+    torch.cuda.empty_cache()
+
+
+def make_rows(path: Path) -> None:
+    """Long rows of tickets, cut to the length by whoever reads them."""
+    tickets = [json.loads(line)["prompt"] for line in TICKETS.read_text(encoding="utf-8").splitlines()]
+    rows = [{"prompt": "Tickets:", "completion": " ".join(tickets[at : at + 60])} for at in range(0, 13 * STEPS, 13)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def recipe(place: Path) -> dict[str, Any]:
+    """What accorda trains."""
+    return {
+        "model": {"path": str(place / "model"), "quantization": "nf4"},
+        "data": {
+            "train": str(place / "rows.jsonl"),
+            "eval_split": 0.0,
+            "limit": STEPS,
+            "max_length": LENGTH,
+            "overlong": "truncate",
+        },
+        "method": {"name": "lora", "rank": RANK, "alpha": 16},
+        "training": {
+            "batch_size": 1,
+            "learning_rate": RATE,
+            "schedule": "constant",
+            "warmup_steps": 0,
+            "max_grad_norm": 0.3,
+            "precision": "bf16",
+            "gradient_checkpointing": True,
+            "epochs": 1,
+        },
+        "output": str(place / "run"),
+    }
+
+
+def ours(place: Path) -> None:
+    """Write the start and the rows, then make a step at every line of standard input."""
+    import torch
+
+    from accorda.data.batch import pack_batch
+    from accorda.methods.storage import save_adapter
+    from accorda.recipe.load import load
+    from accorda.stages.build import build
+
+    session = build(load(recipe(place)))
+    save_adapter(session.model, place / "start")
+    order = [int(session.batches.rows(step)[0]) for step in range(STEPS)]
+    rows = [pack_batch([session.train[row]]) for row in order]
+    steps = [{"ids": row.input_ids[0].tolist(), "labels": row.labels[0].tolist()} for row in rows]
+    (place / "steps.json").write_text(json.dumps(steps), encoding="utf-8")
+    torch.cuda.reset_peak_memory_stats()
+    serve(lambda _: session.loop.step()["loss"], peaks)
+
+
+def theirs(place: Path) -> None:
+    """The peer."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    packed = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    base = AutoModelForCausalLM.from_pretrained(
+        place / "model", quantization_config=packed, dtype=torch.bfloat16, device_map={"": 0}
+    )
+    base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    base.enable_input_require_grads()
+    model = PeftModel.from_pretrained(base, str(place / "start"), is_trainable=True)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.0, fused=True)
+    steps = json.loads((place / "steps.json").read_text(encoding="utf-8"))
+    model.train()
+    torch.cuda.reset_peak_memory_stats()
+
+    def step(number: int) -> float:
+        ids, labels = (torch.tensor([steps[number][key]], device="cuda") for key in ("ids", "labels"))
+        with torch.autocast("cuda", torch.bfloat16):
+            loss = model(input_ids=ids, labels=labels).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 0.3)
+        optimizer.step()
+        optimizer.zero_grad()
+        torch.cuda.synchronize()
+        return float(loss.detach())
+
+    serve(step, peaks)
+
+
+def peaks() -> dict[str, int]:
+    """What the allocator gave out, and reserved, at most."""
+    import torch
+
+    return {"peak": torch.cuda.max_memory_allocated(), "reserved": torch.cuda.max_memory_reserved()}
+
+
+def matmul_peak() -> float:
+    """Floating-point operations a second of a large bf16 product, the best of some."""
+    import torch
+
+    a, b = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    best = 0.0
+    for _ in range(10):
+        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin.record()
+        a @ b
+        end.record()
+        end.synchronize()
+        best = max(best, 2 * 8192**3 / (begin.elapsed_time(end) / 1e3))
+    del a, b
+    torch.cuda.empty_cache()
+    return best
+
+
+def main() -> dict[str, object]:
+    """Both sides in turn."""
+    peak = matmul_peak()
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        make_model(place / "model")
+        make_rows(place / "rows.jsonl")
+        sides = {side: begun(function, place, "qlora_7b") for side, function in SIDES.items()}
+        steps: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
+        for number in range(STEPS):
+            for side in sides if number % 2 == 0 else reversed(list(sides)):
+                process = sides[side]
+                assert process.stdin is not None
+                process.stdin.write("step\n")
+                process.stdin.flush()
+                steps[side].append(told(process))
+            print(json.dumps({side: found[-1] for side, found in steps.items()}), flush=True)
+        tokens = [len(row["ids"]) for row in json.loads((place / "steps.json").read_text(encoding="utf-8"))]
+        for process in sides.values():
+            assert process.stdin is not None
+            process.stdin.close()
+            process.wait()
+    seconds = {side: statistics.median(step["seconds"] for step in found[DROPPED:]) for side, found in steps.items()}
+    weights = LAYERS * (4 * WIDTH**2 + 3 * WIDTH * WIDE) + WIDTH * WORDS
+    figures: dict[str, object] = {"layers": LAYERS, "tokens": tokens, "bf16_peak_tflops": round(peak / 1e12, 1)}
+    for side, found in steps.items():
+        rate = statistics.median(tokens) / seconds[side]
+        figures[side] = {
+            "seconds_per_step": round(seconds[side], 4),
+            "tokens_per_second": round(rate, 1),
+            "share_of_bf16_peak": round(6 * weights * rate / peak, 3),
+            "peak_gb": round(found[-1]["peak"] / 1e9, 3),
+            "reserved_gb": round(found[-1]["reserved"] / 1e9, 3),
+            "losses": [round(step["loss"], 5) for step in found],
+        }
+    return figures | {"times_as_fast": round(seconds["peft"] / seconds["accorda"], 3)}
+
+
+SIDES = {"accorda": "ours", "peft": "theirs"}
