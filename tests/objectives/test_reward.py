@@ -85,3 +85,5 @@ def test_large_differences_stay_finite():
     rewards = torch.tensor([1e4, -1e4], requires_grad=True)
     pairwise(rewards[1], rewards[0]).backward()
     assert rewards.grad.tolist() == [1.0, -1.0]
+    (ranked,) = torch.autograd.grad(k_wise(rewards, torch.tensor([1, 0])), rewards)
+    assert ranked.tolist() == [1.0, -1.0]
