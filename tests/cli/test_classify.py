@@ -83,7 +83,11 @@ def test_it_is_merged_and_says_the_same(capsys):
         told(capsys, "generate", name, "--prompt", "good number 3")["predictions"][0] for name in ("run", "merged")
     )
     assert one["probabilities"]["pos"] == pytest.approx(other["probabilities"]["pos"], abs=1e-5)
-    assert told(capsys, "merge", "run/adapter", "--output", "again")["proof"]["verdict"] == "holds"
+    again = told(capsys, "merge", "run/adapter", "--output", "again")
+    assert again["proof"]["verdict"] == "holds"
+    assert again["reason"] == "nothing to measure on: the values that the adapter was trained on"
+    asked = told(capsys, "merge", "run/adapter", "--output", "asked", "--into", "original")
+    assert asked["reason"] == "asked for; there is nothing to measure on"
 
 
 @pytest.mark.usefixtures("here")

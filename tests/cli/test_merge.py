@@ -97,7 +97,7 @@ def quantized_run(tiny, tmp_path, capsys, rows, monkeypatch):
 def test_every_way_is_measured_and_the_nearest_taken(quantized_run, tmp_path, capsys):
     assert main(["merge", "run", "--data", "rows.jsonl", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["into"] == "dequantized"
+    assert (found["into"], found["reason"]) == ("dequantized", "of the ways, it diverges least from the adapter")
     assert set(found["measured"]) == {"original", "dequantized", "requantized"}
     assert found["measured"]["dequantized"]["kl"] < 1e-6 < found["measured"]["requantized"]["kl"]
     assert found["measured"]["dequantized"]["loss"] == pytest.approx(found["adapter_loss"], abs=1e-5)
@@ -111,7 +111,7 @@ def test_a_requantized_model_is_packed_and_tells_its_errors(quantized_run, tmp_p
 
     assert main(["merge", "run", "--into", "requantized", "--output", "packed", "--most-kl", "9", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["into"] == "requantized"
+    assert (found["into"], found["reason"]) == ("requantized", "asked for")
     assert all(0 < error < 0.2 for error in found["quantization_errors"].values())
     assert "<svg" in (tmp_path / "packed" / "quantization_errors.svg").read_text()
     assert format_of(open_model("packed").model).name == "nf4"
@@ -133,3 +133,7 @@ def test_what_is_too_far_away_is_refused_and_not_written(quantized_run, tmp_path
 def test_a_dense_base_has_one_way(adapter, tmp_path, capsys, rows):
     assert main(["merge", str(adapter), "--output", str(tmp_path / "out"), "--into", "dequantized"]) == 2
     assert "the base is in no number format" in capsys.readouterr().err
+    for into, reason in (("auto", "the only way"), ("original", "asked for")):
+        out = tmp_path / into
+        assert main(["merge", str(adapter), "--output", str(out), "--into", into, "--most-kl", "9"]) == 0
+        assert json.loads((out / "merge.json").read_text())["reason"] == reason

@@ -93,11 +93,11 @@ def test_one_killed_between_the_two_renames_is_put_back(tmp_path: Path) -> None:
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(tensors, path) -> None:
+    def full(path, tensors, **how) -> None:
         Path(path).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr(checkpoint, "write_tensors", full)
     with pytest.raises(OSError, match="No space"):
         checkpoint.save(tmp_path / "step-5", state())
     assert list(tmp_path.iterdir()) == []

@@ -39,13 +39,13 @@ def die_in_a_step(loop, usual: Callable[..., Any]) -> None:
 def die_while_writing(loop, usual: Callable[..., Any]) -> None:
     """When half of checkpoint 9 is on disk."""
 
-    def save_file(tensors, path) -> None:
-        usual(tensors, path)
+    def write_tensors(path, tensors, **how) -> None:
+        usual(path, tensors, **how)
         if loop.step_number == 9:
             os.truncate(path, os.path.getsize(path) // 2)
             die()
 
-    checkpoint.save_file = save_file
+    checkpoint.write_tensors = write_tensors
 
 
 def die_before_the_old_one_goes(loop, usual: Callable[..., Any]) -> None:
@@ -61,7 +61,7 @@ def die_before_the_old_one_goes(loop, usual: Callable[..., Any]) -> None:
 
 MOMENTS = {
     "step": lambda loop: die_in_a_step(loop, loop.objective),
-    "write": lambda loop: die_while_writing(loop, checkpoint.save_file),
+    "write": lambda loop: die_while_writing(loop, checkpoint.write_tensors),
     "prune": lambda loop: die_before_the_old_one_goes(loop, checkpoint.prune),
 }
 

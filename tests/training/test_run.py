@@ -235,16 +235,16 @@ def test_after_an_update_cut_short_nothing_is_saved(tmp_path: Path) -> None:
 def test_a_full_disk_stops_and_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected, _ = straight_run(tmp_path)
     where, loop = folder(tmp_path), make_loop(dropout=0.3)
-    usual = checkpoint.save_file
+    usual = checkpoint.write_tensors
 
-    def full(tensors, path) -> None:
+    def full(path, tensors, **how) -> None:
         Path(path).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    def save_file(tensors, path) -> None:
-        (full if loop.step_number == 8 else usual)(tensors, path)
+    def write_tensors(path, tensors, **how) -> None:
+        (full if loop.step_number == 8 else usual)(path, tensors, **how)
 
-    monkeypatch.setattr(checkpoint, "save_file", save_file)
+    monkeypatch.setattr(checkpoint, "write_tensors", write_tensors)
     with pytest.raises(Stopped, match=r"the disk is full at .* after step 8; free some space"):
         run(loop, COURSE, where, evaluate=drawing(loop))
     assert sorted(p.name for p in where.checkpoints.iterdir()) == ["step-4", "step-5"]

@@ -9,7 +9,7 @@ import sys
 
 from accorda.cli.terminal.outcome import Outcome
 from accorda.cli.terminal.parser import filled
-from accorda.cli.terminal.sampling import add_base, add_sampling, sampling
+from accorda.cli.terminal.sampling import add_base, add_sampling, base, sampling
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,9 +38,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     drawn = read(Sampling, sampling(arguments), at="sampling")
     if sys.stdin is None:
         raise Refusal("standard input: is closed; messages come from there")
-    voices = Voices.open(
-        arguments.run, quantization=arguments.quantization, trust_remote_code=arguments.trust_remote_code
-    )
+    voices = Voices.open(arguments.run, **base(arguments))
     settle_threads(voices.model)
     chat = Chat(voices, drawn)
     if arguments.system:

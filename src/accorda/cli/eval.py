@@ -13,7 +13,7 @@ from accorda.cli.terminal.columns import add_column, columns
 from accorda.cli.terminal.counting import Counting
 from accorda.cli.terminal.outcome import Outcome
 from accorda.cli.terminal.parser import filled, number, whole_number
-from accorda.cli.terminal.sampling import add_base
+from accorda.cli.terminal.sampling import add_base, base
 from accorda.cli.terminal.table import cell, table
 
 
@@ -53,9 +53,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     from accorda.training.threads import settle_threads
 
     metrics = read_metrics(arguments.metrics or "perplexity")
-    opened = open_model(
-        arguments.run, quantization=arguments.quantization, trust_remote_code=arguments.trust_remote_code
-    )
+    opened = open_model(arguments.run, **base(arguments))
     settle_threads(opened.model)
     if is_classifier(opened.model):
         return labelled(arguments, opened)

@@ -17,7 +17,7 @@ from accorda.cli.terminal.labelling import labelled, refuse_sampling
 from accorda.cli.terminal.opening import Ready, ready
 from accorda.cli.terminal.outcome import Outcome
 from accorda.cli.terminal.parser import filled, whole_number
-from accorda.cli.terminal.sampling import add_base, add_sampling, sampling
+from accorda.cli.terminal.sampling import add_base, add_sampling, base, sampling
 from accorda.cli.terminal.typed import typed
 from accorda.errors import Refusal
 
@@ -51,12 +51,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
         raise Refusal("--column: names columns of --file, which is not given")
     asked = None if arguments.file is None and arguments.prompt is None else []
     texts = [standard_input()] if asked is None else arguments.prompt or []
-    opened = ready(
-        arguments.run,
-        chat=arguments.chat,
-        quantization=arguments.quantization,
-        trust_remote_code=arguments.trust_remote_code,
-    )
+    opened = ready(arguments.run, chat=arguments.chat, **base(arguments))
     if is_classifier(opened.model):
         refuse_sampling(arguments)
         settle_threads(opened.model)

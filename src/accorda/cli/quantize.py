@@ -10,6 +10,7 @@ from typing import Any
 
 from accorda.cli.terminal.outcome import Outcome
 from accorda.cli.terminal.parser import add_trust, filled, new_folder
+from accorda.cli.terminal.sampling import add_double_quantization
 from accorda.errors import Refusal
 
 
@@ -25,9 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="of what stays dense: auto, float32, bfloat16, float16",
     )
-    parser.add_argument(
-        "--no-double-quantization", action="store_true", help="of nf4: keep the scales of blocks in 32 bit"
-    )
+    add_double_quantization(parser)
     add_trust(parser)
 
 
@@ -38,7 +37,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     from accorda.methods.storage import save_model
     from accorda.quantization import number_format
 
-    double = not arguments.no_double_quantization
+    double = arguments.double_quantization
     if arguments.format == "none":
         raise Refusal("--format none: is no number format; choose nf4 or int8")
     number_format(arguments.format, double_quantization=double)

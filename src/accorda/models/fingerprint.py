@@ -48,13 +48,14 @@ def fingerprint(model: PreTrainedModel, files: Iterable[Path] = ()) -> dict[str,
     if len(tensors) < len(parameters):  # no files, or names that transformers converts on the way
         if any(p.is_meta for p in parameters.values()) or any(isinstance(m, QuantizedLinear) for m in model.modules()):
             raise ValueError("a model without dense values has no fingerprint of its own: take that of its files")
-        tensors = {name: _of_tensor(parameter) for name, parameter in parameters.items()}
-    digest = hashlib.sha256(b"".join(sorted(set(tensors.values())))).hexdigest()
-    return {
-        "model_type": model.config.model_type,
-        "num_parameters": sum(parameter.numel() for parameter in parameters.values()),
-        "sha256": digest,
-    }
+        tensors = {name: digest(parameter) for name, parameter in parameters.items()}
+    return told(model, sum(parameter.numel() for parameter in parameters.values()), tensors.values())
+
+
+def told(model: PreTrainedModel, num_parameters: int, digests: Iterable[bytes]) -> dict[str, Any]:
+    """The fingerprint of a model of which the digest of every tensor of the backbone is known."""
+    whole = hashlib.sha256(b"".join(sorted(set(digests)))).hexdigest()
+    return {"model_type": model.config.model_type, "num_parameters": num_parameters, "sha256": whole}
 
 
 def fingerprint_of_packed(skeleton: PreTrainedModel, files: Iterable[Path]) -> dict[str, Any]:
@@ -81,8 +82,8 @@ def note_base(base: Mapping[str, Any], folder: Path, files: Iterable[Path]) -> N
 
 
 def _of_files(files: Iterable[Path]) -> str:
-    digests = {digest for file in files for _, digest in _digests(file)}
-    return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
+    found = {digest for file in files for _, digest in _digests(file)}
+    return hashlib.sha256(b"".join(sorted(found))).hexdigest()
 
 
 def shape_of_base(model: PreTrainedModel) -> dict[str, Any]:
@@ -149,6 +150,7 @@ def _digest(shape: tuple[int, ...], run: Callable[[int, int], Tensor]) -> bytes:
     return hashlib.sha256(str(shape).encode() + values).digest()
 
 
-def _of_tensor(tensor: Tensor) -> bytes:
+def digest(tensor: Tensor) -> bytes:
+    """Of a tensor's shape and some of its values."""
     flat = tensor.detach().reshape(-1)
     return _digest(tuple(tensor.shape), lambda start, stop: flat[start:stop])

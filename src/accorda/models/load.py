@@ -42,6 +42,7 @@ from accorda.models.folder import (
 from accorda.models.labels import Labels, brings_head
 from accorda.models.packed import all_known, put_packed, read_packed
 from accorda.models.quiet import quiet
+from accorda.models.random_weights import random_packed
 from accorda.models.tokenizer import load_tokenizer, pad_token_id
 from accorda.quantization import Format, formats, number_format, quantize_model
 
@@ -87,8 +88,7 @@ def load_model(
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if config is not None:
-            model = _random(configuration(_content(config), "model.config"), options)
-            _finish(model, [], options, wanted)
+            model = _from_config(configuration(_content(config), "model.config"), options, wanted)
         elif path is not None:
             model = _from_folder(model_folder(path, code=trust_remote_code), options, wanted)
             model.name_or_path = model.config.name_or_path = str(path)  # not the folder a hub id was downloaded to
@@ -230,6 +230,15 @@ def _random(config: PretrainedConfig, options: _Options) -> PreTrainedModel:
     if options.head != "language":
         others = [name for name, child in model.named_children() if child is not model.base_model]
         model.accorda_new_heads = tuple(name for name in others if list(model.get_submodule(name).parameters()))
+    return model
+
+
+def _from_config(config: PretrainedConfig, options: _Options, wanted: Format | None) -> PreTrainedModel:
+    """A model with fresh weights, in a number format where that is asked for."""
+    if wanted is not None and not options.meta:
+        return random_packed(lambda: _random(config, options), wanted)
+    model = _random(config, options)
+    _finish(model, [], options, wanted)
     return model
 
 

@@ -15,7 +15,6 @@ from accorda.errors import Refusal
 from accorda.proofs.contract import Proof, Prover, names
 from accorda.proofs.tensors import checksum
 from accorda.training import checkpoint
-from accorda.training.checkpoint import State
 from accorda.training.loop import Batches, Loop, Observer
 from accorda.training.session import Session
 
@@ -81,12 +80,12 @@ def try_here(loop: Loop, folder: Path) -> Proof:
 
 def try_at(loop: Loop, folder: Path) -> Proof:
     """The trial: `folder` holds the checkpoint that was just written of this loop."""
-    before, observers, batches = loop.state(), loop.observers, loop.batches
+    before, known, observers, batches = loop.state(), summary(loop), loop.observers, loop.batches
     loop.observers, loop.batches = (), (short := _Short(batches))
     try:
         first, after_first = _step(loop, short)
         fault = _restore(loop, folder)
-        restored = _difference(_summary_of(before), summary(loop))
+        restored = _difference(known, summary(loop))
         second, after_second = _step(loop, short) if not fault else ({}, {})
     finally:
         loop.observers, loop.batches = observers, batches
@@ -145,12 +144,12 @@ def _draw() -> None:
 
 def summary(loop: Loop) -> dict[str, str]:
     """A checksum of everything the loop says it depends on, by name."""
-    return _summary_of(loop.state(copy=False))
-
-
-def _summary_of(state: State) -> dict[str, str]:
-    tensors = {name: checksum(tensor) for name, tensor in state.tensors.items()}
-    return tensors | {f"{name} (value)": _digest(value) for name, value in state.values.items()}
+    state = loop.state(copy=False)
+    found = {f"{name} (value)": _digest(value) for name, value in state.values.items()}
+    for name, tensor in state.tensors.items():
+        found[name] = checksum(tensor)
+        state.let_go(tensor)
+    return found
 
 
 def _digest(value: Any) -> str:

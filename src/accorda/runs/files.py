@@ -4,26 +4,37 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from accorda.runs.replace import sync
 
 
-def write_bytes(path: str | Path, data: bytes) -> None:
-    """Put `data` in the place of the file at once; a crash leaves the old file or the new one."""
+@contextmanager
+def written_aside(path: str | Path) -> Iterator[BinaryIO]:
+    """A file to write into; it takes the place of `path` at once when the block ends without an exception.
+
+    A crash leaves the old file or the new one.
+    """
     path = Path(path)
     aside = path.with_name(f".{path.name}.new")
     try:
         with open(aside, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
     sync(path.parent)
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Put `data` in the place of the file at once."""
+    with written_aside(path) as file:
+        file.write(data)
 
 
 def write_text(path: str | Path, text: str) -> None:

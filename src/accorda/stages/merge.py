@@ -87,7 +87,8 @@ def merged(
     receipt = Receipt("", "", merged_alike(model, few_rows(list(rows)), name))
     if not rows or not model.can_generate():
         receipt.way = into if into != AUTO else ORIGINAL if packed is None else DEQUANTIZED
-        receipt.reason = "nothing to measure on: the values that the adapter was trained on"
+        trained_on = "nothing to measure on: the values that the adapter was trained on"
+        receipt.reason = trained_on if into == AUTO else "asked for; there is nothing to measure on"
         del model
         return folded(opening, name, receipt.way, packed, receipt), receipt
     live = remember(model, rows)
@@ -117,8 +118,8 @@ def choose(receipt: Receipt, into: str, most_kl: float) -> None:
         raise Refusal(next(iter(receipt.refused.values())))
     receipt.way = min(receipt.measured, key=lambda way: receipt.measured[way].kl)
     found = receipt.measured[receipt.way]
-    asked = into != AUTO or len(receipt.measured) == 1
-    receipt.reason = "the only way" if asked else "of the ways, it diverges least from the adapter"
+    best = "the only way" if len(receipt.measured) == 1 else "of the ways, it diverges least from the adapter"
+    receipt.reason = best if into == AUTO else "asked for"
     if found.kl > most_kl:
         others = [way for way in WAYS if into not in (AUTO, way)]
         hint = f"try --into {' or '.join(others)}" if others else "raise --most-kl if that will do"

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from accorda.errors import Refusal
+from accorda.models.tensor_file import keep, write_tensors
 from accorda.runs.replace import recover, replaced
 
 TENSORS, STATE = "tensors.safetensors", "state.json"
@@ -24,10 +25,14 @@ FORMAT = 1
 
 @dataclass
 class State:
-    """Named tensors, and values that JSON can hold."""
+    """Named tensors, and values that JSON can hold.
+
+    let_go: called with parts of the tensors that were read and are not needed soon: those that live in pages may leave.
+    """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
+    let_go: Callable[[Tensor], None] = keep
 
     def put(self, name: str, part: "State") -> None:
         """Store a part under a name."""
@@ -44,7 +49,7 @@ class State:
 def save(folder: Path, state: State) -> None:
     """Write a checkpoint; it is there whole, or not at all."""
     with replaced(folder) as new:
-        save_file({name: tensor.detach().contiguous() for name, tensor in state.tensors.items()}, new / TENSORS)
+        write_tensors(new / TENSORS, state.tensors, let_go=state.let_go)
         content = {"format": FORMAT, "tensors_sha256": _sha256(new / TENSORS), "values": state.values}
         text = json.dumps(content, allow_nan=False)
         (new / STATE).write_text(json.dumps({"sha256": _text_sha256(text), "content": text}), encoding="utf-8")

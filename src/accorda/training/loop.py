@@ -20,7 +20,7 @@ from accorda.data.batch import Batch
 from accorda.data.sampler import Segments
 from accorda.training.checkpoint import State
 from accorda.training.memory import PeakMemory
-from accorda.training.optimizers.states import copied, load_states, states_of
+from accorda.training.optimizers.states import copied, letting_go, load_states, states_of
 from accorda.training.precision import LossScale, Precision
 from accorda.training.rng import Generators, undisturbed
 
@@ -163,6 +163,8 @@ class Loop:
         state.values["loss_scale"] = asdict(self.loss_scale) if self.loss_scale else None
         if copy:
             state.tensors = copied(self.optimizer, state.tensors)
+        else:
+            state.let_go = letting_go(self.optimizer)
         return state
 
     def load_state(self, state: State) -> None:

@@ -30,8 +30,24 @@ def sampling(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def add_base(parser: argparse.ArgumentParser) -> None:
-    """The number format of the base, and whether code that comes with it may run."""
+    """The number format of the base, how its scales are kept, and whether code that comes with it may run."""
     parser.add_argument(
         "--quantization", metavar="Q", type=filled, default="none", help="of the base: none, int8 or nf4"
     )
+    add_double_quantization(parser)
     add_trust(parser)
+
+
+def add_double_quantization(parser: argparse.ArgumentParser) -> None:
+    """Whether the scales of nf4 are quantized too: they are, unless the flag is given."""
+    parser.add_argument(
+        "--no-double-quantization",
+        dest="double_quantization",
+        action="store_false",
+        help="of nf4: keep the scales of blocks in 32 bit",
+    )
+
+
+def base(arguments: argparse.Namespace) -> dict[str, Any]:
+    """How the base is opened, as it was given: in the words of `load_model`."""
+    return {name: getattr(arguments, name) for name in ("quantization", "double_quantization", "trust_remote_code")}

@@ -2,17 +2,17 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from accorda.errors import Refusal
+from accorda.models.tensor_file import write_tensors
 from accorda.runs.replace import recover, replaced
 
 CONFIG = "adapter_config.json"
@@ -48,7 +48,7 @@ def write(folder: str | Path, files: Files, beside: Callable[[Path], None] | Non
     with replaced(folder) as new:
         _keep_others(folder, new)
         (new / CONFIG).write_text(json.dumps(files.config, indent=2, sort_keys=True) + "\n")
-        (new / TENSORS).write_bytes(tensor_bytes(files.tensors, files.metadata))
+        write_tensors(new / TENSORS, files.tensors, files.metadata | {"format": "pt"})
         if beside is not None:
             beside(new)
         _check(new, files)
@@ -90,16 +90,6 @@ def read_metadata(folder: str | Path) -> dict[str, str]:
         raise Refusal(f"{path}: broken safetensors file ({error}); copy or save the adapter again") from None
 
 
-def tensor_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
-    """A safetensors file with its header sorted: the library writes metadata keys in an order drawn by chance."""
-    plain = save({name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()})
-    size = int.from_bytes(plain[:8], "little")
-    entries = json.loads(plain[8 : 8 + size]) | {"__metadata__": {**metadata, "format": "pt"}}
-    head = json.dumps(entries, sort_keys=True, separators=(",", ":")).encode()
-    head += b" " * (-len(head) % 8)
-    return len(head).to_bytes(8, "little") + head + plain[8 + size :]
-
-
 def _tensor_file(folder: Path) -> Path:
     path = folder / TENSORS
     if not path.is_file() and (folder / PICKLE).is_file():
@@ -119,11 +109,12 @@ def _keep_others(folder: Path, new: Path) -> None:
 
 
 def _check(folder: Path, files: Files) -> None:
-    """Read back what was written, before it takes the place of anything."""
-    back = read(folder)
-    same = back.config == files.config and back.tensors.keys() == files.tensors.keys()
-    if not same or not all(equal_bytes(back.tensors[name], tensor) for name, tensor in files.tensors.items()):
-        raise OSError(f"{folder}: what was read back is not what was written")
+    """Read back what was written, one tensor at a time, before it takes the place of anything."""
+    same = read_config(folder) == files.config
+    with safe_open(folder / TENSORS, framework="pt", backend="pread") as file:
+        same = same and set(file.keys()) == files.tensors.keys()
+        if not same or not all(equal_bytes(file.get_tensor(name), tensor) for name, tensor in files.tensors.items()):
+            raise OSError(f"{folder}: what was read back is not what was written")
 
 
 def equal_bytes(one: Tensor, other: Tensor) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from accorda.data.example import Example, Kind, Message, RowError
 from accorda.data.renderer import FILE, Renderer
@@ -13,7 +13,7 @@ from accorda.generation.stopping import stop_ids
 from accorda.methods.backbone import check_no_placeholders
 from accorda.methods.install import freeze, remove
 from accorda.methods.locate import adapter_folder
-from accorda.methods.open import open_model
+from accorda.methods.open import Loading, open_model
 from accorda.methods.storage import load_adapter
 from accorda.models import tokenizer as tokenizers
 from accorda.models.decoder_start import decoder_start
@@ -70,11 +70,11 @@ class Voices:
         self._pasts: dict[str | None, Past] = {}
 
     @classmethod
-    def open(cls, name: str, *, quantization: str = "none", trust_remote_code: bool = False) -> "Voices":
+    def open(cls, name: str, **loading: Unpack[Loading]) -> "Voices":
         """A run, an adapter folder, a model folder or a hub id, answering as what it is."""
-        opened = open_model(name, quantization=quantization, trust_remote_code=trust_remote_code)
+        opened = open_model(name, **loading)
         check_no_placeholders(opened.model)
-        tokenizer = load_tokenizer(opened.tokenizer_source, trust_remote_code)
+        tokenizer = load_tokenizer(opened.tokenizer_source, loading.get("trust_remote_code", False))
         stored = opened.renderer_path
         if stored is None:
             renderer = Renderer(tokenizer, decoder_start=decoder_start(opened.model))

@@ -45,6 +45,10 @@ class Pages(ABC):
         """Parts that were read or written outside an update may leave."""
 
     @abstractmethod
+    def let_go(self, part: Tensor) -> None:
+        """The same of a part that may live elsewhere, and stays there."""
+
+    @abstractmethod
     def finish(self) -> None:
         """Return when everything that left has arrived."""
 
@@ -93,6 +97,11 @@ class MappedPages(Pages):
     def rest(self, parts: Sequence[Tensor]) -> None:
         """The same."""
         self._advise(parts, mmap.MADV_DONTNEED)
+
+    def let_go(self, part: Tensor) -> None:
+        """Unmap the pages, if it lies in them."""
+        if 0 <= part.data_ptr() - self.start < len(self.map):
+            self.rest([part])
 
     def finish(self) -> None:
         """What left is in the file."""
@@ -146,6 +155,9 @@ class PinnedPages(Pages):
     def rest(self, parts: Sequence[Tensor]) -> None:
         """They are in host memory and stay there."""
 
+    def let_go(self, part: Tensor) -> None:
+        """The same."""
+
     def finish(self) -> None:
         """Wait for the copies: afterwards the host may read them."""
         self.stream.synchronize()
@@ -180,6 +192,9 @@ class HollowPages(Pages):
         """Nothing leaves."""
 
     def rest(self, parts: Sequence[Tensor]) -> None:
+        """Nothing leaves."""
+
+    def let_go(self, part: Tensor) -> None:
         """Nothing leaves."""
 
     def finish(self) -> None:

@@ -110,6 +110,11 @@ class Piecewise(torch.optim.Optimizer):
                 self._fill(copies[name], tensor, pages, self.pages)
         return copies
 
+    def let_go(self, part: Tensor) -> None:
+        """A part of a tensor was read; of a state that lives in pages it leaves."""
+        if self.pages is not None:
+            self.pages.let_go(part)
+
     def _share_out(self, budget: int) -> set[nn.Parameter]:
         """Choose the size of a piece, and the parameters whose states live in pages."""
         layouts = {p: tuple(self.layout(p).values()) for group in self.param_groups for p in group["params"]}

@@ -1,11 +1,12 @@
 """What an optimizer remembers, by names that a checkpoint can hold: `parameter/state`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from accorda.models.tensor_file import keep
 from accorda.training.optimizers.piecewise import Piecewise
 
 
@@ -41,3 +42,8 @@ def copied(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> d
     if isinstance(optimizer, Piecewise):
         return optimizer.copied(tensors)
     return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+
+def letting_go(optimizer: torch.optim.Optimizer) -> Callable[[Tensor], None]:
+    """What is to be called with parts of the live tensors that were read: of states in pages they leave memory."""
+    return optimizer.let_go if isinstance(optimizer, Piecewise) else keep
