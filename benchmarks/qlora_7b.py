@@ -1,6 +1,6 @@
 """QLoRA of a 7B Llama shape on one GPU beside peft + bitsandbytes: 2,048 tokens a step, checkpointing, rank 64.
 
-The shape is that of Llama 7B with a small vocabulary of text: random bf16 weights, NF4 with double quantization, rank 64
+The shape is that of Llama 7B with random bf16 weights, NF4 with double quantization, rank 64
 on all linears, batch 1, gradient checkpointing, AdamW. The peer is a loop by hand over transformers, peft and
 bitsandbytes from the same adapter on the same rows. Each side is a process of its own; they make their steps in turn.
 Memory is what PyTorch's allocator had given out and had reserved at most. The peak of bf16 products is measured on the

@@ -30,8 +30,9 @@ def wanted() -> list[tuple[str, int]]:
 
 
 def missing() -> list[tuple[str, int]]:
-    """The runs that have no file yet."""
-    return [(method, seed) for method, seed in wanted() if not path_of(method, seed).exists()]
+    """The runs that have no file yet, of methods whose rates were swept."""
+    swept = {PROBE, *(cell["method"] for cell in cells.read(cells.RESULTS / "classify"))}
+    return [(method, seed) for method, seed in wanted() if method in swept and not path_of(method, seed).exists()]
 
 
 def path_of(method: str, seed: int) -> Path:

@@ -66,7 +66,7 @@ PLACES_BELOW = {"sft": 0, "classify": 1}
 
 LoRA on MiniLM did best at 3e-3 in the 50 steps of a cell and answered one class only after 375 (0.499).
 """
-FURTHER = {("classify", "dora"): 1}
+FURTHER = {("classify", "houlsby"): 1}
 """Methods that broke down in the long run at that rate too, and how much further down they go."""
 FIRST = ("full", "lora", "dora", "houlsby", "pfeiffer", "bitfit", "compacter", "ia3")
 """The methods that are measured before others, so that a stopped sweep has these."""

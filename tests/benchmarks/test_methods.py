@@ -75,7 +75,7 @@ def test_a_classifiers_rate_is_a_place_below_the_best_and_says_so():
     assert found["lora"]["rate"] == 3e-3
     assert found["lora"]["origin"].startswith("a third of the best, measured at 3 rates on MiniLM (22M)")
     assert grid.chosen("sft", "lora", {1e-3: 1.0, 3e-3: 2.0}) == 1e-3
-    assert grid.chosen("classify", "dora", {1e-3: 1.0, 3e-3: 2.0}) == 1e-4
+    assert grid.chosen("classify", "houlsby", {1e-3: 1.0, 3e-3: 2.0}) == 1e-4
 
 
 @pytest.mark.parametrize("stage", table.PLACES)

@@ -18,7 +18,7 @@ from accorda.recipe.reader import hints
 from accorda.recipe.sections import Recipe
 from accorda.recipe.words import literals
 from accorda.stages.contract import stages
-from accorda.stages.settle import learning_rates
+from accorda.stages.settle import learning_rates, rates_of
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +62,10 @@ def test_every_recipe_trains_once_model_and_data_are_filled_in(name, filled, her
 def test_stages_and_methods_are_those_there_are():
     assert init.stages() == sorted(stages())
     assert init.methods() == list(methods())
-    assert init.known_rates() == [learning_rates()["small"]["rates"], learning_rates()["published"]]
+    for size, rates in zip((1_000_000, 20_000_000), init.known_rates(), strict=True):
+        assert {stage: rates.get(stage, {}) for stage in stages()} == {
+            stage: rates_of(learning_rates(), stage, size) for stage in stages()
+        }
 
 
 def test_nothing_is_called_missing_that_is_there():

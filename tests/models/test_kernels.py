@@ -100,6 +100,9 @@ def test_flex_is_for_cuda():
 def test_flex_on_cuda_equals_segments(name):
     scoring, packing = SETTINGS[name], Packing((0, 40, 41, 300))
     tensors = [tensor.cuda().requires_grad_() for tensor in draw(300, 300, width=32)]
+    if scoring.softcap is not None:
+        assert not runs_here(tensors[0], scoring)
+        return
     assert runs_here(tensors[0], scoring)
     got = attend_flex(*tensors, scoring, packing=packing, sides=("decoder", "decoder"))
     expected = attend_segments(*tensors, scoring, borders=(packing.borders, packing.borders))

@@ -107,11 +107,12 @@ def require_rate(recipe: Any) -> None:
 
 
 def known_rates() -> list[Mapping[str, Mapping[str, Any]]]:
-    """By stage and method: the rates of small models, and those of others."""
+    """By stage and method: the rates of small models, and those of middle ones, where `train` looks for `auto`."""
     import json
 
     table = json.loads((PACKAGE / "stages" / "learning_rates.json").read_text(encoding="utf-8"))
-    return [table["small"]["rates"], table["published"]]
+    pairs = ((table["middle"]["rates"], table["small"]["rates"]), (table["published"], table["middle"]["rates"]))
+    return [{stage: a.get(stage, {}) | b.get(stage, {}) for stage in a | b} for a, b in pairs]
 
 
 def stages() -> list[str]:

@@ -17,10 +17,13 @@ SMALLEST_HEAD, LARGEST_HEAD = 16, 256
 
 
 def runs_here(q_BHTK: Tensor, scoring: Scoring) -> bool:
-    """Whether the compiled kernel can compute this: on CUDA with Triton, head width a power of two, no dropout."""
+    """Whether the compiled kernel can compute this: on CUDA with Triton, head width a power of two, no dropout.
+
+    Nor a soft cap: with its gradient torch 2.11 does not compile it (seen on an H200).
+    """
     width = q_BHTK.shape[-1]
     fits = SMALLEST_HEAD <= width <= LARGEST_HEAD and width & (width - 1) == 0
-    return q_BHTK.is_cuda and fits and not scoring.dropout and has_triton()
+    return q_BHTK.is_cuda and fits and not scoring.dropout and scoring.softcap is None and has_triton()
 
 
 def attend_flex(

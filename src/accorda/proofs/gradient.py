@@ -123,7 +123,7 @@ def _plain(session: Session, segments: Sequence[Segment]) -> dict[str, Tensor]:
 
 def _compare(name: str, plain: dict[str, Tensor], found: dict[str, Tensor]) -> Check:
     """Equal up to the tolerance, relative to the whole gradient's norm; the worst tensor is named."""
-    empty = torch.zeros(())
+    empty = next(iter((plain | found).values()), torch.zeros(())).new_zeros(())  # on the gradients' device
     apart = {key: float((plain.get(key, empty) - found.get(key, empty)).norm()) for key in plain.keys() | found.keys()}
     norm = float(torch.stack([*(g.norm() for g in plain.values()), empty]).norm())
     if norm == 0:
