@@ -17,12 +17,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.qlora_vs_peft import begun, serve, told
+from benchmarks._in_turn import begun, in_turn, serve
 
 TICKETS = Path(__file__).resolve().parents[1] / "src/accorda/data/bundled/long-tickets.jsonl"
 LAYERS, STEPS = int(os.environ.get("LAYERS", "32")), int(os.environ.get("STEPS", "12"))
 DROPPED, LENGTH, RANK, RATE = 3, 2048, 64, 2e-4
 WIDTH, WIDE, HEADS, WORDS = 4096, 11008, 32, 32000
+SIDES = {"accorda": "ours", "peft": "theirs"}  # and the function that is one
 
 
 def make_model(folder: Path) -> None:
@@ -192,21 +193,8 @@ def main() -> dict[str, object]:
         place = Path(name)
         make_model(place / "model")
         make_rows(place / "rows.jsonl")
-        sides = {side: begun(function, place, "qlora_7b") for side, function in SIDES.items()}
-        steps: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
-        for number in range(STEPS):
-            for side in sides if number % 2 == 0 else reversed(list(sides)):
-                process = sides[side]
-                assert process.stdin is not None
-                process.stdin.write("step\n")
-                process.stdin.flush()
-                steps[side].append(told(process))
-            print(json.dumps({side: found[-1] for side, found in steps.items()}), flush=True)
+        steps = in_turn({side: begun(__name__, function, place) for side, function in SIDES.items()}, STEPS)
         tokens = [len(row["ids"]) for row in json.loads((place / "steps.json").read_text(encoding="utf-8"))]
-        for process in sides.values():
-            assert process.stdin is not None
-            process.stdin.close()
-            process.wait()
     seconds = {side: statistics.median(step["seconds"] for step in found[DROPPED:]) for side, found in steps.items()}
     weights = LAYERS * (4 * WIDTH**2 + 3 * WIDTH * WIDE) + WIDTH * WORDS
     figures: dict[str, object] = {"layers": LAYERS, "tokens": tokens, "bf16_peak_tflops": round(peak / 1e12, 1)}
@@ -221,6 +209,3 @@ def main() -> dict[str, object]:
             "losses": [round(step["loss"], 5) for step in found],
         }
     return figures | {"times_as_fast": round(seconds["peft"] / seconds["accorda"], 3)}
-
-
-SIDES = {"accorda": "ours", "peft": "theirs"}

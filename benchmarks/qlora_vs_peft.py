@@ -11,16 +11,16 @@ Needs the folder with real data (`ACCORDA_SHARED`, or `../shared`), peft and bit
 import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from benchmarks._in_turn import begun, in_turn, serve
 
 SHARED = Path(os.environ.get("ACCORDA_SHARED") or Path(__file__).resolve().parents[2] / "shared")
 STEPS, DROPPED = int(os.environ.get("STEPS", "8")), 2
 BATCH, LENGTH, RANK, RATE = 8, 512, 16, 2e-4
+SIDES = {"accorda": "ours", "peft": "theirs"}  # and the function that is one
 
 
 def make_model(folder: Path) -> None:
@@ -133,67 +133,12 @@ def theirs(place: Path) -> None:
     serve(step)
 
 
-def resident() -> dict[str, int]:
-    """The largest resident size of this process so far."""
-    import resource
-
-    return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
-
-
-def serve(step: Callable[[int], float], peaks: Callable[[], dict[str, int]] = resident) -> None:
-    """A step for every line: seconds, loss and the process's peaks go out as a line."""
-    import time
-
-    print(json.dumps({"ready": True}), flush=True)
-    for number, _ in enumerate(sys.stdin):
-        began = time.perf_counter()
-        loss = step(number)
-        seconds = time.perf_counter() - began
-        print(json.dumps({"seconds": seconds, "loss": loss, **peaks()}), flush=True)
-
-
-def begun(side: str, place: Path, benchmark: str = "qlora_vs_peft") -> subprocess.Popen[str]:
-    """A side of a benchmark that is ready to make steps."""
-    code = f"from pathlib import Path; from benchmarks import {benchmark} as b; b.{side}(Path({str(place)!r}))"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"ACCORDA_CACHE": str(place / "cache"), "PYTHONUNBUFFERED": "1"},
-    )
-    told(process)
-    return process
-
-
-def told(process: subprocess.Popen[str]) -> dict[str, float]:
-    """The next line of a side that is JSON."""
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("{"):
-            return json.loads(line)
-    raise RuntimeError("a side ended before its time")
-
-
 def main() -> dict[str, object]:
     """Both sides in turn."""
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         make_model(place / "model")
-        sides = {"accorda": begun("ours", place), "peft": begun("theirs", place)}
-        steps: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
-        for number in range(STEPS):
-            for side in sides if number % 2 == 0 else reversed(list(sides)):
-                process = sides[side]
-                assert process.stdin is not None
-                process.stdin.write("step\n")
-                process.stdin.flush()
-                steps[side].append(told(process))
-            print(json.dumps({side: found[-1] for side, found in steps.items()}), file=sys.stderr, flush=True)
-        for process in sides.values():
-            assert process.stdin is not None
-            process.stdin.close()
-            process.wait()
+        steps = in_turn({side: begun(__name__, function, place) for side, function in SIDES.items()}, STEPS)
     seconds = {side: statistics.median(step["seconds"] for step in found[DROPPED:]) for side, found in steps.items()}
     peaks = {side: found[-1]["peak"] for side, found in steps.items()}
     losses = {side: [step["loss"] for step in found] for side, found in steps.items()}

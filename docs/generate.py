@@ -125,7 +125,7 @@ def stage_pages() -> dict[str, str]:
 
 def rates(stage: str) -> str:
     """The learning rates that are known for a stage."""
-    from accorda.stages.settle import learning_rates
+    from accorda.recipe.rates import learning_rates
 
     known = learning_rates()
     sizes = {

@@ -7,7 +7,7 @@ Two sweeps over rates, the lowest evaluation loss wins, and a final table at the
 - the final table: 2,000 sentences, three epochs, the accuracy on the whole test split beside a linear probe's.
 
 Batches of 8 (16 in the final table), one thread. Every cell is a JSON file of its own in `benchmarks/results/methods/`,
-so a stopped sweep goes on where it was. The rates go to `src/accorda/stages/learning_rates.json`, where
+so a stopped sweep goes on where it was. The rates go to `src/accorda/recipe/learning_rates.json`, where
 `learning_rate: auto` reads them.
 
 SST-2 is read from the folder with real data (`ACCORDA_SHARED`, or `../shared`); the environment variable

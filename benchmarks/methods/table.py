@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.methods import cells, grid
 from benchmarks.methods.runs import ROWS, Stage
 
-TABLE = Path(__file__).resolve().parents[2] / "src" / "accorda" / "stages" / "learning_rates.json"
+TABLE = Path(__file__).resolve().parents[2] / "src" / "accorda" / "recipe" / "learning_rates.json"
 PLACES: dict[Stage, tuple[str, str]] = {  # which size of models the sweep speaks for, and what it was made on
     "sft": ("small", "the bundled model, {rows} rows of bundled:tickets"),
     "classify": ("middle", "MiniLM (22M), {rows} sentences of SST-2"),

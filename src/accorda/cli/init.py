@@ -108,11 +108,11 @@ def require_rate(recipe: Any) -> None:
 
 def known_rates() -> list[Mapping[str, Mapping[str, Any]]]:
     """By stage and method: the rates of small models, and those of middle ones, where `train` looks for `auto`."""
-    import json
+    from accorda.recipe.rates import learning_rates, rates_of
 
-    table = json.loads((PACKAGE / "stages" / "learning_rates.json").read_text(encoding="utf-8"))
-    pairs = ((table["middle"]["rates"], table["small"]["rates"]), (table["published"], table["middle"]["rates"]))
-    return [{stage: a.get(stage, {}) | b.get(stage, {}) for stage in a | b} for a, b in pairs]
+    table = learning_rates()
+    sizes = (table[part]["most_parameters"] for part in ("small", "middle"))
+    return [{stage: rates_of(table, stage, size) for stage in stages()} for size in sizes]
 
 
 def stages() -> list[str]:

@@ -3,16 +3,13 @@
 import dataclasses
 import functools
 import importlib
-import inspect
 import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
-from accorda.errors import Refusal
 from accorda.methods.contract import Method
 from accorda.methods.outline import FAMILIES
-from accorda.recipe.reader import read as read_settings
-from accorda.recipe.words import meant, shown
+from accorda.recipe.named import class_in, name_of, read_named
 
 
 @functools.cache
@@ -22,7 +19,7 @@ def methods() -> Mapping[str, type[Method]]:
     for family in FAMILIES:
         package = importlib.import_module(f"accorda.methods.{family}")
         for name in sorted(module.name for module in pkgutil.iter_modules(package.__path__)):
-            found[name] = _method_in(f"{package.__name__}.{name}")
+            found[name] = class_in(f"{package.__name__}.{name}", Method, "method")
     return found
 
 
@@ -32,13 +29,7 @@ def read(mapping: Mapping[str, Any], *, at: str = "method", origins: Mapping[str
     Raises:
         Refusal: no or unknown name, unknown field, value of a wrong type or out of range.
     """
-    settings = dict(mapping)
-    name = settings.pop("name", None)
-    if not isinstance(name, str) or name not in methods():
-        origin = f" ({origins[f'{at}.name']})" if origins and f"{at}.name" in origins else ""
-        near = meant(str(name), methods()) or f": choose one of {', '.join(methods())}"
-        raise Refusal(f"{at}.name = {shown(name)}{origin}: no such method{near}")
-    return read_settings(methods()[name], settings, at=at, origins=origins)
+    return read_named(mapping, methods(), "method", at=at, origins=origins)
 
 
 def write(method: Method) -> dict[str, Any]:
@@ -48,24 +39,6 @@ def write(method: Method) -> dict[str, Any]:
     return {"name": name_of(method)} | {
         field.name: _plain(getattr(method, field.name)) for field in dataclasses.fields(method) if field.init
     }
-
-
-def name_of(method: Method | type[Method]) -> str:
-    """The method's name: the name of its file."""
-    return (method if isinstance(method, type) else type(method)).__module__.rpartition(".")[2]
-
-
-def _method_in(module_name: str) -> type[Method]:
-    """The one public Method class that a file defines."""
-    module = importlib.import_module(module_name)
-    found = [
-        value
-        for value in vars(module).values()
-        if inspect.isclass(value) and issubclass(value, Method) and value.__module__ == module_name
-    ]
-    if len(found) != 1:
-        raise TypeError(f"{module_name} must define one method, it defines {len(found)}")
-    return found[0]
 
 
 def _plain(value: Any) -> Any:

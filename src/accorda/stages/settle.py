@@ -1,10 +1,6 @@
 """Decides what a recipe left `auto`, and writes down why: the origin of every decided value is kept."""
 
-import json
 from collections.abc import Callable, Sequence
-from functools import cache
-from importlib.resources import files
-from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -14,6 +10,7 @@ from accorda.methods.contract import Method
 from accorda.methods.registry import name_of
 from accorda.models.attention import has_position_bias
 from accorda.models.positions import positions
+from accorda.recipe.rates import learning_rates, rates_of
 from accorda.recipe.sections import Recipe
 from accorda.training.precision import Precision
 from accorda.training.schedule import auto_warmup
@@ -97,32 +94,12 @@ def settle_rate(
     return recipe.with_value("training.learning_rate", found[lowest]["rate"], f"auto: {whose}{found[lowest]['origin']}")
 
 
-def rates_of(table: dict[str, Any], stage: str, num_parameters: int) -> dict[str, Any]:
-    """The rates by method at a stage for a model of that size.
-
-    Small models take rates tens of times higher: a rate measured on one size is not used beyond it, and a published
-    one, found on models of 100 million parameters and more, not for a small one.
-    """
-    small, middle = table["small"], table["middle"]
-    if num_parameters <= small["most_parameters"]:
-        return middle["rates"].get(stage, {}) | small["rates"].get(stage, {})
-    if num_parameters <= middle["most_parameters"]:
-        return table["published"].get(stage, {}) | middle["rates"].get(stage, {})
-    return table["published"].get(stage, {})
-
-
 def settle_warmup(recipe: Recipe, num_steps: int) -> Recipe:
     """`training.warmup_steps`: 3% of the run, at most 100 steps."""
     if recipe.training.warmup_steps != "auto":
         return recipe
     steps = auto_warmup(recipe.training.schedule, num_steps)
     return recipe.with_value("training.warmup_steps", steps, f"auto: 3% of {num_steps} steps, at most 100")
-
-
-@cache
-def learning_rates() -> dict[str, Any]:
-    """The committed table; `benchmarks/methods` writes its measured part."""
-    return json.loads((files("accorda.stages") / "learning_rates.json").read_text(encoding="utf-8"))
 
 
 def settle_precision(recipe: Recipe, precision: Precision) -> Recipe:

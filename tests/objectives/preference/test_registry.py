@@ -12,7 +12,8 @@ from accorda.objectives import preference
 from accorda.objectives.preference.contract import PairAlgorithm, Pairs
 from accorda.objectives.preference.dpo import DPO
 from accorda.objectives.preference.kto import KTO
-from accorda.objectives.preference.registry import algorithms, name_of, read
+from accorda.objectives.preference.registry import algorithms, read
+from accorda.recipe.named import name_of
 
 PAIRED = {name: cls for name, cls in algorithms().items() if issubclass(cls, PairAlgorithm)}
 

@@ -40,20 +40,30 @@ class Pairs:
     @property
     def per_token(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """As `log_probs`, each divided by the number of its completion's tokens."""
-        chosen, rejected, reference_chosen, reference_rejected = self.log_probs
+        _, _, reference_chosen, reference_rejected = self.log_probs
         return (
-            chosen / self.chosen_lengths,
-            rejected / self.rejected_lengths,
+            *self.policy_per_token,
             reference_chosen / self.chosen_lengths,
             reference_rejected / self.rejected_lengths,
         )
+
+    @property
+    def policy_per_token(self) -> tuple[Tensor, Tensor]:
+        """The policy's mean log-probability of a token of chosen and of rejected, (N,) each; needs no reference."""
+        return self.policy_chosen / self.chosen_lengths, self.policy_rejected / self.rejected_lengths
 
 
 def log_ratios(
     policy_chosen: Tensor, policy_rejected: Tensor, reference_chosen: Tensor, reference_rejected: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """log(policy / reference) of chosen and of rejected, (N,) each: times beta, the rewards that a policy implies."""
+    """log(policy / reference) of chosen and of rejected, (N,) each."""
     return policy_chosen - reference_chosen, policy_rejected - reference_rejected
+
+
+def implied_rewards(log_probs: tuple[Tensor, Tensor, Tensor, Tensor], beta: float) -> tuple[Tensor, Tensor]:
+    """The rewards that a policy implies, beta log(policy / reference), of chosen and of rejected, (N,) each."""
+    chosen, rejected = log_ratios(*log_probs)
+    return beta * chosen, beta * rejected
 
 
 @dataclass(frozen=True, kw_only=True)

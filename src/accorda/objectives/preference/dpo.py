@@ -18,7 +18,7 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from accorda.objectives.preference.contract import Flipped, PairAlgorithm, Pairs, log_ratios
+from accorda.objectives.preference.contract import Flipped, PairAlgorithm, Pairs, implied_rewards, log_ratios
 from accorda.recipe.types import PositiveFloat
 
 
@@ -53,5 +53,4 @@ class DPO(PairAlgorithm):
         return dpo(*pairs.log_probs, beta=self.beta, label_smoothing=self.label_smoothing)
 
     def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        chosen, rejected = log_ratios(*pairs.log_probs)
-        return self.beta * chosen, self.beta * rejected
+        return implied_rewards(pairs.log_probs, self.beta)

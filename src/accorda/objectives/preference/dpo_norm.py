@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from accorda.objectives.preference.contract import PairAlgorithm, Pairs, log_ratios
+from accorda.objectives.preference.contract import PairAlgorithm, Pairs, implied_rewards
 from accorda.objectives.preference.dpo import dpo
 from accorda.recipe.types import PositiveFloat
 
@@ -35,5 +35,4 @@ class DPONorm(PairAlgorithm):
         return dpo(*pairs.per_token, beta=self.beta)
 
     def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        chosen, rejected = log_ratios(*pairs.per_token)
-        return self.beta * chosen, self.beta * rejected
+        return implied_rewards(pairs.per_token, self.beta)

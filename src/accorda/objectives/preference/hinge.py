@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from torch import Tensor, relu
 
-from accorda.objectives.preference.contract import PairAlgorithm, Pairs, log_ratios
+from accorda.objectives.preference.contract import PairAlgorithm, Pairs, implied_rewards, log_ratios
 from accorda.recipe.types import PositiveFloat
 
 
@@ -47,5 +47,4 @@ class Hinge(PairAlgorithm):
         return hinge(*pairs.log_probs, beta=self.beta)
 
     def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        chosen, rejected = log_ratios(*pairs.log_probs)
-        return self.beta * chosen, self.beta * rejected
+        return implied_rewards(pairs.log_probs, self.beta)

@@ -17,7 +17,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from accorda.objectives.preference.contract import PairAlgorithm, Pairs, log_ratios
+from accorda.objectives.preference.contract import PairAlgorithm, Pairs, implied_rewards, log_ratios
 from accorda.recipe.types import PositiveFloat
 
 
@@ -48,5 +48,4 @@ class IPO(PairAlgorithm):
         return ipo(*pairs.log_probs, beta=self.beta)
 
     def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        chosen, rejected = log_ratios(*pairs.log_probs)
-        return self.beta * chosen, self.beta * rejected
+        return implied_rewards(pairs.log_probs, self.beta)

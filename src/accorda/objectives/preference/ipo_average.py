@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from accorda.objectives.preference.contract import PairAlgorithm, Pairs, log_ratios
+from accorda.objectives.preference.contract import PairAlgorithm, Pairs, implied_rewards
 from accorda.objectives.preference.ipo import ipo
 from accorda.recipe.types import PositiveFloat
 
@@ -33,5 +33,4 @@ class IPOAverage(PairAlgorithm):
         return ipo(*pairs.per_token, beta=self.beta)
 
     def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        chosen, rejected = log_ratios(*pairs.per_token)
-        return self.beta * chosen, self.beta * rejected
+        return implied_rewards(pairs.per_token, self.beta)

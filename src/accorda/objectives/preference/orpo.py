@@ -63,5 +63,5 @@ class ORPO(PairAlgorithm):
         )
 
     def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        chosen, rejected = pairs.policy_chosen / pairs.chosen_lengths, pairs.policy_rejected / pairs.rejected_lengths
+        chosen, rejected = pairs.policy_per_token
         return log_odds(chosen), log_odds(rejected)

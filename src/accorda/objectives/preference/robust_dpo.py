@@ -16,7 +16,7 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from accorda.objectives.preference.contract import Flipped, PairAlgorithm, Pairs, log_ratios
+from accorda.objectives.preference.contract import Flipped, PairAlgorithm, Pairs, implied_rewards, log_ratios
 from accorda.recipe.types import PositiveFloat
 
 
@@ -51,5 +51,4 @@ class RobustDPO(PairAlgorithm):
         return robust_dpo(*pairs.log_probs, beta=self.beta, label_smoothing=self.label_smoothing)
 
     def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        chosen, rejected = log_ratios(*pairs.log_probs)
-        return self.beta * chosen, self.beta * rejected
+        return implied_rewards(pairs.log_probs, self.beta)

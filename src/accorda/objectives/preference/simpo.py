@@ -57,5 +57,5 @@ class SimPO(PairAlgorithm):
         )
 
     def rewards(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        chosen, rejected = pairs.policy_chosen / pairs.chosen_lengths, pairs.policy_rejected / pairs.rejected_lengths
+        chosen, rejected = pairs.policy_per_token
         return self.beta * chosen, self.beta * rejected

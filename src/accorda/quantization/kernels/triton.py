@@ -20,7 +20,9 @@ from accorda.quantization.kernels.table import NF4
 
 FUSED_ROWS = 64
 SIZE = 1024
-EXACT = {"enable_fp_fusion": False}  # a scale times a constant plus a mean is rounded twice, as bitsandbytes rounds it
+ROUNDED = {
+    "enable_fp_fusion": False
+}  # a scale times a constant plus a mean is rounded twice, as bitsandbytes rounds it
 TILE = {"ROWS": 16, "COLUMNS": 64, "DEPTH": 64}
 
 
@@ -39,7 +41,7 @@ class Triton(Reference):
         """The dense weight (out, in)."""
         dense = torch.empty(weight.shape, dtype=dtype, device=weight.codes.device)
         grid = (-(-dense.numel() // SIZE),)
-        _code().dequantize[grid](dense, dense.numel(), **_parts(weight), SIZE=SIZE, **EXACT)
+        _code().dequantize[grid](dense, dense.numel(), **_parts(weight), SIZE=SIZE, **ROUNDED)
         return dense
 
     def matmul(self, x: Tensor, weight: Packed) -> Tensor:
@@ -62,7 +64,7 @@ def _fused(x: Tensor, weight: Packed, *, back: bool) -> Tensor:
     out = torch.empty(len(rows), width, dtype=x.dtype, device=x.device)
     grid = (-(-len(rows) // TILE["ROWS"]), -(-width // TILE["COLUMNS"]))
     exact = x.dtype == torch.float32
-    _code().matmul[grid](out, rows, len(rows), N, K, **_parts(weight), BACK=back, EXACT=exact, **TILE, **EXACT)
+    _code().matmul[grid](out, rows, len(rows), N, K, **_parts(weight), BACK=back, EXACT=exact, **TILE, **ROUNDED)
     return out.view(*x.shape[:-1], width)
 
 
