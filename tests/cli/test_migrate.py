@@ -45,7 +45,9 @@ def test_as_json(here, capsys):
     (here / "recipe.yaml").write_text(found["recipe"])
     load("recipe.yaml")
     lost = {note["key"]: note for note in found["keys"]["no_counterpart"]}
-    assert lost["special_tokens"]["says"] == ["the tokenizer is taken as it is; no token is added"]
+    assert lost["special_tokens"]["says"] == [
+        "the tokenizer's own special tokens stay; model.added_tokens adds further ones"
+    ]
     assert (here / "axolotl.yaml").read_text().splitlines()[lost["special_tokens"]["line"] - 1] == "special_tokens:"
 
 

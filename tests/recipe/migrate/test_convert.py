@@ -165,13 +165,15 @@ def test_axolotl_with_lora(here):
         "data.max_length": 128,
         "data.overlong": "skip",
         "method.rank": 4,
-        "method.alpha": 16.0,  # rsLoRA: 8 / sqrt(4) is 16 / 4
+        "method.name": "rslora",
+        "method.alpha": 8.0,
         "method.target_modules": "all-linear",
         "training.batch_size": 6,
         "training.max_steps": 3,
         "training.learning_rate": 2e-3,
         "training.schedule": "linear",
         "training.warmup_steps": 1,
+        "training.optimizer.name": "paged_adamw_8bit",
         "training.optimizer.beta2": 0.95,
         "training.precision": "fp32",
         "training.checkpoint_every": 2,
@@ -181,7 +183,8 @@ def test_axolotl_with_lora(here):
     }
     assert part(expected, got) == expected
     told = kinds(found)
-    assert told["datasets[0].type"] == told["optimizer"] == told["load_in_8bit"] == told["peft_use_rslora"] == "differs"
+    assert told["datasets[0].type"] == told["load_in_8bit"] == "differs"
+    assert told["optimizer"] == told["peft_use_rslora"] == "mapped"
     assert told["special_tokens"] == "no counterpart"
     assert told["strict"] == told["flash_attention"] == told["wandb_project"] == told["lora_model_dir"] == "dropped"
 
@@ -278,6 +281,16 @@ SMALL = {
     "no clipping": ("max_grad_norm: 0\n", {"training.max_grad_norm": None}),
     "adafactor": ("optim: adafactor\nadam_beta1: 0.8\n", {"training.optimizer": {"name": "adafactor"}}),
     "an optimizer that is not here": ("optim: lomo\n", {"training.optimizer": {"name": "adamw"}}),
+    "eight bits": ("optim: adamw_bnb_8bit\n", {"training.optimizer": {"name": "adamw_8bit"}}),
+    "pages": (
+        "optim: paged_adamw_32bit\nadam_beta1: 0.8\n",
+        {"training.optimizer": {"name": "paged_adamw", "beta1": 0.8}},
+    ),
+    "DoRA": ("use_peft: true\nuse_dora: true\n", {"method.name": "dora", "method.rank": 16, "method.alpha": 32.0}),
+    "DoRA scaled as rsLoRA": (  # 32 / sqrt(16) is 128 / 16
+        "use_peft: true\nuse_dora: true\nuse_rslora: true\n",
+        {"method.name": "dora", "method.alpha": 128.0},
+    ),
     "checkpoints by epoch": ("save_strategy: epoch\nsave_steps: 7\n", {"training.checkpoint_every": 100}),
     "fp16": ("fp16: true\n", {"training.precision": "fp16"}),
     "neither": ("fp16: false\nbf16: false\n", {"training.precision": "fp32"}),
@@ -311,7 +324,36 @@ def test_a_count_of_rows_is_no_share(here):
     assert kinds(found)["val_set_size"] == "differs"
 
 
+def test_variants_of_lora(here):
+    plus = values(converted(here, configs.FACTORY_LORA + "loraplus_lr_ratio: 8\n"))
+    assert (plus["method.name"], plus["method.ratio"], plus["method.rank"]) == ("lora_plus", 8.0, 4)
+    exact = values(converted(here, configs.FACTORY_LORA + "pissa_init: true\npissa_iter: -1\n"))
+    assert (exact["method.name"], exact["method.iterations"]) == ("pissa", None)
+    assert "method.dropout" not in exact
+
+    def start(init):
+        return converted(here, configs.AXOLOTL_LORA.replace("use_rslora: true", f"init_lora_weights: {init}"))
+
+    fast = values(start("pissa_niter_4"))
+    assert (fast["method.name"], fast["method.iterations"]) == ("pissa", 4)
+    drawn = start("gaussian")
+    assert (values(drawn)["method.name"], values(drawn)["method.init"]) == ("lora", "gaussian")
+    other = start("olora")
+    assert kinds(other)["peft_init_lora_weights"] == "no counterpart"
+    both = converted(here, configs.FACTORY_LORA + "use_dora: true\nloraplus_lr_ratio: 8\n")
+    assert values(both)["method.name"] == "dora"
+    assert says(both, "loraplus_lr_ratio") == "not together with dora, which is written"
+
+
+def test_added_tokens(here):
+    found = converted(here, configs.FACTORY_LORA + "add_tokens: <a>,<b>\nresize_vocab: true\n")
+    assert values(found)["model.added_tokens"] == ("<a>", "<b>")
+    found = converted(here, configs.AXOLOTL_LORA + "tokens: [<a>]\n")
+    assert values(found)["model.added_tokens"] == ("<a>",)
+
+
 REFUSED = {
+    "a recipe": ("stage: sft\nmodel:\n  path: m\n", "this is a recipe of accorda already; train by it"),
     "dpo of LLaMA-Factory": (
         configs.FACTORY_LORA.replace("stage: sft", "stage: dpo"),
         "other.yaml:5: stage = dpo: DPO",

@@ -11,8 +11,8 @@ from accorda.recipe.migrate import tools as folder
 from accorda.recipe.migrate.rules import Tool
 from accorda.recipe.words import meant
 
+SECTIONS = ("model", "data", "method", "training")  # of a recipe; no tool has a mapping by such a name
 STRANGERS = {  # files that lie beside such configurations and are none
-    "a recipe of accorda already": {"model", "training"},
     "a configuration of accelerate": {"distributed_type", "compute_environment"},
     "a configuration of DeepSpeed": {"zero_optimization"},
     "a file of PEFT": {"peft_type"},
@@ -33,6 +33,8 @@ def choose(given: Mapping[str, Any], path: str, name: str | None) -> Tool:
     Raises:
         Refusal: no such tool; keys that show no tool, or more than one.
     """
+    if any(isinstance(given.get(section), Mapping) for section in SECTIONS):
+        raise Refusal(f"{path}: this is a recipe of accorda already; train by it with: accorda train {path}")
     if name is not None and name not in tools():
         near = meant(name, tools()) or f"; there are {', '.join(tools())}"
         raise Refusal(f"--from {name}: no such tool{near}")

@@ -6,16 +6,16 @@ from accorda.recipe.migrate.draft import Draft
 from accorda.recipe.migrate.rules import OFF, Rule, differs, each, internal, missing, same
 
 SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant", "constant_with_warmup": "constant"}
-ADAMW = (
-    "adamw_torch",
-    "adamw_torch_fused",
-    "adamw_hf",
-    "adamw_apex_fused",
-    "paged_adamw_32bit",
-    "paged_adamw",
-    "adamw",
-)
-ADAMW_8BIT = ("adamw_8bit", "adamw_bnb_8bit", "paged_adamw_8bit", "adamw_torch_8bit", "adamw_torch_4bit")
+OPTIMIZERS = {  # their names for an optimizer that has another one here
+    **dict.fromkeys(("adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw_apex_fused"), "adamw"),
+    **dict.fromkeys(("adamw_bnb_8bit", "adamw_torch_8bit", "adamw_torch_4bit"), "adamw_8bit"),
+    "paged_adamw_32bit": "paged_adamw",
+}
+UNLIKE = {
+    "adafactor": "learning rates mean what they mean for AdamW: scale_parameter is off",
+    "adamw_torch_8bit": "states of 8 bits as bitsandbytes rounds them, not as torchao does",
+    "adamw_torch_4bit": "states of 8 bits instead of 4",
+}
 BETAS = {"adam_beta1": "beta1", "adam_beta2": "beta2", "adam_epsilon": "epsilon"}
 ONE_PROCESS = "this version trains in one process on one device"
 OWN_SEED = "the same number draws another order and other starting values here"
@@ -168,21 +168,16 @@ def warm(draft: Draft, key: str, amount: float) -> None:
 
 
 def optimizer(draft: Draft, key: str = "optim") -> None:
-    """AdamW in any of its packagings is AdamW; of the others, those that exist here."""
-    name = str(draft.value(key) or "adamw")
-    if name in ADAMW:
-        draft.put("training.optimizer.name", "adamw", key)
-    elif name in ADAMW_8BIT:
-        says = "the same update with states of fp32 instead of 8 bits: 8 bytes a trained parameter instead of 2"
-        draft.put("training.optimizer.name", "adamw", key, says=says)
-    elif name in draft.known.optimizers:
-        says = "learning rates mean what they mean for AdamW: scale_parameter is off" if name == "adafactor" else ""
-        draft.put("training.optimizer.name", name, key, says=says)
+    """By their name for it where that differs, else by the same name."""
+    given = str(draft.value(key) or "adamw")
+    name = OPTIMIZERS.get(given, given)
+    if name in draft.known.optimizers:
+        draft.put("training.optimizer.name", name, key, says=UNLIKE.get(given, ""))
     else:
         says = f"optimizers are {', '.join(sorted(draft.known.optimizers))}; adamw is written"
         draft.put("training.optimizer.name", "adamw", key, says=says, kind="no counterpart")
     for theirs, ours in BETAS.items():
-        if draft.has(theirs) and draft.settings["training.optimizer.name"].value == "adamw":
+        if draft.has(theirs) and "adamw" in draft.settings["training.optimizer.name"].value:
             draft.put(f"training.optimizer.{ours}", float(draft.number(theirs)), theirs)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from accorda.recipe.migrate import trainer
 from accorda.recipe.migrate.draft import Draft
 from accorda.recipe.migrate.lora import TABLE as LORA
-from accorda.recipe.migrate.lora import full, lora, quantization
+from accorda.recipe.migrate.lora import added_tokens, full, lora, quantization
 from accorda.recipe.migrate.rows import Place, entries, put_places, source, split_of
 from accorda.recipe.migrate.rules import Tool, differs, each, internal, missing, same, words
 
@@ -55,12 +55,13 @@ def model(draft: Draft) -> None:
     if bits or keys:
         quantization(draft, bits or 4, *(keys or ["adapter"]))
     draft.claim("load_in_4bit", "load_in_8bit", "gptq", kind="dropped", says="off")
+    added_tokens(draft, "tokens")
 
 
 def method(draft: Draft) -> None:
     """`adapter: lora` or `qlora`; empty trains every parameter."""
     adapter = draft.value("adapter")
-    names = {"rank": "lora_r", "alpha": "lora_alpha", "dropout": "lora_dropout", "rslora": "peft_use_rslora"}
+    names = {"rank": "lora_r", "alpha": "lora_alpha", "dropout": "lora_dropout"}
     if not adapter:
         full(draft, "adapter")
         return draft.claim(*names.values(), kind="dropped", says="no adapter")
@@ -218,8 +219,8 @@ TOOL = Tool(
         "revision_of_model": missing("the newest revision of a hub id is taken; download another and name its folder"),
         "batch_size": missing("the product of micro_batch_size, accumulation and devices is taken"),
         **each(
-            "special_tokens tokens added_tokens_overrides eot_tokens",
-            missing("the tokenizer is taken as it is; no token is added"),
+            "special_tokens added_tokens_overrides eot_tokens",
+            missing("the tokenizer's own special tokens stay; model.added_tokens adds further ones"),
         ),
         **each("unfrozen_parameters", missing("which parameters train is the method's: accorda methods")),
         **each(

@@ -7,7 +7,7 @@ from typing import Any
 from accorda.recipe.migrate import trainer
 from accorda.recipe.migrate.draft import Draft
 from accorda.recipe.migrate.lora import TABLE as LORA
-from accorda.recipe.migrate.lora import full, lora, quantization
+from accorda.recipe.migrate.lora import added_tokens, full, lora, quantization
 from accorda.recipe.migrate.rows import Place, place, put_places, split_of
 from accorda.recipe.migrate.rules import Tool, differs, each, internal, missing, same, words
 
@@ -48,11 +48,13 @@ def model(draft: Draft) -> None:
         says = "the frozen weights are bf16; what trains keeps fp32 masters here"
         draft.put("model.dtype", "bfloat16", "pure_bf16", says=says)
 
+    added_tokens(draft, "add_tokens", "add_special_tokens")
+
 
 def method(draft: Draft) -> None:
     """`finetuning_type`: lora, or full."""
     kind = draft.value("finetuning_type")
-    names = {"rank": "lora_rank", "alpha": "lora_alpha", "dropout": "lora_dropout", "rslora": "use_rslora"}
+    names = {"rank": "lora_rank", "alpha": "lora_alpha", "dropout": "lora_dropout"}
     if kind == "full":
         full(draft, "finetuning_type")
         return draft.claim(*names.values(), "lora_target", kind="dropped", says="full fine-tuning")
@@ -189,10 +191,8 @@ TOOL = Tool(
         ),
         **each("streaming buffer_size", missing("rows are read whole and cached")),
         **each("create_new_adapter", missing("an adapter that is named in model.adapter is gone on with")),
-        **each(
-            "resize_vocab add_tokens add_special_tokens new_special_tokens_config",
-            missing("the tokenizer is taken as it is; no token is added"),
-        ),
+        **each("resize_vocab", internal("the model has rows for every token of its tokenizer")),
+        **each("new_special_tokens_config", missing("name the tokens in model.added_tokens")),
         **each(
             "rope_scaling shift_attn mixture_of_depths train_from_scratch moe_aux_loss_coef",
             missing("a model is taken as its config.json says"),

@@ -43,7 +43,7 @@ def model(draft: Draft) -> None:
 
 def method(draft: Draft) -> None:
     """LoRA where use_peft says so, else every parameter."""
-    names = {"rank": "lora_r", "alpha": "lora_alpha", "dropout": "lora_dropout", "rslora": "use_rslora"}
+    names = {"rank": "lora_r", "alpha": "lora_alpha", "dropout": "lora_dropout"}
     if not draft.on("use_peft"):
         full(draft, "use_peft")
         draft.claim(*names.values(), "lora_target_modules", kind="dropped", says="use_peft is off")
@@ -130,7 +130,6 @@ TOOL = Tool(
             "eos_token pad_token",
             missing("an answer ends with the template's own end of turn; padding is masked by position"),
         ),
-        **each("use_dora", LORA["use_dora"]),
         **each("loss_type", missing("the loss is the negative log-likelihood")),
         **each("dataset_streaming streaming", missing("rows are read whole and cached")),
         **each("eval_packing padding_free packing_strategy", internal("packing never lets rows see each other")),
