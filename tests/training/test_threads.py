@@ -9,8 +9,9 @@ from accorda.training.threads import choose_threads
 
 
 @pytest.fixture(autouse=True)
-def _restore():
+def _restore(monkeypatch):
     number = torch.get_num_threads()
+    monkeypatch.setattr(threads, "crowded", lambda available: False)
     yield
     torch.set_num_threads(number)
 
@@ -20,11 +21,11 @@ def test_the_faster_number_stays_and_is_told(fast: int, chosen: int) -> None:
     def trial() -> None:
         time.sleep(0.001 if torch.get_num_threads() == fast else 0.01)
 
-    threads = choose_threads(trial, available=3)
-    assert threads.number == torch.get_num_threads() == chosen
-    assert threads.seconds is not None
-    assert threads.seconds.keys() == {1, 3}
-    assert " ms with 1, " in threads.reason
+    found = choose_threads(trial, available=3)
+    assert found.number == torch.get_num_threads() == chosen
+    assert found.seconds is not None
+    assert found.seconds.keys() == {1, 3}
+    assert " ms with 1, " in found.reason
 
 
 def test_the_trial_draws_nothing_from_training() -> None:
@@ -60,3 +61,19 @@ def test_a_hopeless_number_is_tried_once() -> None:
 
     assert choose_threads(trial, available=3).number == 1
     assert tried.count(3) == 1
+
+
+def test_busy_cores_need_no_trial(monkeypatch) -> None:
+    monkeypatch.setattr(threads, "crowded", lambda available: True)
+    found = choose_threads(lambda: pytest.fail("tried"), available=2)
+    assert (found.number, torch.get_num_threads()) == (1, 1)
+    assert found.reason == "auto: the other cores are busy"
+
+
+@pytest.mark.parametrize(("slow", "waits"), [(0.0005, False), (0.005, True)])
+def test_threads_that_wait_are_found_in_milliseconds(slow, waits, monkeypatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(torch, "mm", lambda left, right: time.sleep(slow if torch.get_num_threads() == 3 else 0.0005))
+    began = time.perf_counter()
+    assert threads.crowded(3) is waits
+    assert time.perf_counter() - began < 10 * threads.PROBE

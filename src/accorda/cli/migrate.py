@@ -1,8 +1,8 @@
 """Turn a configuration of TRL, Axolotl or LLaMA-Factory into a recipe, and say what is lost.
 
-FILE is what `trl sft --config`, `axolotl train` or `llamafactory-cli train` was given, for supervised fine-tuning, full,
-LoRA or one of its variants. The recipe goes to standard output, or to --output; the report names every key: carried over, with another
-meaning here, without a counterpart, unknown, or of the tool's own workings.
+FILE is what `trl sft --config`, `axolotl train` or `llamafactory-cli train` was given, for supervised fine-tuning: full,
+LoRA or one of its variants. The recipe goes to standard output, or to --output; the report names every key: carried
+over, with another meaning here, without a counterpart, unknown, or of the tool's own workings.
 """
 
 import argparse

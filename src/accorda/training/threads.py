@@ -14,6 +14,8 @@ REPEATS = 3
 MOST_TIMED = 100_000_000  # parameters
 TRIAL_TOKENS = 16
 HOPELESS = 4.0  # times as slow as one thread: more trials would only cost a busy machine more
+PROBE, WIDTH = 0.06, 128  # seconds of small products: longer than a core is taken away for, each waits for both threads
+CROWDED = 2.0  # times as slow as one thread
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,13 @@ class Threads:
 
     number: int
     seconds: dict[int, float] | None = None
+    crowded: bool = False
 
     @property
     def reason(self) -> str:
         """Why this number, for the recipe's origin."""
+        if self.crowded:
+            return "auto: the other cores are busy"
         if self.seconds is None:
             return "auto: one is all there is"
         return "auto: " + ", ".join(f"{1e3 * took:.1f} ms with {number}" for number, took in self.seconds.items())
@@ -41,12 +46,34 @@ def choose_threads(trial: Callable[[], object], available: int | None = None) ->
     if available == 1:
         torch.set_num_threads(1)
         return Threads(1)
+    if crowded(available):
+        torch.set_num_threads(1)
+        return Threads(1, crowded=True)
     with undisturbed():
         one = _seconds(trial, 1)
         seconds = {1: one, available: _seconds(trial, available, hopeless=HOPELESS * one)}
     best = min(seconds, key=lambda number: (seconds[number], number))
     torch.set_num_threads(best)
     return Threads(best, seconds)
+
+
+def crowded(available: int) -> bool:
+    """Whether so many threads wait for each other: found in milliseconds, where a whole step would take seconds."""
+    left = torch.ones(WIDTH, WIDTH)
+
+    def products(seconds: float) -> int:
+        began, done = perf_counter(), 0
+        while perf_counter() - began < seconds:
+            torch.mm(left, left)
+            done += 1
+        return done
+
+    numbers = []
+    for number in (1, available):
+        torch.set_num_threads(number)
+        products(PROBE / 10)  # wakes the threads
+        numbers.append(products(PROBE))
+    return CROWDED * numbers[1] < numbers[0]
 
 
 def _seconds(trial: Callable[[], object], number: int, hopeless: float = inf) -> float:

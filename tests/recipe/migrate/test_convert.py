@@ -347,13 +347,13 @@ def test_variants_of_lora(here):
 
 def test_added_tokens(here):
     found = converted(here, configs.FACTORY_LORA + "add_tokens: <a>,<b>\nresize_vocab: true\n")
-    assert values(found)["model.added_tokens"] == ("<a>", "<b>")
+    assert values(found)["model.added_tokens"] == ["<a>", "<b>"]
     found = converted(here, configs.AXOLOTL_LORA + "tokens: [<a>]\n")
-    assert values(found)["model.added_tokens"] == ("<a>",)
+    assert values(found)["model.added_tokens"] == ["<a>"]
 
 
 REFUSED = {
-    "a recipe": ("stage: sft\nmodel:\n  path: m\n", "this is a recipe of accorda already; train by it"),
+    "a recipe with a stage": ("stage: sft\ndata: {{train: rows}}\n", "already; train by it"),
     "dpo of LLaMA-Factory": (
         configs.FACTORY_LORA.replace("stage: sft", "stage: dpo"),
         "other.yaml:5: stage = dpo: DPO",
@@ -461,4 +461,4 @@ def test_the_recipe_trains_and_proves_itself(name, here):
     run = train(load("recipe.yaml", overrides=["training.threads=1"]))
     assert run.proven
     assert run.result["steps"] == load("recipe.yaml").training.max_steps
-    assert run.result["method"] == "lora"
+    assert run.result["method"] == ("rslora" if name == "AXOLOTL_LORA" else "lora")
