@@ -54,8 +54,8 @@ def test_what_is_refused(tiny, adapter, tmp_path, capsys, monkeypatch):
         assert main(["quantize", *map(str, arguments)]) == 2
         return capsys.readouterr().err.splitlines()[-1]
 
-    assert refusal(tiny, "--format", "int3").endswith("'int3' is not a number format; there are none, int8, nf4")
-    assert refusal(tiny, "--format", "none") == "error: --format none: is no number format; choose nf4 or int8"
+    assert refusal(tiny, "--format", "int3").endswith("--format = int3: no such number format; did you mean int8?")
+    assert refusal(tiny, "--format", "none") == "error: --format = none: no such number format; choose one of int8, nf4"
     assert "int8 has no scales" in refusal(tiny, "--format", "int8", "--no-double-quantization")
     assert "has an adapter, which stays apart; accorda merge" in refusal(adapter)
     assert "'half' is not one of auto" in refusal(tiny, "--dtype", "half")

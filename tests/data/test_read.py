@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from accorda.data.sources import Origin, origins
 from accorda.errors import Refusal
 from accorda.recipe.sections import DataSection
 from accorda.recipe.sources import Source
+from accorda.recipe.words import install
 
 ROWS = [{"prompt": "a", "completion": "1"}, {"prompt": "é\n\"quoted\", 'x'", "completion": "🎈\t,"}]
 
@@ -85,7 +87,7 @@ def test_types_are_not_inferred_from_other_rows(tmp_path):
     [
         (b'{"a": 1', "rows.jsonl:2: bad JSON: Expecting ',' delimiter (character 8)"),
         (b'{"a": 1} x', "rows.jsonl:2: bad JSON: Extra data (character 10)"),
-        (b'{"a": "\xff"}', "rows.jsonl:2: no valid UTF-8 (byte 8 of the line)"),
+        (b'{"a": "\xff"}', "rows.jsonl:2: no valid UTF-8 (byte 8 of the line); save it as UTF-8"),
         (b"[1]", "rows.jsonl:2: the row is list, not an object"),
         (b"3", "rows.jsonl:2: the row is int, not an object"),
         (b"[" * 100_000, "rows.jsonl:2: bad JSON: nested too deeply"),
@@ -106,11 +108,11 @@ def test_a_broken_line_is_one_bad_row(tmp_path, line: bytes, reason: str):
         ("a.json", '[{"a": 1}]\n[]', "a.json:1: bad JSON: more text after the list"),
         ("a.json", '{"rows": []}', r'a.json: an object (rows) that holds no list of rows under "data"'),
         ("a.json", '"text"', 'a.json: neither a list of rows nor {"data"'),
-        ("a.json", b'[{"a": "\xff"}]', "a.json:1: no valid UTF-8"),
-        ("a.txt", b"x\ny\xff", "a.txt:2: no valid UTF-8"),
+        ("a.json", b'[{"a": "\xff"}]', "a.json:1: no valid UTF-8; save it as UTF-8"),
+        ("a.txt", b"x\ny\xff", "a.txt:2: no valid UTF-8; save it as UTF-8"),
         ("a.jsonl", "{}".encode("utf-16"), "a.jsonl: UTF-16 text; save it as UTF-8"),
         ("a.csv", "a,b,a\n1,2,3", "a.csv:1: two columns have the same name: a, b, a"),
-        ("a.xlsx", "x", "a.xlsx: cannot read .xlsx; files are .jsonl, .ndjson, .json, .csv, .tsv, .parquet, .txt"),
+        ("a.xlsx", "x", "a.xlsx: cannot read .xlsx; save it as .csv"),
         ("a", "x", "a: cannot read a file without an ending"),
     ],
 )
@@ -136,7 +138,7 @@ def test_csv_tells_ragged_and_broken_rows_with_the_line_they_start_at(tmp_path):
     assert parsed(write(tmp_path, "t.csv", content)) == [
         (2, {"a": "1", "b": "x\ny"}),
         (4, "t.csv:4: 1 columns where the header has 2"),
-        (5, "t.csv:5: no valid UTF-8"),
+        (5, "t.csv:5: no valid UTF-8; save it as UTF-8"),
         (6, "t.csv:6: 3 columns where the header has 2"),
         (8, {"a": "6", "b": "7"}),
         (9, "t.csv:9: bad CSV: unexpected end of data"),
@@ -256,5 +258,5 @@ def test_data_sets_of_the_hub(monkeypatch):
 def test_extras_that_are_not_installed_are_named(monkeypatch, tmp_path, module: str, name: str):
     monkeypatch.setitem(__import__("sys").modules, module, None)
     write(tmp_path, "a.parquet", "x")
-    with pytest.raises(Refusal, match=r"pip install 'accorda\[data\]'"):
+    with pytest.raises(Refusal, match=re.escape(install("data"))):
         list(origins(section(name if ":" in name else str(tmp_path / name)), "train")[0].read())

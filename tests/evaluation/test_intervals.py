@@ -33,3 +33,11 @@ def test_the_true_value_lies_inside_about_ninety_five_times_in_a_hundred():
         found = estimate(ExactMatch(), rows, seed=trial)["exact_match"]
         inside += found.low <= 0.4 <= found.high
     assert 180 <= inside <= 199
+
+
+@pytest.mark.parametrize(("answer", "bounds"), [("yes", (0.6915, 1.0)), ("no", (0.0, 0.3085))])
+def test_rows_that_are_all_alike_do_not_make_certain(answer, bounds):
+    found = estimate(ExactMatch(), [Row(answer, ("yes",))] * 10)["exact_match"]
+    assert (found.low, found.high) == pytest.approx(bounds, abs=1e-4)  # .025 ** (1 / 10)
+    none = estimate(ExactMatch(), [Row(answer, ("yes",))] * 10, num_resamples=0)["exact_match"]
+    assert none.low == none.high == none.value

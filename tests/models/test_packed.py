@@ -13,6 +13,7 @@ from transformers import AutoModel, AutoModelForCausalLM, BitsAndBytesConfig, Pr
 
 from accorda.errors import Refusal
 from accorda.models.load import load_model
+from accorda.models.packed import num_parameters
 from accorda.quantization import QuantizedLinear, formats, number_format, quantize_model
 
 DECODERS = ("llama", "gpt2", "gpt_neox")
@@ -153,6 +154,7 @@ SHAPE = {
 MEASURE = """
 import resource, sys
 from accorda.models.load import load_model
+from accorda.models.packed import num_parameters
 load_model({tiny!r}, quantization={number!r}, device="cpu")
 def resident(): return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
 open("/proc/self/clear_refs", "w").write("5")
@@ -179,3 +181,12 @@ def test_the_dense_model_never_stands_in_memory(number, tmp_path):
     assert peak <= packed + 2 * largest, (peak, packed, largest)
     assert held <= packed + 8e6
     assert peak < dense
+
+
+@pytest.mark.parametrize("number", formats())
+@pytest.mark.parametrize("name", DECODERS)
+def test_parameters_are_counted_as_those_of_the_dense_model(name, number, tmp_path):
+    dense = load_model(tiny_model_folder(tmp_path, name), device="cpu")
+    expected = dense.num_parameters()
+    assert num_parameters(dense) == expected
+    assert num_parameters(quantize_model(dense, number_format(number))) == expected

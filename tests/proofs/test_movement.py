@@ -55,6 +55,24 @@ def test_shift_of_keys_rests_as_declared(tmp_path):
     assert proof.verdict == "holds", proof.reason
 
 
+def test_one_step_leaves_the_factor_behind_a_zero_where_it_was(tmp_path):
+    made = train(session(tmp_path, LoRA()), 1, None)
+    proof = proof_of(made)
+    assert proof.verdict == "holds", proof.reason
+    factors = sum("lora_A" in name for name in made.loop.parameters())
+    assert f", {factors} had no turn yet," in proof.reason
+    assert all("lora_A" in name for name in proof.evidence["at_rest"])
+
+
+def test_one_step_excuses_no_module_without_any_gradient(tmp_path):
+    made = session(tmp_path, LoRA())
+    for name, parameter in made.loop.parameters().items():
+        if "layers.0.self_attn.q_proj" in name:
+            parameter.register_hook(torch.zeros_like)
+    train(made, 1, None)
+    assert "layers.0.self_attn.q_proj" in failed(proof_of(made))["moved"]
+
+
 def test_a_frozen_tensor_that_changed(tmp_path):
     made = train(session(tmp_path, LoRA()))
     made.model.get_parameter("model.norm.weight").data[0] += 1e-7

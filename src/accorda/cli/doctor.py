@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 from accorda.cli.terminal.facts import blocks
 from accorda.cli.terminal.outcome import UNPROVEN, Outcome
 from accorda.cli.terminal.table import table
+from accorda.recipe.words import install
 
 Verdict = Literal["ok", "warning", "fails"]
 LEAST_DISK, LEAST_MEMORY = 5e9, 4e9
@@ -99,7 +100,7 @@ def packages() -> Iterator[Finding]:
     for extra, names in sorted(missing.items()):
         told = f"not installed ({', '.join(names)})" if extra else "not installed"
         if extra:
-            way_out = f"pip install 'accorda[{extra}]'"
+            way_out = install(extra)
             brings = BRINGS.get(extra, f"what {', '.join(names)} can do")
             yield Finding(f"extra {extra}", "ok", f"{told}; brings {brings}", f"{way_out} brings {brings}")
         else:
@@ -190,7 +191,9 @@ def training() -> Iterator[Finding]:
     detail = f"works: loss {found.before:.3f} to {found.after:.3f}, {found.seconds:.1f} s"
     yield Finding("a training step", "ok", detail)
     timed = found.threads.seconds
-    if timed:
+    if found.threads.crowded:
+        yield Finding("threads", "ok", "one is used: the other cores are busy")
+    elif timed:
         told = ", ".join(f"{1e3 * took:.1f} ms with {number}" for number, took in timed.items())
         slower = timed[max(timed)] / timed[1]
         advice = f"small models run {slower:.0f} times slower with all threads here; training.threads=auto sees to it"

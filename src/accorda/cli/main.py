@@ -78,7 +78,7 @@ def load(verb: str) -> ModuleType:
 
 def parser(verb: str, module: ModuleType) -> Parser:
     """The argument parser of a verb, described by its docstring."""
-    made = Parser(verb, (module.__doc__ or "").strip())
+    made = Parser(verb, (module.__doc__ or "").strip(), verbs())
     module.add_arguments(made)
     return made
 

@@ -7,12 +7,15 @@ measured against the live adapter, the nearest is taken, and merge.json keeps th
 """
 
 import argparse
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from accorda.cli.terminal.opening import Ready, ready
 from accorda.cli.terminal.outcome import DONE, UNPROVEN, Outcome
-from accorda.cli.terminal.parser import add_trust, filled, new_folder
+from accorda.cli.terminal.parser import add_trust, filled, new_folder, one_of
 from accorda.cli.terminal.table import table
 from accorda.errors import Refusal
 
@@ -34,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--into",
         metavar="WAY",
-        type=filled,
+        type=one_of("auto", "original", "dequantized", "requantized"),
         default="auto",
         help="original, dequantized or requantized; default: what diverges least",
     )
@@ -62,7 +65,9 @@ def run(arguments: argparse.Namespace) -> Outcome:
     packing = {"quantization": quantization, "double_quantization": double}
 
     def opened(packed: bool) -> Ready:
-        return ready(arguments.run, trust_remote_code=arguments.trust_remote_code, **(packing if packed else {}))
+        loading = packing if packed else {}
+        with nullcontext() if packed else unremarked():
+            return ready(arguments.run, trust_remote_code=arguments.trust_remote_code, **loading)
 
     first = opened(True)
     if first.adapter is None:
@@ -90,9 +95,22 @@ def run(arguments: argparse.Namespace) -> Outcome:
     )
 
 
+@contextmanager
+def unremarked() -> Iterator[None]:
+    """Inside, a base in another number format than the adapter's is no matter for a warning: it is measured."""
+    logger = logging.getLogger("accorda.methods.storage.base")
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = False
+
+
 def told(receipt: dict[str, Any], output: Path) -> str:
     """For people: where it is, the ways with their figures, the proof."""
-    lines = [f"merged into {output}", f"merge {receipt['proof']['verdict']}: {receipt['proof']['reason']}"]
+    proof, way = receipt["proof"], receipt["into"]
+    told_of = "merge" if receipt["quantization"] == "none" or way == "dequantized" else f"merge, before it goes {way}"
+    lines = [f"merged into {output}", f"{told_of} {proof['verdict']}: {proof['reason']}"]
     if receipt["quantization"] != "none" and receipt["measured"]:
         rows = [
             (

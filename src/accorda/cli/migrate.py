@@ -1,8 +1,8 @@
 """Turn a configuration of TRL, Axolotl or LLaMA-Factory into a recipe, and say what is lost.
 
-FILE is what `trl sft --config`, `axolotl train` or `llamafactory-cli train` was given, for supervised fine-tuning: full,
-LoRA or one of its variants. The recipe goes to standard output, or to --output; the report names every key: carried
-over, with another meaning here, without a counterpart, unknown, or of the tool's own workings.
+FILE is what `trl sft --config`, `axolotl train` or `llamafactory-cli train` was given, for supervised fine-tuning:
+full, LoRA or one of its variants. The recipe goes to standard output, or to --output; the report names every key:
+carried over, with another meaning here, without a counterpart, unknown, or of the tool's own workings.
 """
 
 import argparse
@@ -44,13 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Outcome:
     """Convert, check the recipe as strictly as a run would, write it."""
-    from accorda.methods.registry import read as read_method
     from accorda.recipe.migrate.convert import grouped, migrate
     from accorda.runs.files import write_text
-    from accorda.training.optimizers.registry import read as read_optimizer
 
     path = None if arguments.output is None else new_file(arguments.output)
-    found = migrate(arguments.file, known(), tool=arguments.tool, devices=arguments.devices)
+    found = migrate(arguments.file, known, tool=arguments.tool, devices=arguments.devices)
+    from accorda.methods.registry import read as read_method
+    from accorda.training.optimizers.registry import read as read_optimizer
+
     read_method(found.recipe.method, origins=found.recipe.origins)
     read_optimizer(found.recipe.training.optimizer, origins=found.recipe.origins)
     groups = grouped(found.notes)

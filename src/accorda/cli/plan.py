@@ -30,9 +30,9 @@ def run(arguments: argparse.Namespace) -> Outcome:
         if arguments.settings or arguments.model:
             raise Refusal("--table and --picture are about models in general; leave the recipe and --model out")
         return general(arguments.picture)
+    recipe = recipe_of(arguments)
     from accorda.stages import plan
 
-    recipe = recipe_of(arguments)
     bill = plan(recipe, device=arguments.device, savings=True if arguments.savings else None).to_dict()
     return Outcome(result=bill, text=told(bill))
 

@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from accorda.cli.terminal.early import check_format
 from accorda.cli.terminal.outcome import Outcome
 from accorda.cli.terminal.parser import add_trust, filled, new_folder
 from accorda.cli.terminal.sampling import add_double_quantization
@@ -32,17 +33,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Outcome:
     """Read, quantize, save."""
+    check_format(arguments.format, "--format")
+    double = arguments.double_quantization
+    name = Path(str(arguments.model)).name
+    output = new_folder(arguments.output or f"{name}-{arguments.format}")
     from accorda.cli.terminal.opening import ready
     from accorda.methods.locate import locate
     from accorda.methods.storage import save_model
     from accorda.quantization import number_format
 
-    double = arguments.double_quantization
-    if arguments.format == "none":
-        raise Refusal("--format none: is no number format; choose nf4 or int8")
     number_format(arguments.format, double_quantization=double)
-    name = Path(str(arguments.model)).name
-    output = new_folder(arguments.output or f"{name}-{arguments.format}")
     place = locate(arguments.model)
     if place.adapter is not None:
         raise Refusal(f"MODEL = {arguments.model}: has an adapter, which stays apart; accorda merge folds it in first")

@@ -22,10 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Outcome:
     """One run, or all of it but the steps."""
+    from accorda.cli.terminal.early import check_early
     from accorda.cli.terminal.summary import dry_run, finished
     from accorda.cli.terminal.watching import Watching
     from accorda.recipe.load import merged
-    from accorda.stages import train
 
     settings = merged(*given(arguments))
     if any(isinstance(value, list) for _, value in leaves(settings[0])):
@@ -34,7 +34,11 @@ def run(arguments: argparse.Namespace) -> Outcome:
             return swept
     recipe = recipe_of(arguments)
     recipe.require("data.train", "name the training rows with --data")
+    check_early(recipe)
     with Watching() as watch:
+        watch.prepare("opening the model, reading the rows, checking both before the first step")
+        from accorda.stages import train
+
         done = train(recipe, dry_run=arguments.dry_run, watch=watch)
     return dry_run(done) if arguments.dry_run else finished(done)
 

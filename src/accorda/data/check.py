@@ -144,7 +144,8 @@ def _ends_in_space(example: Example, renderer: Renderer) -> bool:
 
 
 def _no_prompt(example: Example, renderer: Renderer) -> bool:
-    return example.kind == "completion" and not (example.prompt or "").strip()
+    asked = [message.content for message in example.messages if message.role == "user"]
+    return any(not words.strip() for words in [example.prompt or ""] * (example.kind == "completion") + asked)
 
 
 def _control(example: Example, renderer: Renderer) -> bool:

@@ -21,6 +21,7 @@ from typing import Any
 
 from accorda.data.example import BadRow
 from accorda.errors import Refusal
+from accorda.recipe.words import install
 
 RawRow = tuple[str, int, Any]
 """(file as the user named it, line counted from 1, the row or a `BadRow`)"""
@@ -39,13 +40,17 @@ def read_file(path: Path, shown: str) -> Iterator[RawRow]:
         raise Refusal(f"{shown}: cannot be read: {error}") from None
 
 
+SHEETS = (".xlsx", ".xls", ".ods", ".numbers")
+
+
 def suffix(path: Path, shown: str) -> str:
     """The ending that tells the reader, without `.gz`; an unknown one is a `Refusal`."""
     name = path.name.lower()
     plain = name.removesuffix(".gz")
     ending = Path(plain).suffix
     if ending not in READERS or (ending == ".parquet" and plain != name):
-        raise Refusal(f"{shown}: cannot read {ending or 'a file without an ending'}; files are {', '.join(READERS)}")
+        way_out = "save it as .csv" if ending in SHEETS else f"files are {', '.join(READERS)}"
+        raise Refusal(f"{shown}: cannot read {ending or 'a file without an ending'}; {way_out}")
     return ending
 
 
@@ -69,7 +74,7 @@ def _lines(path: Path, shown: str) -> Iterator[tuple[int, str | BadRow]]:
         try:
             yield line, raw.decode("utf-8-sig" if line == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            yield line, BadRow(shown, line, f"no valid UTF-8 (byte {error.start + 1} of the line)")
+            yield line, BadRow(shown, line, f"no valid UTF-8 (byte {error.start + 1} of the line); save it as UTF-8")
 
 
 def _text(path: Path, shown: str) -> str:
@@ -88,7 +93,7 @@ def _valid_text(path: Path, shown: str) -> str:
     text = _text(path, shown)
     if _broken(text):
         line = next(number for number, one in enumerate(text.split("\n"), start=1) if _broken(one))
-        raise Refusal(f"{shown}:{line}: no valid UTF-8")
+        raise Refusal(f"{shown}:{line}: no valid UTF-8; save it as UTF-8")
     return text
 
 
@@ -198,7 +203,7 @@ def _table(path: Path, shown: str, **dialect: Any) -> Iterator[tuple[int, Any]]:
         if isinstance(row, BadRow):
             yield line, row
         elif _broken("".join(row)):
-            yield line, BadRow(shown, line, "no valid UTF-8")
+            yield line, BadRow(shown, line, "no valid UTF-8; save it as UTF-8")
         elif row and len(row) != len(names):
             yield line, BadRow(shown, line, f"{len(row)} columns where the header has {len(names)}")
         elif row:
@@ -232,7 +237,7 @@ def parquet(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
         import pyarrow
         from pyarrow.parquet import ParquetFile
     except ImportError:
-        raise Refusal(f"{shown}: parquet needs pyarrow: pip install 'accorda[data]'") from None
+        raise Refusal(f"{shown}: parquet needs pyarrow: {install('data')}") from None
     try:
         rows = (row for part in ParquetFile(path).iter_batches(1024) for row in part.to_pylist())
         yield from enumerate(rows, start=1)

@@ -12,6 +12,7 @@ from typing import Any, cast
 from accorda.data.example import BadRow
 from accorda.data.read import READERS, RawRow, read_file
 from accorda.errors import Refusal
+from accorda.recipe.words import install
 
 HUB = "hf:"
 LIKENESS = 0.75  # of names without their endings, where 1 is equal: enough for a slip, too little for another word
@@ -133,7 +134,7 @@ def _hub_rows(name: str) -> Iterable[Any]:
         import datasets
         from datasets.exceptions import DatasetsError
     except ImportError:
-        raise Refusal(f"{name}: data sets of the hub need datasets: pip install 'accorda[data]'") from None
+        raise Refusal(f"{name}: data sets of the hub need datasets: {install('data')}") from None
     try:
         loaded = datasets.load_dataset(parts[0], *parts[1:-1], split=parts[-1])
     except (OSError, ValueError, DatasetsError) as error:

@@ -2,7 +2,8 @@
 
 Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979: draw N of the N rows with replacement, compute the
 metric again, repeat; the interval lies between two percentiles of what came out. The rows are the only source of
-variation it knows: neither the training seed nor the sampling seed is in it.
+variation it knows: neither the training seed nor the sampling seed is in it. Where all rows are alike it knows of no
+variation at all; a share then has the bounds of Clopper and Pearson.
 """
 
 from collections.abc import Sequence
@@ -37,7 +38,18 @@ def estimate(
         chosen = generator.integers(len(rows), size=len(rows))
         for name, value in metric.values(statistics[chosen].sum(0)).items():
             draws[name].append(value)
+    if metric.share and num_resamples and (statistics == statistics[0]).all():
+        return {name: Estimate(value, *_alike(value, len(rows))) for name, value in values.items()}
     return {name: Estimate(value, *_bounds(sorted(draws[name]) or [value])) for name, value in values.items()}
+
+
+def _alike(value: float, num_rows: int) -> tuple[float, float]:
+    """Bounds of a share where no row or every row has it, which the bootstrap would take for certain.
+
+    Clopper and Pearson, 1934: the shares at which so many rows alike still come with probability (1 - 0.95) / 2.
+    """
+    least = ((1 - CONFIDENCE) / 2) ** (1 / num_rows)
+    return (least, 1.0) if value else (0.0, 1 - least)
 
 
 def _bounds(draws: list[float]) -> tuple[float, float]:

@@ -39,6 +39,8 @@ class Metric(ABC):
 
     needs: ClassVar[Needs]
     direction: ClassVar[Direction]
+    share: ClassVar[bool] = False
+    """Whether it is the share of rows that have something, so that every row counts 0 or 1."""
 
     @abstractmethod
     def statistics(self, row: Row) -> Sequence[float]:

@@ -7,6 +7,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from accorda.methods.backbone import cached_in_front
+from accorda.models.packed import num_parameters
 
 
 class Past:
@@ -29,7 +30,7 @@ class Past:
         pairs = zip(self.ids, prompt[:-1], strict=False)
         held = next((at for at, (one, other) in enumerate(pairs) if one != other), min(len(self.ids), len(prompt) - 1))
         front = cached_in_front(model)
-        if 2.0 * held * model.num_parameters() < self.cheap:
+        if 2.0 * held * num_parameters(model) < self.cheap:
             held = 0
         if not held or not self._can_be_cut(model, front + len(self.ids) + 1):
             held, self.cache = 0, DynamicCache(config=model.config)

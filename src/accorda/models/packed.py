@@ -142,6 +142,13 @@ def packed_linears(model: nn.Module) -> dict[str, QuantizedLinear]:
     return {name: module for name, module in model.named_modules() if isinstance(module, QuantizedLinear)}
 
 
+def num_parameters(model: PreTrainedModel) -> int:
+    """Parameters of a model, a linear in a number format counted by its shape: neither by its bytes nor its scales."""
+    packed = packed_linears(model).values()
+    held = sum(part.numel() for module in packed for name, part in module.named_parameters() if name in module.held)
+    return model.num_parameters() - held + sum(module.in_features * module.out_features for module in packed)
+
+
 def sources(slices: Slices, skeleton: PreTrainedModel, wanted: Format | None) -> dict[str, Source]:
     """By the names of a model's weights, what those are read from that are to be packed or are so already."""
     names = {name for name, _ in skeleton.named_parameters()}

@@ -23,6 +23,7 @@ from accorda.proofs.contract import Check, Proof, check, names
 from accorda.proofs.rows import carried, evenly
 from accorda.proofs.source import FURTHEST, absent_from_source
 from accorda.recipe.sections import DataSection
+from accorda.recipe.words import several
 
 READ = 48  # rows encoded again and looked up in their source
 
@@ -131,7 +132,8 @@ def _overlong(dataset: LabelledDataset) -> Check:
     report, rows = dataset.report, dataset.report.rows
     told = "no row was too long"
     if rows["overlong"] or rows["truncated"]:
-        told = f"{rows['overlong']} rows over {report.max_length} tokens left out, the end of {rows['truncated']} cut"
+        left_out = several(rows["overlong"], "row")
+        told = f"{left_out} over {report.max_length} tokens left out, the end of {rows['truncated']} cut"
     adds_up = rows["seen"] == rows["kept"] + rows["skipped"] + rows["overlong"]
     fits = bool(dataset.lengths.max() <= report.max_length)
     return check("over-length", adds_up and fits, told, f"the counts do not add up: {rows}, {dataset.lengths.max()}")

@@ -25,6 +25,7 @@ from accorda.proofs.rows import carried, evenly
 from accorda.proofs.source import absent_from_source
 from accorda.proofs.words import Words
 from accorda.recipe.sections import DataSection
+from accorda.recipe.words import several
 from accorda.training.session import Session
 
 SCANNED = 20_000  # rows looked through for labels and BOS
@@ -77,7 +78,8 @@ def masked(dataset: Dataset, renderer: Renderer, section: DataSection, batches: 
         "scanned": len(scanned),
         "read": len(sample),
     }
-    share = f"{report.supervised_share:.0%} of {report.tokens:,} tokens are supervised in {report.rows['kept']:,} rows"
+    kept = several(report.rows["kept"], "row")
+    share = f"{report.supervised_share:.0%} of {report.tokens:,} tokens are supervised in {kept}"
     return Proof.of_checks("mask", checks, f"{share}; {checks[-2 if batches else -1].reason}", **evidence)
 
 
@@ -178,7 +180,11 @@ def _overlong(dataset: Dataset) -> Check:
     report, rows = dataset.report, dataset.report.rows
     lost, cut = rows["overlong"], rows.get("truncated", 0)
     cost = f"{report.supervised_tokens_lost:,} supervised tokens lost" if lost or cut else "no row was too long"
-    told = f"{lost} rows over {report.max_length} tokens left out, {cut} shortened, {cost}" if lost or cut else cost
+    told = (
+        f"{several(lost, 'row')} over {report.max_length} tokens left out, {cut} shortened, {cost}"
+        if lost or cut
+        else cost
+    )
     adds_up = rows["seen"] == rows["kept"] + rows["skipped"] + lost and dataset.longest_sides.max() <= report.max_length
     return check(
         "over-length", bool(adds_up), told, f"the counts do not add up: {rows}, longest {dataset.longest_sides.max()}"

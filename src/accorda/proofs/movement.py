@@ -4,6 +4,7 @@ Watched: every trainable tensor must once have a finite gradient that is not zer
 tensors), and must differ from its start in the end. The bytes of everything else are the same before and after.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ class Movement(Prover):
             return Proof(self.name, "not applicable", "no step was watched")
         trained, frozen = split(session)
         now = {name: checksum(tensor) for name, tensor in (trained | frozen).items()}
-        resting = declared_rest(session)
+        resting = declared_rest(session) | waited(record, trained, session.loop.step_number)
         checks = [
             _moved(record, {name: now[name] for name in trained}, resting),
             _untouched(record["frozen"], {name: now[name] for name in frozen}),
@@ -45,7 +46,7 @@ class Movement(Prover):
         return Proof.of_checks(
             self.name,
             checks,
-            f"{len(trained)} trainable tensors moved by their gradients, {len(frozen)} frozen ones unchanged",
+            _holds(record, trained, frozen, resting),
             first_gradient=record["first_gradient"],
             at_rest={name: reason for name, reason in resting.items() if name not in record["first_gradient"]},
             trained={name: now[name] for name in trained},
@@ -121,6 +122,18 @@ def split(session: Session) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return dict(trained), frozen
 
 
+def waited(record: dict[str, Any], trained: Mapping[str, Tensor], num_steps: int) -> dict[str, str]:
+    """Of a run of one step, the tensors without a gradient beside one that had one, each with the reason.
+
+    A factor of a product whose other factor starts at zero has no gradient before that one has moved.
+    """
+    if num_steps != 1:
+        return {}
+    seen = {name.rpartition(".")[0] for name in record["first_gradient"]}
+    why = "the run has one step, and no gradient comes here before what it is multiplied with has left zero"
+    return {name: why for name in trained if name.rpartition(".")[0] in seen and name not in record["first_gradient"]}
+
+
 def saved(session: Session) -> dict[str, Tensor]:
     """What the files of the session's adapters hold, under names without the adapter's own."""
     return {name: t for adapter in installed(session.model) for name, t in kept_tensors(session.model, adapter).items()}
@@ -146,6 +159,15 @@ def _moved(record: dict[str, Any], now: dict[str, str], resting: dict[str, str])
     return check(
         "moved", not never and not still, f"{len(now) - len(rested)} tensors had a gradient and moved{note}", why
     )
+
+
+def _holds(
+    record: dict[str, Any], trained: Mapping[str, Tensor], frozen: Mapping[str, Tensor], resting: Mapping[str, str]
+) -> str:
+    rested = sum(name in resting and name not in record["first_gradient"] for name in trained)
+    still = f", {rested} had no turn yet" if rested else ""
+    moved = len(trained) - rested
+    return f"{moved} trainable tensors moved by their gradients{still}, {len(frozen)} frozen ones unchanged"
 
 
 def _untouched(before: dict[str, str], now: dict[str, str]) -> Check:

@@ -4,6 +4,7 @@ import difflib
 import json
 import types
 from collections.abc import Iterable, Mapping
+from importlib.metadata import distribution
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 NAMES = {
@@ -16,6 +17,7 @@ NAMES = {
 }
 BOUNDS = (("gt", "above"), ("ge", "of at least"), ("lt", "below"), ("le", "of at most"))
 LONGEST_VALUE = 80
+SHORT_FORMS = {"lr": "learning_rate", "wd": "weight_decay", "bs": "batch_size", "bsz": "batch_size", "r": "rank"}
 
 
 def shown(value: object) -> str:
@@ -30,6 +32,7 @@ def meant(word: str, words: Iterable[str]) -> str:
     Dotted names are compared by their last part, the same section first: `batch_size` is `training.batch_size`.
     """
     section, _, last = word.rpartition(".")
+    last = SHORT_FORMS.get(last, last)
     known = sorted(words, key=lambda name: name.rpartition(".")[0] != section)
     near = difflib.get_close_matches(last, [name.rpartition(".")[2] for name in known], n=1, cutoff=0.6)
     found = next((name for name in known if near and name.rpartition(".")[2] == near[0]), "")
@@ -39,6 +42,13 @@ def meant(word: str, words: Iterable[str]) -> str:
 def several(number: int, noun: str) -> str:
     """`1 row`, `3 rows`, `1,200 rows`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def install(extra: str) -> str:
+    """The command that brings an extra of accorda: into the clone that is installed, else from the index."""
+    told = json.loads(distribution("accorda").read_text("direct_url.json") or "{}")
+    clone = told.get("dir_info", {}).get("editable") and str(told.get("url", "")).removeprefix("file://")
+    return f"pip install -e '{clone}[{extra}]'" if clone else f"pip install 'accorda[{extra}]'"
 
 
 def printable(name: str) -> str:

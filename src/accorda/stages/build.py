@@ -27,6 +27,7 @@ from accorda.methods.stepping import extra_loss, on_step, rate_scales
 from accorda.models.attention import use_attention
 from accorda.models.decoder_start import decoder_start
 from accorda.models.labels import Labels
+from accorda.models.packed import num_parameters
 from accorda.recipe.sections import Recipe
 from accorda.runs.layout import RunFolder, default_output
 from accorda.stages import settle, tune
@@ -85,7 +86,7 @@ def build(
     method, recipe = tune.continued(recipe, method, opened)
     config = opened.model.config
     kind = config.model_type if config.is_encoder_decoder else None
-    recipe = settle.settle_rate(recipe, method, opened.model.num_parameters(), kind)
+    recipe = settle.settle_rate(recipe, method, num_parameters(opened.model), kind)
     recipe = settle.settle_length(recipe, opened.model)
     kept_attention = use_attention(opened.model) or stage.padded
     recipe = settle.settle_packing(recipe, kept_attention, opened.model)
@@ -169,7 +170,7 @@ def assemble(
 ) -> Session:
     """The loop over everything that has been read, and the session around it."""
     model, training = opened.model, recipe.training
-    precision = choose_precision(training.precision, model.device, model.num_parameters())
+    precision = choose_precision(training.precision, model.device, num_parameters(model))
     recipe = settle.settle_precision(recipe, precision)
     precision.prepare(model)
     if training.gradient_checkpointing:

@@ -24,6 +24,7 @@ from accorda.models.attention import use_attention
 from accorda.models.folder import declared_dtype, model_folder, read_config, stored_format, weight_files
 from accorda.models.labels import Labels
 from accorda.models.load import load_model
+from accorda.models.packed import num_parameters
 from accorda.models.vocabulary import added_tokens
 from accorda.planning.bill import Bill, line
 from accorda.planning.devices import Device, find_device
@@ -81,7 +82,7 @@ def billed(recipe: Recipe, device: Device) -> tuple[Recipe, Bill]:
     if tokenizer is not None and recipe.data.train is not None:
         data = read_data(recipe, stage, tokenizer, opened.model, labels)
     recipe = settle.settle_micro_batch(recipe, device.kind, len(data.train) if data else recipe.training.batch_size)
-    precision = choose_precision(recipe.training.precision, device.kind, opened.model.num_parameters(), device.bf16)
+    precision = choose_precision(recipe.training.precision, device.kind, num_parameters(opened.model), device.bf16)
     recipe = settle.settle_precision(recipe, precision)
     if data:
         found = read_passes(recipe, make_batches(recipe, data, "cpu"), data.eval)

@@ -12,6 +12,7 @@ from accorda.models.attention import has_position_bias
 from accorda.models.positions import positions
 from accorda.recipe.rates import learning_rates, rates_of
 from accorda.recipe.sections import Recipe
+from accorda.recipe.words import several
 from accorda.training.precision import Precision
 from accorda.training.schedule import auto_warmup
 from accorda.training.threads import choose_threads
@@ -99,7 +100,7 @@ def settle_warmup(recipe: Recipe, num_steps: int) -> Recipe:
     if recipe.training.warmup_steps != "auto":
         return recipe
     steps = auto_warmup(recipe.training.schedule, num_steps)
-    return recipe.with_value("training.warmup_steps", steps, f"auto: 3% of {num_steps} steps, at most 100")
+    return recipe.with_value("training.warmup_steps", steps, f"auto: 3% of {several(num_steps, 'step')}, at most 100")
 
 
 def settle_precision(recipe: Recipe, precision: Precision) -> Recipe:

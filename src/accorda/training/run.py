@@ -279,8 +279,8 @@ def lower_is_better(metric: str) -> bool:
 def totals(log: list[dict[str, Any]]) -> dict[str, Any]:
     """What the events of a whole run, resumed or not, add up to.
 
-    steps; loss of the last step; the metrics of the evaluation that gave the result; tokens, supervised tokens, seconds
-    of the steps alone, tokens per second; the largest memory in bytes.
+    steps; loss of the last step; the metrics of the evaluation that gave the result, and its step; tokens, supervised
+    tokens, seconds of the steps alone, tokens per second; the largest memory in bytes.
     """
     steps = [event for event in log if event["event"] == "step"]
     evaluations = {event["step"]: event for event in log if event["event"] == "evaluation"}
@@ -297,5 +297,6 @@ def totals(log: list[dict[str, Any]]) -> dict[str, Any]:
         "tokens_per_second": tokens / seconds if seconds else 0.0,
         "peak_memory_bytes": max((event["memory"] or 0 for event in steps), default=0),
         "loss": steps[-1]["loss"] if steps else None,
+        "evaluated_step": chosen,
         **{name: value for name, value in metrics.items() if name not in ("event", "step", "samples")},
     }

@@ -8,6 +8,7 @@ from time import perf_counter
 import torch
 from transformers import PreTrainedModel
 
+from accorda.models.packed import num_parameters
 from accorda.training.rng import undisturbed
 
 REPEATS = 3
@@ -96,7 +97,7 @@ def settle_threads(model: PreTrainedModel) -> None:
 
     A large model wants all of them, and timing it would cost more than it brings.
     """
-    if model.device.type != "cpu" or model.num_parameters() > MOST_TIMED:
+    if model.device.type != "cpu" or num_parameters(model) > MOST_TIMED:
         return
     ids = torch.ones(1, TRIAL_TOKENS, dtype=torch.int64)
 

@@ -131,7 +131,19 @@ def test_a_row_without_a_mapped_column_is_bad():
         ),
         ({"messages": TURNS, "label": False}, {}, "f:1: thumbs up and down"),
         ({"text": "a"}, {"name": "txt"}, "data.format: txt: no such format; formats are auto, alpaca, completion"),
-        ({"text": "a"}, {"columns": {"body": "text"}}, "data.columns: body=text: no such field; fields are completion"),
+        ({"text": "a"}, {"columns": {"body": "text"}}, "data.columns: body=text: the other way"),
+        (
+            {"text": "a"},
+            {"columns": {"body": "a"}},
+            "data.columns: body=a: body is none of our fields; fields are comp",
+        ),
+        (
+            {"message": "a", "summary": "b"},
+            {"columns": {"instruction": "message"}},
+            "f:1: no format fits its columns (message, summary) with data.columns instruction=message; "
+            "alpaca also needs output: --column output=summary",
+        ),
+        ({"a;b": "c;d"}, {}, "f:1: its one column is called 'a;b', so its values are separated by ';'; save it with"),
         ({"a": "b"}, {"columns": {"text": "c"}}, "f:1: data.columns: no column 'c'; the row has a"),
         (
             {"a": "b", "c": "d"},

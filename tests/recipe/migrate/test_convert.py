@@ -18,7 +18,7 @@ from accorda.recipe.migrate.convert import migrate
 from accorda.recipe.migrate.registry import tools
 from accorda.stages import train
 
-KNOWN = known()
+KNOWN = known()  # once
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def converted(place, text, devices=1, tool=None, **names):
     names = {"model": "llama", "rows": "rows.jsonl", "output": "out", "folder": "data"} | names
     path = place / "other.yaml"
     path.write_text(text.format(**names), encoding="utf-8")
-    return migrate("other.yaml", KNOWN, devices=devices, tool=tool)
+    return migrate("other.yaml", lambda: KNOWN, devices=devices, tool=tool)
 
 
 def values(migration):
@@ -401,7 +401,7 @@ def test_whatever_stands_behind_a_key_is_read_or_refused(name, here):
     for configuration in given:
         (here / "other.json").write_text(json.dumps(configuration), encoding="utf-8")
         with contextlib.suppress(Refusal):
-            read_method(migrate("other.json", KNOWN, tool=name).recipe.method)
+            read_method(migrate("other.json", lambda: KNOWN, tool=name).recipe.method)
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -422,7 +422,7 @@ def test_the_tool_can_be_named(here):
     with pytest.raises(Refusal, match="did you mean trl"):
         converted(here, text, tool="tlr")
     with pytest.raises(Refusal, match=r"nowhere.yaml: cannot be read"):
-        migrate("nowhere.yaml", KNOWN)
+        migrate("nowhere.yaml", lambda: KNOWN)
 
 
 def fields(*classes):

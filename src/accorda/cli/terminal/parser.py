@@ -29,9 +29,10 @@ class Formatter(argparse.HelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are refusals."""
+    """An argument parser whose errors are refusals. `others`: the verbs that a flag may have been meant for."""
 
-    def __init__(self, verb: str, description: str):
+    def __init__(self, verb: str, description: str, others: Sequence[str] = ()):
+        self.others = others
         super().__init__(
             prog=f"accorda {verb}",
             description=description,
@@ -63,7 +64,13 @@ class Parser(argparse.ArgumentParser):
         for extra in rest:
             if extra.startswith("-") and extra != "-":
                 flag = extra.partition("=")[0]
-                raise Refusal(f"{flag}: no such flag of {self.prog}{meant(flag, self._option_string_actions)}")
+                verb = flag.lstrip("-")
+                way_out = (
+                    f"; there is a verb of that name: accorda {verb}"
+                    if verb in self.others
+                    else meant(flag, self._option_string_actions)
+                )
+                raise Refusal(f"{flag}: no such flag of {self.prog}{way_out}")
             raise Refusal(f"{shown(extra)}: one argument too many for {self.prog}")
         return known
 
@@ -95,6 +102,18 @@ def number(least: float, most: float = float("inf")) -> Any:
             limit = "" if most == float("inf") else f" and at most {most:g}"
             raise argparse.ArgumentTypeError(f"{shown(text)} must be a number of at least {least:g}{limit}")
         return value
+
+    return parse
+
+
+def one_of(*names: str) -> Any:
+    """An argument type: one of the names."""
+
+    def parse(text: str) -> str:
+        if text not in names:
+            near = meant(text, names) or f"; choose one of {', '.join(names)}"
+            raise argparse.ArgumentTypeError(f"{shown(text)}: no such choice{near}")
+        return text
 
     return parse
 

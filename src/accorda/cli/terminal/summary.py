@@ -7,15 +7,23 @@ from accorda.cli.terminal.bill import bill_table
 from accorda.cli.terminal.facts import blocks, counted, facts, lengths, places, sources
 from accorda.cli.terminal.outcome import DONE, UNPROVEN, Outcome
 from accorda.cli.terminal.table import table
+from accorda.recipe.write import flow
 from accorda.runs.figures import size
-from accorda.runs.story import settings
+from accorda.runs.sections.onwards import commands
+from accorda.runs.story import settings, tell
 
 
 def finished(run: Any) -> Outcome:
     """The outcome of a run that came to its end."""
     failed = failures(run.proofs)
-    text = blocks([told(run.result), decided(auto(run.folder.recipe)), proofs_table(run.proofs)])
+    text = blocks([told(run.result), decided(auto(run.folder.recipe)), proofs_table(run.proofs), onwards(run.folder)])
     return Outcome(code=UNPROVEN if failed else DONE, result=run.result, text=text, error=failed)
+
+
+def onwards(folder: Any) -> str:
+    """Where to look, and the commands to go on with."""
+    page = (str(folder.report), "curves, answers, proofs, settings: open it in a browser")
+    return facts([page, *commands(tell(folder.path))])
 
 
 def verified(path: str, proofs: Sequence[Any]) -> Outcome:
@@ -81,8 +89,19 @@ def auto(recipe: Any) -> dict[str, tuple[Any, str]]:
 
 def decided(found: Mapping[str, tuple[Any, str]]) -> str:
     """Those settings with what they became and why."""
-    rows = [(name, value, origin.removeprefix("auto: ")) for name, (value, origin) in found.items()]
+    rows = [
+        (name, value if isinstance(value, str) else flow(value), origin.removeprefix("auto: "))
+        for name, (value, origin) in found.items()
+    ]
     return table(("decided", "value", "because"), rows) if rows else ""
+
+
+def evaluated(result: Mapping[str, Any]) -> Any:
+    """The held-out loss, with its step where that is not the last: the result is then of that step too."""
+    loss, step = result.get("eval_loss"), result.get("evaluated_step")
+    if loss is None or step is None or step == result.get("steps"):
+        return loss
+    return f"{loss:.4g} after step {step}, the best: the result is of that step"
 
 
 def told(result: Mapping[str, Any]) -> str:
@@ -96,7 +115,7 @@ def told(result: Mapping[str, Any]) -> str:
             ("steps", result.get("steps")),
             ("tokens", result.get("tokens")),
             ("loss of the last step", result.get("loss")),
-            ("evaluation loss", result.get("eval_loss")),
+            ("evaluation loss", evaluated(result)),
             ("trained parameters", result.get("trainable_parameters")),
             ("seconds", result.get("train_seconds")),
             ("tokens per second", result.get("tokens_per_second")),

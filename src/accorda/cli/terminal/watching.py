@@ -5,6 +5,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+from accorda.errors import Refusal
+
 Show = Callable[[dict[str, Any]], None]
 
 
@@ -13,12 +15,19 @@ class Watching:
 
     def __init__(self) -> None:
         self.display: Any = None
+        self.began = False
+
+    def prepare(self, line: str) -> None:
+        """What goes on before the first step, for a person who waits."""
+        if sys.stderr.isatty():
+            self.tell(f"{line} ...")
 
     def __call__(self, num_steps: int) -> Show:
         """The display of a run of that many steps."""
         from accorda.training.progress import Display
 
         self.close()
+        self.began = True
         self.display = Display(num_steps, sys.stderr)
         return self.display
 
@@ -29,6 +38,8 @@ class Watching:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+        if isinstance(error, KeyboardInterrupt) and not self.began:
+            raise Refusal("interrupted before the first step; nothing was written") from error
 
     def close(self) -> None:
         """Close the display of the run that is over."""

@@ -14,13 +14,13 @@ def suggestion(row: Row) -> str:
     texts = [name for name, value in row.items() if isinstance(value, str)]
     prompt, completion = _first(texts, PROMPTS), _first(texts, COMPLETIONS)
     if prompt and completion and prompt != completion:
-        return f"--column {_quoted('prompt', prompt)} --column {_quoted('completion', completion)}"
+        return f"--column {quoted('prompt', prompt)} --column {quoted('completion', completion)}"
     turns = [name for name, value in row.items() if _turns(value)]
     if turns:
-        return f"--column {_quoted('messages', turns[0])}"
+        return f"--column {quoted('messages', turns[0])}"
     text = _first(texts, TEXTS) or (texts[0] if len(texts) == 1 else None)
     if text:
-        return f"--column {_quoted('text', text)}"
+        return f"--column {quoted('text', text)}"
     return "--column prompt=COLUMN --column completion=COLUMN (or text=COLUMN, messages=COLUMN)"
 
 
@@ -47,5 +47,5 @@ def _first(names: list[str], wanted: tuple[str, ...]) -> str | None:
     return next((by_lower[name] for name in wanted if name in by_lower), None)
 
 
-def _quoted(field: str, column: str) -> str:
+def quoted(field: str, column: str) -> str:
     return f"{field}={column}" if column.isidentifier() else f"'{field}={column}'"

@@ -8,10 +8,11 @@ from functools import cache
 from typing import Any, Protocol, cast
 
 from accorda.data.example import Example, RowError
-from accorda.data.formats.hints import feedback, suggestion
+from accorda.data.formats.hints import feedback, quoted, suggestion
 from accorda.errors import Refusal
 
 Row = Mapping[str, Any]
+SEPARATORS = (";", "\t", "|")  # of files that say .csv and hold no commas
 
 
 class Format(Protocol):
@@ -105,15 +106,32 @@ def check_columns(columns: Mapping[str, str], row: Row, place: str, known: Seque
     """Refuse a mapping from no known field, or to a column that the row lacks."""
     for field, column in columns.items():
         if field not in known:
-            raise Refusal(f"data.columns: {field}={column}: no such field; fields are {', '.join(known)}")
+            if column in known:
+                raise Refusal(f"data.columns: {field}={column}: the other way round: --column {column}={field}")
+            listed = ", ".join(known)
+            raise Refusal(f"data.columns: {field}={column}: {field} is none of our fields; fields are {listed}")
         if column not in row:
             raise Refusal(f"{place}: data.columns: no column {column!r}; the row has {', '.join(row) or 'none'}")
 
 
 def _why_not_one(row: Row, found: Sequence[str], columns: Mapping[str, str]) -> str:
     keys = ", ".join(row) or "none"
+    mark = next((mark for mark in SEPARATORS if len(row) == 1 and mark in keys), None)
+    if mark is not None:
+        return f"its one column is called {keys!r}, so its values are separated by {mark!r}; save it with commas"
     if found:
         return f"its columns ({keys}) fit the formats {' and '.join(found)}; say which: data.format={found[0]}"
     given = " ".join(f"{field}={column}" for field, column in columns.items())
     with_columns = f" with data.columns {given}" if given else ""
-    return f"no format fits its columns ({keys}){with_columns}; say what they are: {suggestion(row)}"
+    way_out = _still_needed(row, columns) or f"say what they are: {suggestion(row)}"
+    return f"no format fits its columns ({keys}){with_columns}; {way_out}"
+
+
+def _still_needed(row: Row, columns: Mapping[str, str]) -> str:
+    """The one field that the mapped columns' format lacks, where one column is left for it; else nothing."""
+    begun = [name for name in formats() if set(columns) & set(formats()[name].KEYS)] if columns else []
+    lacks = [key for name in begun for key in formats()[name].KEYS if key not in seen(row, name, columns)]
+    left = [column for column, value in row.items() if isinstance(value, str) and column not in columns.values()]
+    if len(begun) != 1 or len(lacks) != 1 or len(left) != 1:
+        return ""
+    return f"{begun[0]} also needs {lacks[0]}: --column {quoted(lacks[0], left[0])}"

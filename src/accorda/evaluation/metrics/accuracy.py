@@ -15,6 +15,7 @@ class Accuracy(Metric):
 
     needs: ClassVar[Needs] = "classes"
     direction: ClassVar[Direction] = "higher"
+    share: ClassVar[bool] = True
 
     def statistics(self, row: Row) -> Sequence[float]:
         return (float(row.label == row.predicted), 1)

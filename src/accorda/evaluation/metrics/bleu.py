@@ -14,6 +14,7 @@ import numpy as np
 
 from accorda.errors import Refusal
 from accorda.evaluation.metric import Direction, Metric, Needs, Row
+from accorda.recipe.words import install
 
 ORDER = 4
 
@@ -24,7 +25,7 @@ def library(tokenize: str, lowercase: bool, effective_order: bool = True) -> Any
     try:
         from sacrebleu.metrics.bleu import BLEU
     except ImportError:
-        raise Refusal("metrics: bleu needs the sacrebleu package: pip install accorda[metrics]") from None
+        raise Refusal(f"metrics: bleu needs the sacrebleu package: {install('metrics')}") from None
     if tokenize not in BLEU.TOKENIZERS:
         raise Refusal(f"metrics: bleu.tokenize: {tokenize!r} is none of {', '.join(sorted(BLEU.TOKENIZERS))}")
     # Sentence scores are asked for their counts only, which effective_order does not touch; it silences a remark.

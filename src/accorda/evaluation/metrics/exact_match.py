@@ -21,6 +21,7 @@ class ExactMatch(Metric):
 
     needs: ClassVar[Needs] = "generations"
     direction: ClassVar[Direction] = "higher"
+    share: ClassVar[bool] = True
 
     normalise: Literal["none", "basic", "squad"] = "basic"
 

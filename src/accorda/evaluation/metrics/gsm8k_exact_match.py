@@ -31,6 +31,7 @@ class Gsm8kExactMatch(Metric):
 
     needs: ClassVar[Needs] = "generations"
     direction: ClassVar[Direction] = "higher"
+    share: ClassVar[bool] = True
 
     strict: bool = False
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from accorda.errors import Refusal
 from accorda.evaluation.metric import Direction, Metric, Needs, Row
+from accorda.recipe.words import install
 
 NAMES = ("rouge1", "rouge2", "rougeL")
 
@@ -23,7 +24,7 @@ def scorer(stemmer: bool) -> Any:
     try:
         from rouge_score.rouge_scorer import RougeScorer
     except ImportError:
-        raise Refusal("metrics: rouge needs the rouge-score package: pip install accorda[metrics]") from None
+        raise Refusal(f"metrics: rouge needs the rouge-score package: {install('metrics')}") from None
     return RougeScorer(list(NAMES), use_stemmer=stemmer)
 
 

@@ -6,6 +6,7 @@ import torch
 from transformers import AutoConfig
 
 from accorda.models.load import class_for
+from accorda.models.quiet import quiet
 from accorda.proofs.contract import Check, check, names
 from accorda.proofs.foreign.folder import Folder
 from accorda.proofs.tensors import checksum
@@ -16,9 +17,10 @@ def coverage(folder: Folder) -> list[Check]:
     if folder.tensors.faults:
         return [Check("keys", "not applicable", "the weight files cannot all be read")]
     try:
-        loaded: Any = class_for("language", AutoConfig.from_pretrained(folder.path)).from_pretrained(
-            folder.path, output_loading_info=True, ignore_mismatched_sizes=True, dtype="auto"
-        )
+        with quiet():
+            loaded: Any = class_for("language", AutoConfig.from_pretrained(folder.path)).from_pretrained(
+                folder.path, output_loading_info=True, ignore_mismatched_sizes=True, dtype="auto"
+            )
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         return [Check("keys", "fails", f"transformers cannot load it: {error}")]
     found: dict[str, Any] = loaded[1]

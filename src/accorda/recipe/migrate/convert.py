@@ -1,6 +1,6 @@
 """A configuration file of another tool, converted: the recipe, what became of every key, and the text to write."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,14 +28,17 @@ class Migration:
     notes: tuple[Note, ...]
 
 
-def migrate(path: str, known: Known, *, tool: str | None = None, devices: int = 1) -> Migration:
+def migrate(path: str, known: Callable[[], Known], *, tool: str | None = None, devices: int = 1) -> Migration:
     """Read `path` as a configuration of `tool` (None: told by its keys) that ran on `devices` devices.
+
+    `known` is asked once the file and its tool are found.
 
     Raises:
         Refusal: unreadable file; a tool that cannot be told; a stage or a value that a recipe cannot hold.
     """
     given, lines = _read(path)
-    draft = Draft(choose(given, path, tool), path, given, lines, known, devices)
+    chosen = choose(given, path, tool)
+    draft = Draft(chosen, path, given, lines, known(), devices)
     for part in draft.tool.parts:
         part(draft)
     for key in given:

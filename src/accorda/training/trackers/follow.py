@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from accorda.errors import Refusal
+from accorda.recipe.words import install
 from accorda.runs.layout import RunFolder
 from accorda.training import trackers as home
 from accorda.training.trackers.contract import Tracker
@@ -51,7 +52,7 @@ def require(names: Sequence[str]) -> None:
             raise Refusal(f"training.trackers: no tracker {name!r}; {way_out}")
         package = trackers()[name].package
         if importlib.util.find_spec(package) is None:
-            raise Refusal(f"training.trackers: {name} is not installed; pip install 'accorda[{package}]'")
+            raise Refusal(f"training.trackers: {name} is not installed; {install(package)}")
 
 
 @contextmanager

@@ -1,0 +1,60 @@
+"""What is wrong with a request whatever the model: told before torch is imported, which takes seconds."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import accorda
+from accorda.errors import Refusal
+from accorda.recipe.words import meant, shown
+
+
+@cache
+def number_formats() -> tuple[str, ...]:
+    """The number formats there are, by the files that define one."""
+    files = sorted((Path(accorda.__file__).parent / "quantization").glob("*.py"))
+    return tuple(file.stem for file in files if "\nFORMAT" in file.read_text(encoding="utf-8"))
+
+
+def check_format(name: str, setting: str, others: tuple[str, ...] = ()) -> None:
+    """Refuse what is no number format and none of the `others`."""
+    known = (*others, *number_formats())
+    if name not in known:
+        near = meant(name, known) or f"; choose one of {', '.join(known)}"
+        raise Refusal(f"{setting} = {shown(name)}: no such number format{near}")
+
+
+def check_early(recipe: Any) -> None:
+    """Refuse a recipe for its names, places and files, as the run would.
+
+    Raises:
+        Refusal: an unknown number format or method, a method that needs a dense base, rows that are not there, an
+            output folder in use.
+    """
+    from accorda.data.sources import HUB, origins
+    from accorda.runs.layout import RunFolder
+
+    check_format(recipe.model.quantization, "model.quantization", ("none",))
+    check_method(recipe)
+    for split in ("train", "eval"):
+        if not any(source.path.startswith(HUB) for source in recipe.data.sources(split)):
+            origins(recipe.data, split)
+    if recipe.output is not None:
+        RunFolder(Path(recipe.output)).refuse_unless_free()
+
+
+def check_method(recipe: Any) -> None:
+    """Refuse an unknown method, and one that trains weights which the number format freezes."""
+    from accorda.methods.outline import methods
+
+    names = recipe.method.get("name")
+    for name in [part.strip() for part in names.split("+")] if isinstance(names, str) else []:
+        found = methods().get(name)
+        if found is None:
+            near = meant(name, methods()) or f": choose one of {', '.join(methods())}"
+            raise Refusal(f"method.name = {shown(name)} ({recipe.origin('method.name')}): no such method{near}")
+        if recipe.model.quantization != "none" and not found.traits.get("quantized_base", True):
+            raise Refusal(
+                f"method.name = {name}: trains the base's own weights, which model.quantization = "
+                f"{recipe.model.quantization} freezes; leave that out, or train an adapter: method.name=lora"
+            )

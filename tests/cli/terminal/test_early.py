@@ -1,0 +1,46 @@
+"""What is refused before torch is imported, in the words of the run itself."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from accorda.cli.terminal.early import number_formats
+from accorda.quantization import formats
+
+NO_TORCH = """
+import sys
+sys.modules["torch"] = None
+from accorda.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+TRAIN = ("train", "--model", "bundled", "--data", "bundled:tickets")
+REFUSED = {
+    (*TRAIN, "training.lr=1e-3"): "no such setting; did you mean training.learning_rate?",
+    (*TRAIN, "model.quantization=nf5"): "model.quantization = nf5: no such number format; did you mean nf4?",
+    (*TRAIN, "method=lroa"): "method.name = lroa (command line): no such method; did you mean lora?",
+    (*TRAIN, "method=full", "model.quantization=nf4"): "leave that out, or train an adapter: method.name=lora",
+    (*TRAIN, "--output", "taken"): "output = taken: is not empty; choose a folder that does not exist",
+    ("train", "--model", "bundled", "--data", "tickets.csv"): "data.train: tickets.csv: no such file",
+    ("merge", "r", "--into", "requantised"): "requantised: no such choice; did you mean requantized?",
+    ("quantize", "bundled", "--format", "nf8"): "--format = nf8: no such number format; did you mean nf4?",
+    ("migrate", "no.yaml"): "no.yaml: cannot be read: no such file or directory",
+    ("train", "--resume", "r"): "--resume: no such flag of accorda train; there is a verb of that name: accorda resume",
+}
+
+
+@pytest.mark.parametrize("arguments", REFUSED, ids=" ".join)
+def test_refused_without_torch(arguments, tmp_path):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    done = subprocess.run(
+        [sys.executable, "-c", NO_TORCH, *arguments], cwd=tmp_path, env=os.environ, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert REFUSED[arguments] in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_number_formats_are_those_of_the_registry():
+    assert set(number_formats()) == set(formats())
