@@ -197,6 +197,15 @@ def test_a_run_that_trained_everything_is_compared_with_what_it_started_from(bas
     assert not installed(model)
 
 
+def test_a_run_from_random_weights_has_no_base(base, run, tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.recipe.write_text(run.recipe.read_text().replace("config: null", f"config: {base}"))
+    whole = Opened(load_model(base), str(base), str(folder.model), None, folder, None)
+    rows = report(whole, metrics=["eval_loss"], shots=1)["rows"]
+    assert [bool(row["metrics"]) for row in rows] == [False, False, True]
+    assert rows[0]["note"] == "the run started from random weights, which are no base to compare with"
+
+
 def test_a_base_or_training_rows_that_are_gone_leave_a_note(base, run, tmp_path):
     folder = RunFolder(tmp_path)
     folder.recipe.write_text(run.recipe.read_text().replace("rows.jsonl", "gone.jsonl").replace(str(base), "./gone"))

@@ -157,7 +157,7 @@ def _base_lines(bench: Bench, model: Any, drawn: Shots | str, shots: int) -> lis
 def _base_of(recipe: Recipe) -> Any:
     """The model a run started from, where it trained every parameter."""
     section = recipe.model
-    if section.path is None:
+    if section.config is not None or section.path is None:  # with a config, the path is where the tokenizer is
         raise Refusal("the run started from random weights, which are no base to compare with")
     options = {"adapter": section.adapter, "quantization": section.quantization, "dtype": section.dtype}
     options["double_quantization"] = section.double_quantization

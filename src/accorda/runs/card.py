@@ -39,7 +39,7 @@ AUTO = {"SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM"}
 def card(path: str | Path, result: Mapping[str, Any] | None = None) -> str:
     """Markdown with the front matter that the Hugging Face hub reads, from what the run folder holds."""
     story = tell(path, result)
-    base = story.setting("model.path", "unknown")
+    base = story.base
     adapter = story.folder.adapter
     config = read_json(adapter / "adapter_config.json") or {}
     for_peft = "peft_type" in config and "accorda" not in config  # our header stands there in our own format

@@ -41,6 +41,12 @@ class Story:
         """A setting's value as written."""
         return next((item.value for item in self.settings if item.name == name), default)
 
+    @property
+    def base(self) -> str:
+        """What training began from: the model's name, or "random weights" of a config."""
+        known = [self.setting(name, "null") for name in ("model.config", "model.path")]
+        return "random weights" if known[0] != "null" or known[1] == "null" else known[1]
+
     def rows_of(self, split: str) -> dict[str, Any]:
         """What became of the rows of `train` or `eval`; empty where nothing is known."""
         found = self.data.get(split)

@@ -163,7 +163,7 @@ def _base(opened: Opened, recipe: Recipe | None) -> Any:
         return opened.model
     if recipe is None:
         return "no adapter: the model that it was trained from is not known"
-    if recipe.model.path is None:
+    if recipe.model.config is not None or recipe.model.path is None:  # with a config, the path is the tokenizer's
         return "the run started from random weights"
     try:
         base = open_model(recipe.model.path, adapter=recipe.model.adapter, head=Labels.of(opened.model.config)).model

@@ -50,8 +50,7 @@ def sentence(story: Story) -> str:
     method, stage = story.setting("method.name"), story.setting("stage")
     rank = story.setting("method.rank")
     what = f"<b>{text(method or 'A method')}</b>{f' of rank {text(rank)}' if rank else ''}"
-    model = story.setting("model.path", "null")
-    base = "random weights" if model == "null" else PurePath(model).name or model
+    base = PurePath(story.base).name or story.base
     rows = (story.result.get("rows") or story.rows_of("train").get("rows") or {}).get("kept")
     source = ", ".join(PurePath(path).name for path in sources(story)) or story.setting("data.train")
     steps = story.result.get("steps") or len(story.series("step", "loss"))
