@@ -30,6 +30,7 @@ from tests.methods.cases import (
 from tests.zoo import FALCONS, VOCABULARY, make
 
 from accorda.errors import Refusal
+from accorda.generation.sample import generate
 from accorda.methods import registry
 from accorda.methods.checkpointing import enable_checkpointing
 from accorda.methods.checks import kind_of
@@ -457,6 +458,20 @@ def test_generates_the_same_with_and_without_a_cache(case):
             with use(model, name):
                 single = model.generate(input_ids=inputs["input_ids"][row : row + 1], **settings)
             assert torch.equal(cached[row], single[0])
+
+
+@EVERYWHERE
+def test_samples_of_a_prompt_are_what_each_is_alone(case):
+    if not case.has_decoder:
+        return
+    model, prompts = case.trained(), [[5, 9, 31, 7], [7, 8]]
+    settings = {"temperature": 1.0, "max_new_tokens": 3, "stop_ids": ()}
+    together = generate(model, prompts, num_samples=2, seeds=[(0,), (1,)], **settings)
+    for row, found in enumerate(together):
+        prompt, sample = divmod(row, 2)
+        alone = generate(model, [prompts[prompt]], seeds=[(prompt, sample)], **settings)[0]
+        assert found.token_ids == alone.token_ids
+        assert found.log_probs == pytest.approx(alone.log_probs, abs=1e-3)
 
 
 # Precision, checkpointing, compilation

@@ -6,7 +6,8 @@ architecture uses (rotary, learned, alibi) and whatever a soft prompt puts in fr
 prompt away from its text. Only a sliding window counts positions in the cache, padding included; `past.fits_window`
 says when that cannot matter.
 
-Rows that have ended leave the batch and the cache. Where each row has its own adapter they stay, unread: a soft prompt
+Several samples of a prompt share its prefill: the cache is repeated behind it. Rows that have ended leave the batch and
+the cache. Where each row has its own adapter they stay, unread: a soft prompt
 widens every row to the longest prompt of the batch, which must not change in between.
 """
 
@@ -18,10 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
+from accorda.generation.cache import buffered
 from accorda.generation.past import Past
-from accorda.generation.sampling import Sampling, choose
+from accorda.generation.sampling import Sampling, choose, warped
+from accorda.methods.backbone import cached_in_front
 from accorda.methods.routing import use
 from accorda.models.heads import last_hidden, logits
 
@@ -34,6 +36,8 @@ class Token:
     token_id: int
     log_prob: float
     """Under the model as it is: without temperature, top k and top p."""
+    drawn_log_prob: float
+    """Under what it was drawn from: at the temperature, among the top k and the top p; of a greedy token `log_prob`."""
 
 
 class Decoding:
@@ -42,14 +46,17 @@ class Decoding:
     The model must be in eval mode. A row ends with a token of `stop_ids`, after `max_new_tokens`, or when prompt and
     completion fill `limit` positions.
 
+    Rows are samples: where each prompt gets n of them, sample s of prompt p is row p n + s.
+
     Args:
         model: a decoder with its head.
-        prompts: token ids of each row, none empty.
+        prompts: token ids of each prompt, none empty.
         sampling: how tokens are chosen; its seed is read only where `seeds` is not given.
         stop_ids: ids that end a row.
-        seeds: what each row's random numbers are made from; default (seed, row).
+        seeds: what the random numbers of each row are made from, as many per prompt as it gets samples; default: one,
+            from (seed, row).
         limit: positions a row may fill.
-        adapters: the adapter of each row or None, instead of those that act now.
+        adapters: the adapter of each prompt or None, instead of those that act now.
         past: for a single row: what was read before, and what of it this row begins with is not read again.
     """
 
@@ -71,11 +78,15 @@ class Decoding:
         self.stopped: set[int] = set()
         """The rows that ended with a stop token or text."""
         self._adapters = adapters
-        self._room = [_room(self._taken(prompt), sampling.max_new_tokens, limit) for prompt in prompts]
-        self._batch = [row for row, room in enumerate(self._room) if room > 0 or adapters]
-        self._draws = [np.random.default_rng(s) for s in seeds or [(sampling.seed, row) for row in range(len(prompts))]]
-        ids = _right_padded([prompts[row] for row in self._batch]).to(model.device)
-        self._lengths = torch.tensor([len(prompts[row]) for row in self._batch], device=model.device)
+        seeds = seeds or [(sampling.seed, row) for row in range(len(prompts))]
+        self._num_samples = num_samples = len(seeds) // max(1, len(prompts))
+        room = [_room(self._taken(prompt), sampling.max_new_tokens, limit) for prompt in prompts]
+        self._room = [most for most in room for _ in range(num_samples)]
+        read = [place for place, most in enumerate(room) if most > 0 or adapters]
+        self._batch = [place * num_samples + sample for place in read for sample in range(num_samples)]
+        self._draws = [np.random.default_rng(seed) for seed in seeds]
+        ids = _right_padded([prompts[place] for place in read]).to(model.device)
+        self._lengths = torch.tensor([len(prompts[place]) for place in read], device=model.device)
         self._mask = (torch.arange(ids.shape[1], device=model.device) < self._lengths[:, None]).long()
         self._past = past if self._batch else None
         self._prefilled, self._held = False, 0
@@ -87,7 +98,12 @@ class Decoding:
 
     def _begin(self, ids: Tensor, prompts: Sequence[Sequence[int]]) -> None:
         """A cache, and what of the prompts (B, T) it does not yet hold."""
-        self._cache, self._held = self._past.begin(self.model, prompts[0]) if self._past else (_cache(self.model), 0)
+        if self._past:
+            self._cache, self._held = self._past.begin(self.model, prompts[0])
+        else:
+            with self._routed():
+                most = cached_in_front(self.model) + ids.shape[1] + max(self._room, default=0)
+            self._cache = buffered(self.model.config, most)
         self._ids = ids[:, self._held :]
 
     @property
@@ -102,7 +118,7 @@ class Decoding:
         if not rows:
             return []
         with self._routed():
-            logits_BV = (self._decode() if self._prefilled else self._prefill()).float()
+            logits_BV = (self._decode() if self._prefilled else self._fan_out(self._prefill())).float()
         if self._past:
             self._past.ids += self._ids[0].tolist()
         places = torch.tensor([self._batch.index(row) for row in rows], device=logits_BV.device)
@@ -125,6 +141,20 @@ class Decoding:
         if kept:
             self._keep(places)
 
+    def _fan_out(self, logits_PV: Tensor) -> Tensor:
+        """The prompts' logits and everything behind them once per sample, (B, V)."""
+        if self._num_samples == 1:
+            return logits_PV
+        self._ids, self._lengths, self._mask = (
+            tensor.repeat_interleave(self._num_samples, 0) for tensor in (self._ids, self._lengths, self._mask)
+        )
+        self._repeat(self._num_samples)
+        return logits_PV.repeat_interleave(self._num_samples, 0)
+
+    def _repeat(self, times: int) -> None:
+        """Let every row of the cache stand so many times, one behind the other."""
+        self._cache.batch_repeat_interleave(times)
+
     def _keep(self, places: Tensor) -> None:
         """Let the rows at all other places leave the cache."""
         self._cache.batch_select_indices(places)
@@ -133,8 +163,10 @@ class Decoding:
         """A token for each of these rows, with its log-probability."""
         uniforms = torch.tensor([self._draws[row].random() for row in rows], dtype=torch.float64)
         chosen = choose(logits_RV, self.sampling, uniforms.to(logits_RV.device))
-        log_probs = logits_RV.log_softmax(-1).gather(1, chosen[:, None]).squeeze(1)
-        return [Token(*of) for of in zip(rows, chosen.tolist(), log_probs.tolist(), strict=True)]
+        log_probs = drawn = _log_probs(logits_RV, chosen)
+        if self.sampling.temperature > 0:
+            drawn = _log_probs(warped(logits_RV, self.sampling), chosen)
+        return [Token(*of) for of in zip(rows, chosen.tolist(), log_probs.tolist(), drawn.tolist(), strict=True)]
 
     def _append(self, places: Tensor, tokens: list[Token]) -> None:
         """Make the new tokens the next inputs; an ended row that stayed repeats its last position, unseen."""
@@ -149,7 +181,7 @@ class Decoding:
         positions = whole[self._held :].expand_as(self._ids)
         hidden_BTD = last_hidden(self.model, **self._inputs(positions))
         self._prefilled = True
-        ends = torch.arange(len(self._batch), device=hidden_BTD.device), self._lengths - 1 - self._held
+        ends = torch.arange(len(self._lengths), device=hidden_BTD.device), self._lengths - 1 - self._held
         return logits(self.model, hidden_BTD[ends][:, None])[:, 0]
 
     def _decode(self) -> Tensor:
@@ -171,12 +203,14 @@ class Decoding:
         if self._adapters is None:
             yield
             return
-        with use(self.model, rows=[self._adapters[row] for row in self._batch]):
+        each = self._num_samples if self._prefilled else 1
+        with use(self.model, rows=[adapter for adapter in self._adapters for _ in range(each)]):
             yield
 
 
-def _cache(model: Any) -> Any:
-    return DynamicCache(config=model.config)
+def _log_probs(logits_RV: Tensor, chosen: Tensor) -> Tensor:
+    """The log-probability of each row's token."""
+    return logits_RV.log_softmax(-1).gather(1, chosen[:, None]).squeeze(1)
 
 
 def _right_padded(prompts: Sequence[Sequence[int]]) -> Tensor:

@@ -1,8 +1,9 @@
 """Completions of prompts: the whole list, or one as a stream of tokens.
 
 The order of work is by length, so that rows of a batch waste little padding; the order of results is that of the
-prompts. Neither the batch size nor the other prompts change a completion: rows do not see each other, and row i draws
-from its own random numbers, made from (seed, i). Adapters act as `use` says, also one per prompt (`use(rows=...)`).
+prompts. Neither the batch size nor the other prompts change a completion: rows do not see each other, and each draws
+from its own random numbers: prompt i from those made of (seed, i), sample s of several of it from those of (seed, i,
+s). Adapters act as `use` says, also one per prompt (`use(rows=...)`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,6 +36,8 @@ class Completion:
     """Whether the model ended it, rather than `max_new_tokens` or the context's end."""
     log_probs: list[float] = field(default_factory=list)
     """Log-probability of each id under the model as it is: without temperature, top k and top p."""
+    drawn_log_probs: list[float] = field(default_factory=list)
+    """Under what it was drawn from: at the temperature, among the top k and the top p."""
 
 
 def generate(
@@ -43,49 +46,64 @@ def generate(
     *,
     tokenizer: Any = None,
     stop_ids: Iterable[int] | None = None,
+    num_samples: int = 1,
+    seeds: Sequence[tuple[int, ...]] | None = None,
     batch_size: int = 8,
     enough: Callable[[], bool] = lambda: False,
     **sampling: Any,
 ) -> list[Completion]:
-    """Completions of prompts given as token ids, in the prompts' order.
+    """Completions of prompts given as token ids, in the prompts' order; the samples of a prompt stand together.
 
     Args:
         model: a decoder or an encoder-decoder with its head. Its mode and settings are as before afterwards.
         prompts: token ids of each prompt, none empty.
         tokenizer: makes the completions' text; also names its end-of-text id.
         stop_ids: the ids that end a completion. Default: what `stopping.stop_ids` finds.
-        batch_size: rows per forward.
+        num_samples: completions of each prompt, drawn from one reading of it.
+        seeds: what the random numbers of each prompt are made from. Default: the seed and the prompt's place.
+        batch_size: rows per forward, samples counted each.
         enough: asked between tokens; once it says yes, what has been written so far is all there is.
         **sampling: fields of `Sampling`: max_new_tokens, temperature, top_k, top_p, seed, stop_texts.
 
     Raises:
-        Refusal: an unknown or wrong setting; an empty prompt; a prompt longer than the model's context.
+        Refusal: an unknown or wrong setting; an empty prompt; a prompt longer than the model's context; several samples
+            without a temperature, which would all be one.
     """
     settings = _settings(sampling, tokenizer)
     adapters = routing(model).route.rows
     limit = _check(model, prompts, adapters)
     stops = stopping.stop_ids(model, tokenizer) if stop_ids is None else frozenset(stop_ids)
-    completions: list[Completion] = [Completion()] * len(prompts)
+    if num_samples > 1 and settings.temperature == 0:
+        raise Refusal(
+            f"num_samples = {num_samples}: at temperature 0 all samples of a prompt are one; give a temperature"
+        )
+    draws = seeds or [(settings.seed, place) for place in range(len(prompts))]
+    several = num_samples > 1
+    completions: list[list[Completion]] = [[Completion()] * num_samples] * len(prompts)
     done = 0
+    most = max(1, batch_size // num_samples)
     with evaluating(model):
-        for rows in _batches(model, [len(prompt) for prompt in prompts], batch_size, settings.max_new_tokens):
+        for rows in _batches(model, [len(prompt) for prompt in prompts], most, settings.max_new_tokens):
             batch = [prompts[row] for row in rows]
             decoding = decoding_of(model)(
                 model,
                 batch,
                 settings,
                 stop_ids=stops,
-                seeds=[(settings.seed, row) for row in rows],
+                seeds=[
+                    (*draws[row], sample) if several else draws[row] for row in rows for sample in range(num_samples)
+                ],
                 limit=limit,
                 adapters=[adapters[row] for row in rows] if adapters else None,
             )
-            for row, completion in zip(rows, _complete(decoding, batch, tokenizer, enough), strict=True):
-                completions[row] = completion
+            found = _complete(decoding, batch, num_samples, tokenizer, enough)
+            for place, row in enumerate(rows):
+                completions[row] = found[place * num_samples : (place + 1) * num_samples]
             done += len(rows)
             tell("answers", done, len(prompts))
             if enough():
                 break
-    return completions
+    return [completion for samples in completions for completion in samples]
 
 
 def stream(
@@ -190,28 +208,31 @@ def _batches(model: Any, lengths: Sequence[int], batch_size: int, max_new_tokens
 
 
 def _complete(
-    decoding: Decoding, prompts: Sequence[Sequence[int]], tokenizer: Any, enough: Callable[[], bool]
+    decoding: Decoding, prompts: Sequence[Sequence[int]], num_samples: int, tokenizer: Any, enough: Callable[[], bool]
 ) -> list[Completion]:
     """Run a batch to its end, or until it is enough."""
-    ids: list[list[int]] = [[] for _ in prompts]
-    log_probs: list[list[float]] = [[] for _ in prompts]
+    whose = [prompt for prompt in prompts for _ in range(num_samples)]
+    ids: list[list[int]] = [[] for _ in whose]
+    log_probs: list[list[float]] = [[] for _ in whose]
+    drawn: list[list[float]] = [[] for _ in whose]
     stop_texts = decoding.sampling.stop_texts
     while tokens := decoding.step():
         for token in tokens:
             ids[token.row].append(token.token_id)
             log_probs[token.row].append(token.log_prob)
+            drawn[token.row].append(token.drawn_log_prob)
         decoding.stop(row for row in decoding.rows if _holds_stop_text(ids[row], stop_texts, tokenizer))
         if enough():
             break
     completions = []
-    for row, prompt in enumerate(prompts):
+    for row, prompt in enumerate(whose):
         own = ids[row][:-1] if ids[row] and ids[row][-1] in decoding.stop_ids else ids[row]
         text = (
             cut_at(words_behind(tokenizer, in_front(decoding.model, prompt), own), stop_texts)
             if tokenizer is not None
             else ""
         )
-        completions.append(Completion(ids[row], text, row in decoding.stopped, log_probs[row]))
+        completions.append(Completion(ids[row], text, row in decoding.stopped, log_probs[row], drawn[row]))
     return completions
 
 

@@ -31,7 +31,7 @@ class TwoStackDecoding(Decoding):
             ids,
             None,
         )  # nothing that was read before is of use: every token is read in both directions
-        self._ids = torch.full((len(self._batch), 1), named_start(self.model), device=ids.device)
+        self._ids = torch.full((len(ids), 1), named_start(self.model), device=ids.device)
         self._cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
         self._states: Tensor | None = None
 
@@ -40,12 +40,17 @@ class TwoStackDecoding(Decoding):
         if self._states is not None:
             self._states = self._states[places]
 
+    def _repeat(self, times: int) -> None:
+        super()._repeat(times)
+        if self._states is not None:
+            self._states = self._states.repeat_interleave(times, 0)
+
     def _choose(self, rows: list[int], logits_RV: Tensor) -> list[Token]:
         forced = forced_first(self.model) if self._cache.get_seq_length() == 1 else None
         if forced is None:
             return super()._choose(rows, logits_RV)
         log_probs = logits_RV.log_softmax(-1)[:, forced].tolist()
-        return [Token(row, forced, log_prob) for row, log_prob in zip(rows, log_probs, strict=True)]
+        return [Token(row, forced, log_prob, 0.0) for row, log_prob in zip(rows, log_probs, strict=True)]
 
     def _append(self, places: Tensor, tokens: list[Token]) -> None:
         self._ids = self._ids.new_zeros(len(self._batch), 1)
