@@ -4,6 +4,7 @@ transformers' growing layers make keys and values anew in every step, so that ge
 and holds a layer twice while it is copied.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -17,6 +18,7 @@ class BufferedLayer(DynamicLayer):
     def __init__(self, capacity: int) -> None:
         super().__init__()
         self.capacity = capacity
+        self._buffers: list[Tensor] = []
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Write keys and values (B, H, new, D) behind what is held; a buffer that is full is doubled."""
@@ -25,50 +27,48 @@ class BufferedLayer(DynamicLayer):
         begin = self.get_seq_length()
         end = begin + key_states.shape[-2]
         if begin == 0 or end > self.capacity:
-            self.capacity = max(end, self.capacity if begin == 0 else 2 * self.capacity)
-            self._grow(key_states, value_states, begin)
-        self._key_buffer[:, :, begin:end] = key_states
-        self._value_buffer[:, :, begin:end] = value_states
-        self._show(end)
-        return self.keys, self.values
+            self._enlarge((key_states, value_states), begin, end)
+        for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
+            buffer[:, :, begin:end] = states
+        return self._show(end)
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Every row `repeats` times, one behind the other, in buffers that are made once."""
-        if repeats == 1 or not self.get_seq_length():
+        length = self.get_seq_length()
+        if repeats == 1 or not length:
             return
-        length, keys, values = self.get_seq_length(), self.keys, self.values
-        for name, held in (("_key_buffer", keys), ("_value_buffer", values)):
-            rows, heads, _, width = held.shape
-            buffer = held.new_empty(rows, repeats, heads, self.capacity, width)
-            buffer[:, :, :, :length] = held[:, None]
-            setattr(self, name, buffer.flatten(0, 1))
+        wider = []
+        for buffer in self._buffers:
+            rows = buffer.new_empty(len(buffer), repeats, *buffer.shape[1:])
+            rows[:, :, :, :length] = buffer[:, None, :, :length]
+            wider.append(rows.flatten(0, 1))
+        self._buffers = wider
         self._show(length)
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep these rows, given in rising order: each moves up within the buffer."""
-        if not self.get_seq_length():
-            return
         length, places = self.get_seq_length(), indices.tolist()
-        for buffer in (self._key_buffer, self._value_buffer):
+        if not length:
+            return
+        for buffer in self._buffers:
             for to, place in enumerate(places):
                 if to != place:
                     buffer[to, :, :length] = buffer[place, :, :length]
-        self._key_buffer = self._key_buffer[: len(places)]
-        self._value_buffer = self._value_buffer[: len(places)]
+        self._buffers = [buffer[: len(places)] for buffer in self._buffers]
         self._show(length)
 
-    def _grow(self, key_states: Tensor, value_states: Tensor, length: int) -> None:
-        """Buffers for `capacity` positions that begin with what is held."""
-        held = self.keys, self.values
-        self._key_buffer, self._value_buffer = (
-            states.new_empty(*states.shape[:2], self.capacity, states.shape[-1])
-            for states in (key_states, value_states)
-        )
-        if length:
-            self._key_buffer[:, :, :length], self._value_buffer[:, :, :length] = held
+    def _enlarge(self, states: Sequence[Tensor], begin: int, end: int) -> None:
+        """Buffers with room up to `end` at least, that begin with what is held."""
+        self.capacity = max(end, 2 * self.capacity if begin else self.capacity)
+        held = self._buffers
+        self._buffers = [one.new_empty(*one.shape[:2], self.capacity, one.shape[-1]) for one in states]
+        for buffer, before in zip(self._buffers, held, strict=False):
+            buffer[:, :, :begin] = before[:, :, :begin]
 
-    def _show(self, length: int) -> None:
-        self.keys, self.values = self._key_buffer[:, :, :length], self._value_buffer[:, :, :length]
+    def _show(self, length: int) -> tuple[Tensor, Tensor]:
+        keys, values = (buffer[:, :, :length] for buffer in self._buffers)
+        self.keys, self.values = keys, values
+        return keys, values
 
 
 def buffered(config: Any, capacity: int) -> DynamicCache:

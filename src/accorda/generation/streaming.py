@@ -68,4 +68,5 @@ class Stream:
         stopped = bool(ids) and ids[-1] in self.stop_ids
         text = words_behind(self.tokenizer, self.prompt, ids[:-1] if stopped else ids)
         log_probs = [token.log_prob for token in self.given]
-        return Completion(ids, cut_at(text, self.stop_texts), stopped or self._ended, log_probs)
+        drawn = [token.drawn_log_prob for token in self.given]
+        return Completion(ids, cut_at(text, self.stop_texts), stopped or self._ended, log_probs, drawn)
