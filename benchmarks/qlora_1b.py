@@ -58,7 +58,9 @@ def make_model(folder: Path) -> int:
 def make_rows(path: Path) -> None:
     """A row a step: a token per letter, and the one that ends an answer."""
     letters = "the quick brown fox jumps over the lazy dog " * 20
-    rows = [{"prompt": letters[at : at + 255], "completion": letters[at + 255 : at + LENGTH - 1]} for at in range(STEPS)]
+    rows = [
+        {"prompt": letters[at : at + 255], "completion": letters[at + 255 : at + LENGTH - 1]} for at in range(STEPS)
+    ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 

@@ -180,7 +180,11 @@ def test_a_bidirectional_window_is_refused():
         visible(3, 3, Scoring(causal=False, window=2), CPU)
 
 
-SHORT = {"causal": Scoring(causal=True), "scaled": Scoring(causal=True, scaling=0.3, window=9), "full": Scoring(causal=False)}
+SHORT = {
+    "causal": Scoring(causal=True),
+    "scaled": Scoring(causal=True, scaling=0.3, window=9),
+    "full": Scoring(causal=False),
+}
 
 
 @pytest.mark.parametrize("name", SHORT)

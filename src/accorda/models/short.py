@@ -3,7 +3,8 @@
 The fused backward pass takes three times as long for segments of one or two hundred tokens, and needs the output kept
 beside what it was made of. Here the weights P of a segment are formed once more,
 
-    P = softmax(scaling q k^T)   dV = P^T dO   dS = P (dP - sum(P dP)), dP = dO V^T   dQ = scaling dS K   dK = scaling dS^T Q,
+    P  = softmax(scaling q k^T)       dS = scaling P (dO V^T - sum(P dO V^T))
+    dV = P^T dO                       dQ = dS K        dK = dS^T Q,
 
 so the graph keeps q, k and v alone. `kernels.attend_segments` is the reference.
 """
@@ -13,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from accorda.models.kernels import Scoring, attend, visible
 
@@ -25,7 +25,9 @@ def runs_here(q_BHTK: Tensor, scoring: Scoring, borders: Borders) -> bool:
     """Whether this can be computed here: bf16 on a CPU, segments that are not long, and nothing but a causal mask."""
     sizes = [[end - begin for begin, end in pairwise(side)] for side in borders]
     longest = max(queries * keys for queries, keys in zip(*sizes, strict=True))
-    bare = scoring.softcap is None and not scoring.dropout and (scoring.window is None or scoring.window >= max(sizes[1]))
+    bare = (
+        scoring.softcap is None and not scoring.dropout and (scoring.window is None or scoring.window >= max(sizes[1]))
+    )
     aligned = not scoring.causal or sizes[0] == sizes[1]
     fits = q_BHTK.shape[1] * longest <= MOST_SCORES
     return q_BHTK.device.type == "cpu" and q_BHTK.dtype == torch.bfloat16 and bare and aligned and fits
