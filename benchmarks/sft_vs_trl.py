@@ -56,7 +56,7 @@ def _train(place: Path, asked: "queue.Queue[None]", told: "queue.Queue[float]") 
     from datasets import Dataset
     from peft import PeftModel
     from torch.utils.data import SequentialSampler
-    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+    from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
     class InOrder(SFTTrainer):
@@ -100,7 +100,12 @@ def _train(place: Path, asked: "queue.Queue[None]", told: "queue.Queue[float]") 
         remove_unused_columns=False,
         disable_tqdm=True,
     )
-    InOrder(model=model, args=settings, train_dataset=Dataset.from_list(rows), processing_class=tokenizer).train()
+    data = Dataset.from_list(rows)
+    trainer = InOrder(
+        model=model, args=settings, train_dataset=data, processing_class=tokenizer, callbacks=[WhenAsked()]
+    )
+    trainer.remove_callback(PrinterCallback)  # its lines are no JSON
+    trainer.train()
 
 
 def main() -> dict[str, object]:
