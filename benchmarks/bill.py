@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 SHAPES = {  # width, inner, blocks, heads, heads of keys and values, vocabulary
     "140k": (64, 128, 2, 4, 2, 512),
@@ -36,18 +37,25 @@ POINTS = (
 )
 
 
-def make_model(folder: Path, shape: tuple[int, ...]) -> None:
-    """Random weights of a Llama in Hugging Face format, with a tokenizer of bytes."""
-    import torch
+def make_tokenizer() -> Any:
+    """A token per byte, and two special ones."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
-    width, inner, blocks, heads, key_value_heads, vocabulary = shape
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = {word: number for number, word in enumerate(["<s>", "</s>", *alphabet])}
     raw = Tokenizer(models.BPE(vocab=words, merges=[]))
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>", eos_token="</s>")
+
+
+def make_model(folder: Path, shape: tuple[int, ...]) -> None:
+    """Random weights of a Llama in Hugging Face format, with a tokenizer of bytes."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    width, inner, blocks, heads, key_value_heads, vocabulary = shape
     config = LlamaConfig(
         hidden_size=width,
         intermediate_size=inner,
@@ -61,7 +69,7 @@ def make_model(folder: Path, shape: tuple[int, ...]) -> None:
     )
     torch.manual_seed(0)
     LlamaForCausalLM(config).save_pretrained(folder)
-    PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>", eos_token="</s>").save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
 
 
 def make_rows(path: Path, stage: str) -> None:

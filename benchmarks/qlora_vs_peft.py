@@ -46,10 +46,10 @@ def make_model(folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def recipe(model: Path, output: Path) -> dict[str, Any]:
+def recipe(model: Path, output: Path, number_format: str = "nf4") -> dict[str, Any]:
     """What accorda trains."""
     return {
-        "model": {"path": str(model), "quantization": "nf4"},
+        "model": {"path": str(model), "quantization": number_format},
         "data": {
             "train": str(SHARED / "data/gsm8k/train.jsonl"),
             "columns": {"prompt": "question", "completion": "answer"},
@@ -74,12 +74,17 @@ def recipe(model: Path, output: Path) -> dict[str, Any]:
 
 def ours(place: Path) -> None:
     """Write the start and the rows, then make a step at every line of standard input."""
+    begin(place, "nf4")
+
+
+def begin(place: Path, number_format: str) -> None:
+    """What `ours` does, on a base in a number format."""
     from accorda.data.batch import pack_batch
     from accorda.methods.storage import save_adapter
     from accorda.recipe.load import load
     from accorda.stages.build import build
 
-    session = build(load(recipe(place / "model", place / "run")))
+    session = build(load(recipe(place / "model", place / "run", number_format)))
     save_adapter(session.model, place / "start")
     steps = []
     for step in range(STEPS):
@@ -92,10 +97,8 @@ def ours(place: Path) -> None:
 def theirs(place: Path) -> None:
     """The peer."""
     import torch
-    from peft import PeftModel
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    torch.manual_seed(0)
     packed = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -105,6 +108,14 @@ def theirs(place: Path) -> None:
     base = AutoModelForCausalLM.from_pretrained(
         place / "model", quantization_config=packed, dtype=torch.bfloat16, device_map="cpu"
     )
+    by_hand(place, base)
+
+
+def by_hand(place: Path, base: Any) -> None:
+    """A loop over a model of transformers with peft's adapter: padded batches, autocast, AdamW."""
+    import torch
+    from peft import PeftModel
+
     model = PeftModel.from_pretrained(base, str(place / "start"), is_trainable=True)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.0, fused=True)

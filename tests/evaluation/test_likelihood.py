@@ -59,7 +59,7 @@ def test_logits_exist_for_one_chunk_at_a_time(monkeypatch):
     expected = likelihoods(model, segments, batch_size=6)
     sizes = []
     model.lm_head.register_forward_hook(lambda module, args, logits: sizes.append(logits.numel()))
-    monkeypatch.setattr(language_model, "LOGITS_AT_ONCE", 67 * 10)
+    monkeypatch.setattr(language_model, "MOST_LOGITS", 67 * 10)
     found = likelihoods(model, segments, batch_size=6)
     assert max(sizes) == 67 * 10
     assert len(sizes) > 5

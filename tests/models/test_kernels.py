@@ -6,6 +6,7 @@ import warnings
 import pytest
 import torch
 
+from accorda.models import short
 from accorda.models.flex import attend_flex, runs_here
 from accorda.models.kernels import Prefix, Scoring, attend, attend_segments, visible
 from accorda.models.packing import Packing
@@ -177,3 +178,41 @@ def test_dropout_drops_weights_and_keeps_their_mean(softcap):
 def test_a_bidirectional_window_is_refused():
     with pytest.raises(ValueError, match="bidirectional window"):
         visible(3, 3, Scoring(causal=False, window=2), CPU)
+
+
+SHORT = {
+    "causal": Scoring(causal=True),
+    "scaled": Scoring(causal=True, scaling=0.3, window=9),
+    "full": Scoring(causal=False),
+}
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_short_segments_on_a_cpu_equal_the_reference_in_double_precision(name):
+    """Forward and backward as near to the truth as the fused kernel is."""
+    scoring, borders = SHORT[name], ((0, 5, 6, 9), (0, 5, 6, 9))
+    if not scoring.causal:
+        borders = ((0, 5, 6, 9), (0, 2, 6, 9))
+    narrow = [tensor.bfloat16().requires_grad_() for tensor in draw()]
+    exact = [tensor.detach().double().requires_grad_() for tensor in narrow]
+    assert short.runs_here(narrow[0], scoring, borders)
+    got = short.attend_short(*narrow, scoring, borders=borders)
+    expected = attend_segments(*exact, scoring, borders=borders)
+    torch.testing.assert_close(got.double(), expected, atol=2e-2, rtol=2e-2)
+    assert got.transpose(1, 2).is_contiguous()
+    weight = torch.randn(got.shape, generator=torch.Generator().manual_seed(1))
+    found = torch.autograd.grad(got, narrow, weight.bfloat16())
+    wanted = torch.autograd.grad(expected, exact, weight.bfloat16().double())
+    for mine, reference in zip(found, wanted, strict=True):
+        assert float((mine.double() - reference).norm() / reference.norm()) < 1e-2
+
+
+def test_short_segments_leave_the_rest_to_others():
+    query, one = torch.zeros(1, 4, 9, 8, dtype=torch.bfloat16), ((0, 9), (0, 9))
+    assert short.runs_here(query, Scoring(causal=True), one)
+    assert not short.runs_here(query.float(), Scoring(causal=True), one)
+    assert not short.runs_here(query, Scoring(causal=True), ((0, 9), (0, 4)))
+    for other in (Scoring(causal=True, window=8), Scoring(causal=True, dropout=0.1), Scoring(causal=True, softcap=1.0)):
+        assert not short.runs_here(query, other, one)
+    long = 2048
+    assert not short.runs_here(query, Scoring(causal=True), ((0, long), (0, long)))

@@ -5,7 +5,16 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from accorda.objectives.language_model import LOGITS_AT_ONCE, chunk_size, chunked_log_probs, chunked_loss, log_probs
+from accorda.objectives import language_model
+from accorda.objectives.language_model import (
+    ENOUGH_ROWS,
+    LOGITS_AT_ONCE,
+    MOST_LOGITS,
+    chunk_size,
+    chunked_log_probs,
+    chunked_loss,
+    log_probs,
+)
 
 N, D, V, RANK = 23, 8, 31, 2
 
@@ -170,5 +179,27 @@ def test_lengths_must_agree() -> None:
 
 
 def test_chunk_size_bounds_the_logits() -> None:
-    assert chunk_size(2 * LOGITS_AT_ONCE) == 1
+    assert chunk_size(2 * MOST_LOGITS) == 1
     assert chunk_size(512) * 512 == LOGITS_AT_ONCE
+    assert chunk_size(50304) == ENOUGH_ROWS
+    assert chunk_size(256_000) * 256_000 <= MOST_LOGITS < (chunk_size(256_000) + 1) * 256_000
+
+
+@pytest.mark.parametrize("scores", [1, 3 * V, 1000 * V])
+def test_pieces_of_the_softmax_change_nothing(monkeypatch: pytest.MonkeyPatch, scores: int) -> None:
+    hidden, labels, head = problem(torch.float64)
+    want = naive(hidden, labels, head)
+    monkeypatch.setattr(language_model, "SCORES_AT_ONCE", scores)
+    loss = chunked_loss(hidden, labels, head, list(head.parameters()), 7)
+    torch.testing.assert_close(loss, want.double(), rtol=1e-6, atol=0)
+    for got, expected in zip(gradients(loss, hidden), gradients(want, hidden), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_logits_far_apart_leave_the_loss_finite() -> None:
+    hidden, labels = torch.tensor([[3e4], [-3e4]], requires_grad=True), torch.tensor([0, 0])
+    loss = chunked_loss(hidden, labels, lambda h: torch.cat([h, -h], -1))
+    assert loss.item() == pytest.approx(6e4)
+    loss.backward()
+    assert hidden.grad is not None
+    assert hidden.grad.flatten().tolist() == [0.0, -2.0]

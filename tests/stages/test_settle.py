@@ -81,5 +81,7 @@ def test_every_method_has_a_rate_for_tuning_a_model_of_any_size():
 
 def test_micro_batches_fill_the_device_and_no_more():
     recipe = load({"data": {"max_length": 512}, "training": {"batch_size": 32}})
-    assert settle.settle_micro_batch(recipe, "cpu", 1000).training.micro_batch_size == 8
-    assert settle.settle_micro_batch(recipe, "cpu", 3).training.micro_batch_size == 3
+    assert settle.settle_micro_batch(recipe, "cpu", 1000, 10**6).training.micro_batch_size == 8
+    assert settle.settle_micro_batch(recipe, "cpu", 3, 10**6).training.micro_batch_size == 3
+    assert settle.settle_micro_batch(recipe, "cpu", 1000, 10**8).training.micro_batch_size == 2
+    assert settle.settle_micro_batch(recipe, "cuda", 1000, 10**8).training.micro_batch_size == 32

@@ -13,7 +13,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import sdpa_mask
 
 from accorda.errors import Refusal
-from accorda.models.flex import attend_flex, runs_here
+from accorda.models import flex, short
 from accorda.models.kernels import Prefix, Scoring, attend, attend_segments
 from accorda.models.packing import Packing, Side
 from accorda.models.roles import attentions, backbones
@@ -85,10 +85,12 @@ def attention(
         return out.transpose(1, 2), None
     sides: tuple[Side, Side] = getattr(module, "packing_sides", ("decoder", "decoder"))
     _check_packed(query, packing, sides[0])
-    if position_bias is None and prefix is None and runs_here(query, scoring):
-        out = attend_flex(query, key, value, scoring, packing=packing, sides=sides)
+    borders, plain = (packing.of(sides[0]), packing.of(sides[1])), position_bias is None and prefix is None
+    if plain and flex.runs_here(query, scoring):
+        out = flex.attend_flex(query, key, value, scoring, packing=packing, sides=sides)
+    elif plain and short.runs_here(query, scoring, borders):
+        out = short.attend_short(query, key, value, scoring, borders=borders)
     else:
-        borders = (packing.of(sides[0]), packing.of(sides[1]))
         out = attend_segments(query, key, value, scoring, borders=borders, bias=position_bias, prefix=prefix)
     return out.transpose(1, 2), None
 

@@ -92,7 +92,7 @@ def build(
     recipe = settle.settle_packing(recipe, kept_attention, opened.model)
     tokenizer = tune.read_tokenizer(recipe, opened, grown=trained and folder.model.is_dir())
     data = read_data(recipe, stage, tokenizer, opened.model, labels)
-    recipe = settle.settle_micro_batch(recipe, opened.model.device.type, len(data.train))
+    recipe = settle.settle_micro_batch(recipe, opened.model.device.type, len(data.train), num_parameters(opened.model))
     seed_all(recipe.training.seed)
     if trained:
         methods = tune.put_trained(method, opened, folder)

@@ -81,8 +81,9 @@ def billed(recipe: Recipe, device: Device) -> tuple[Recipe, Bill]:
     data = None
     if tokenizer is not None and recipe.data.train is not None:
         data = read_data(recipe, stage, tokenizer, opened.model, labels)
-    recipe = settle.settle_micro_batch(recipe, device.kind, len(data.train) if data else recipe.training.batch_size)
-    precision = choose_precision(recipe.training.precision, device.kind, num_parameters(opened.model), device.bf16)
+    rows, num_weights = len(data.train) if data else recipe.training.batch_size, num_parameters(opened.model)
+    recipe = settle.settle_micro_batch(recipe, device.kind, rows, num_weights)
+    precision = choose_precision(recipe.training.precision, device.kind, num_weights, device.bf16)
     recipe = settle.settle_precision(recipe, precision)
     if data:
         found = read_passes(recipe, make_batches(recipe, data, "cpu"), data.eval)

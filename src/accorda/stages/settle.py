@@ -13,12 +13,13 @@ from accorda.models.positions import positions
 from accorda.recipe.rates import learning_rates, rates_of
 from accorda.recipe.sections import Recipe
 from accorda.recipe.words import several
-from accorda.training.precision import Precision
+from accorda.training.precision import SMALL_MODEL, Precision
 from accorda.training.schedule import auto_warmup
 from accorda.training.threads import choose_threads
 
 MOST_AUTO_LENGTH = 1024
 PACKED_TOKENS = {"cpu": 4096, "cuda": 16384}  # a micro-batch's tokens: enough for full matrix throughput
+PACKED_TOKENS_OF_LARGE = {"cpu": 1024}  # wide products are as fast with fewer, and need a share of the memory
 
 
 def settle_length(recipe: Recipe, model: PreTrainedModel) -> Recipe:
@@ -53,13 +54,14 @@ def settle_packing(recipe: Recipe, kept_attention: str | None, model: PreTrained
     return recipe
 
 
-def settle_micro_batch(recipe: Recipe, device_type: str, most_rows: int) -> Recipe:
+def settle_micro_batch(recipe: Recipe, device_type: str, most_rows: int, num_parameters: int) -> Recipe:
     """`training.micro_batch_size`, the rows of `max_length` in one forward pass: what fills the device."""
     if recipe.training.micro_batch_size != "auto":
         return recipe
     length = recipe.data.max_length
     assert isinstance(length, int)
-    tokens = PACKED_TOKENS.get(device_type, PACKED_TOKENS["cpu"])
+    enough = PACKED_TOKENS if num_parameters <= SMALL_MODEL else PACKED_TOKENS | PACKED_TOKENS_OF_LARGE
+    tokens = enough.get(device_type, enough["cpu"])
     rows = max(1, min(tokens // length, recipe.training.batch_size, most_rows))
     why = f"auto: about {tokens} tokens in one forward pass on {device_type}"
     return recipe.with_value("training.micro_batch_size", rows, why)

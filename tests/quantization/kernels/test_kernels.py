@@ -116,3 +116,21 @@ def test_one_can_be_asked_for():
         assert chosen(torch.device("cpu")).name == "bitsandbytes"
     with pytest.raises(KeyError), using("none"):
         pass
+
+
+@pytest.mark.parametrize("width", [32, 48, 80, 96, 144])
+def test_bitsandbytes_is_left_alone_with_blocks_across_rows(width):
+    """Its dequantize for CPUs is wrong there (0.50): the reference is used, and this says when that can end."""
+    functional = pytest.importorskip("bitsandbytes").functional
+    weight = quantize_nf4(random(40, width), double=False)
+    right = kernels.kernels()["reference"].dequantize(weight, torch.float32)
+    assert torch.equal(kernels.kernels()["bitsandbytes"].dequantize(weight, torch.float32), right)
+    state = functional.QuantState(
+        absmax=weight.absmax, shape=weight.shape, code=NF4, blocksize=64, quant_type="nf4", dtype=torch.float32
+    )
+    theirs = functional.dequantize_4bit(weight.codes, state)
+    assert not torch.equal(theirs, right)
+    in_one_row = functional.QuantState(
+        absmax=weight.absmax, shape=(1, 40 * width), code=NF4, blocksize=64, quant_type="nf4", dtype=torch.float32
+    )
+    assert torch.equal(functional.dequantize_4bit(weight.codes, in_one_row).view(40, width), right)

@@ -57,7 +57,7 @@ class RsLoRAAdapter(Adapter):
 
     def output(self, x: Tensor, y: Tensor, base: Base) -> Tensor:
         """The base's y + scaling * B A dropout(x)."""
-        return y + self.scaling * low_rank.apply(self.dropout(x), self.lora_A, self.lora_B)
+        return low_rank.add(y, self.dropout(x), self.lora_A, self.lora_B, self.scaling)
 
     def merged(self, base: Base) -> tuple[Tensor, Tensor | None]:
         """W + scaling * B A."""
