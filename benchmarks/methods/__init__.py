@@ -2,8 +2,8 @@
 
 Two sweeps over rates, the lowest evaluation loss wins, and a final table at the rates found:
 
-- `sft`: the bundled model on 300 rows of `bundled:tickets`, the loss on 100 rows of `bundled:tickets-heldout`;
-- `classify`: MiniLM (22M parameters) on 400 sentences of SST-2, the loss on 200 sentences of its dev split;
+- `sft`: the bundled model on 600 rows of `bundled:tickets`, the loss on 100 rows of `bundled:tickets-heldout`;
+- `classify`: MiniLM (22M parameters) on 600 sentences of SST-2, the loss on 200 sentences of its dev split;
 - the final table: 2,000 sentences, three epochs, the accuracy on the whole test split beside a linear probe's.
 
 Batches of 8 (16 in the final table), one thread. Every cell is a JSON file of its own in `benchmarks/results/methods/`,

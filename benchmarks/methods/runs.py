@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 SHARED = Path(os.environ.get("ACCORDA_SHARED") or Path(__file__).resolve().parents[3] / "shared")
 ENCODER = "ACCORDA_MINILM"
-ROWS = {"sft": 300, "classify": 600}
+ROWS = {"sft": 600, "classify": 600}
 BATCH_SIZE = 8
 Stage = Literal["sft", "classify"]
 
