@@ -12,6 +12,7 @@ from accorda.evaluation.report import report
 from accorda.methods.open import open_model
 from accorda.runs.layout import RunFolder
 from accorda.runs.sweep_picture import STYLE
+from bundled.adopt import adopt
 
 SIZES = ("0.3m", "1m", "4m")
 HERE = Path(__file__).parent
@@ -34,6 +35,7 @@ def point(run: Path) -> dict[str, Any]:
     result = json.loads(RunFolder(run).result.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as scratch:
         copied = shutil.copytree(RunFolder(run).model, Path(scratch) / "model")
+        adopt(run, copied)  # rounded as the model in the package is
         settings = recipe("tickets", str(Path(scratch) / "run"))
         settings["model"]["path"] = str(copied)
         accorda.train(settings)
