@@ -37,17 +37,24 @@ def log_probs(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def chunked_loss(
-    hidden_ND: Tensor, labels_N: Tensor, head: Head, parameters: Sequence[Tensor] = (), chunk: int = 1024
+    hidden_ND: Tensor,
+    labels_N: Tensor,
+    head: Head,
+    parameters: Sequence[Tensor] = (),
+    chunk: int = 1024,
+    weights_N: Tensor | None = None,
 ) -> Tensor:
     """Summed cross-entropy in nats of the labels (N,) that the hidden states (N, D) predict: a scalar, fp32 or wider.
 
     `head` maps (n, D) to logits (n, V) and is called once per chunk of at most `chunk` positions. `parameters` are all
     the tensors inside `head` that train: one left out would get no gradient from this loss. Differentiable once;
-    without grad mode, or where nothing wants a gradient, only the loss is computed.
+    without grad mode, or where nothing wants a gradient, only the loss is computed. `weights_N`: what each label's
+    share of the sum is multiplied by; no gradient goes there.
     """
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (hidden_ND, *parameters)):
-        return _ChunkedLoss.apply(hidden_ND, labels_N, head, chunk, *parameters)
-    return -chunked_log_probs(hidden_ND, labels_N, head, chunk).sum()
+        return _ChunkedLoss.apply(hidden_ND, labels_N, weights_N, head, chunk, *parameters)
+    found = chunked_log_probs(hidden_ND, labels_N, head, chunk)
+    return -(found if weights_N is None else found * weights_N).sum()
 
 
 @torch.no_grad()
@@ -61,14 +68,23 @@ class _ChunkedLoss(torch.autograd.Function):
     """Forms the gradients in `forward`, where the logits are; `backward` only scales them."""
 
     @staticmethod
-    def forward(ctx: Any, hidden_ND: Tensor, labels_N: Tensor, head: Head, chunk: int, *parameters: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        hidden_ND: Tensor,
+        labels_N: Tensor,
+        weights_N: Tensor | None,
+        head: Head,
+        chunk: int,
+        *parameters: Tensor,
+    ) -> Tensor:
         trained = [p for p in parameters if p.requires_grad]
         total = _wide(hidden_ND.new_zeros(()))
         towards_hidden = torch.empty_like(hidden_ND)
         towards_trained = [torch.zeros_like(p) for p in trained]
         done = 0
         for hidden, labels in _chunks(hidden_ND, labels_N, chunk):
-            loss, (first, *others) = _loss_and_gradients(hidden, labels, head, trained)
+            weights = None if weights_N is None else weights_N[done : done + len(hidden)]
+            loss, (first, *others) = _loss_and_gradients(hidden, labels, weights, head, trained)
             total += loss
             towards_hidden[done : done + len(hidden)] = first
             for kept, new in zip(towards_trained, others, strict=True):
@@ -85,11 +101,11 @@ class _ChunkedLoss(torch.autograd.Function):
         (grad_output,) = grad_outputs
         towards_hidden, *towards_trained = (g * grad_output.to(g.dtype) for g in ctx.saved_tensors)
         trained = iter(towards_trained)
-        return towards_hidden, None, None, None, *(next(trained) if trains else None for trains in ctx.trains)
+        return towards_hidden, None, None, None, None, *(next(trained) if trains else None for trains in ctx.trains)
 
 
 def _loss_and_gradients(
-    hidden: Tensor, labels: Tensor, head: Head, trained: Sequence[Tensor]
+    hidden: Tensor, labels: Tensor, weights: Tensor | None, head: Head, trained: Sequence[Tensor]
 ) -> tuple[Tensor, list[Tensor]]:
     """One chunk: its summed loss, and the gradients towards its hidden states and the trained tensors."""
     with torch.enable_grad():
@@ -97,10 +113,13 @@ def _loss_and_gradients(
         logits = head(leaf)
     scores = torch.log_softmax(_wide(logits.detach()), -1)
     index = labels.unsqueeze(-1)
-    loss = -scores.gather(-1, index).sum()
+    found = scores.gather(-1, index)
     towards_logits = scores.exp_().scatter_add_(-1, index, scores.new_full((), -1.0).expand(index.shape))
-    found = torch.autograd.grad(logits, [leaf, *trained], towards_logits.to(logits.dtype), allow_unused=True)
-    return loss, [torch.zeros_like(t) if g is None else g for g, t in zip(found, (leaf, *trained), strict=True)]
+    if weights is not None:
+        found, towards_logits = found * weights.unsqueeze(-1), towards_logits.mul_(weights.unsqueeze(-1))
+    loss = -found.sum()
+    given = torch.autograd.grad(logits, [leaf, *trained], towards_logits.to(logits.dtype), allow_unused=True)
+    return loss, [torch.zeros_like(t) if g is None else g for g, t in zip(given, (leaf, *trained), strict=True)]
 
 
 def _chunks(hidden_ND: Tensor, labels_N: Tensor, chunk: int) -> Iterator[tuple[Tensor, Tensor]]:

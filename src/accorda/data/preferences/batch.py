@@ -30,6 +30,11 @@ class PreferenceSegment(Segment):
         )
 
     @property
+    def best(self) -> Segment:
+        """The answer of the lowest rank."""
+        return self.answers[self.ranks.index(min(self.ranks))]
+
+    @property
     def prompt_length(self) -> int:
         """Tokens in front of each answer."""
         return int(np.argmax(self.supervised))

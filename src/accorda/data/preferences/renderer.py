@@ -4,7 +4,6 @@ The prompt's ids are the same in front of each answer of a row, or the row is re
 learned as if people had preferred it.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,6 +26,8 @@ class PreferenceRenderer(Renderer):
     `thumbs`: every answer is a row of its own, liked or not (KTO), whatever it was compared with.
     """
 
+    rows_are = "compared answers"
+
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerBase,
@@ -44,14 +45,14 @@ class PreferenceRenderer(Renderer):
     def trimmed(self, example: Example) -> Example:
         return example
 
+    def completion_text(self, example: Example) -> str:
+        """The best answer."""
+        return super().completion_text(example.answered(example.ranks.index(min(example.ranks))))
+
     def render_many(self, examples: Sequence[Example]) -> list[Rendered | RowError]:
         answered = [example.answered(number) for example in examples for number in range(len(example.answers))]
         parts = iter(super().render_many(answered))
         return [joined([next(parts) for _ in example.answers]) for example in examples]
-
-    @property
-    def digest(self) -> str:
-        return hashlib.sha256(f"preferences {super().digest}".encode()).hexdigest()
 
 
 def joined(parts: Sequence[Rendered | RowError]) -> Rendered | RowError:
