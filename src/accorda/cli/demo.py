@@ -59,7 +59,8 @@ def recipe(data: str, output: str | None) -> dict[str, Any]:
     """What is trained. The held-out tickets take no part in it; its own evaluation rows come from the training file.
 
     Many small steps: with 16 rows a step the names, products and orders are learned, and neither problem nor wish nor
-    urgency within four epochs. The second moment forgets early, large gradients.
+    urgency within four epochs. After five, rounding decides whether 60 or 98 of 100 summaries are exact; after seven 99
+    are. The second moment forgets early, large gradients.
     """
     return {
         "stage": "sft",
@@ -67,7 +68,7 @@ def recipe(data: str, output: str | None) -> dict[str, Any]:
         "data": {"train": f"bundled:{data}"},
         "method": {"name": "lora", "rank": 16, "alpha": 32},
         "training": {
-            "epochs": 5,
+            "epochs": 7,
             "batch_size": 4,
             "learning_rate": 3e-3,
             "optimizer": {"name": "adamw", "beta2": 0.95},

@@ -73,12 +73,7 @@ def generate(
     adapters = routing(model).route.rows
     limit = _check(model, prompts, adapters)
     stops = stopping.stop_ids(model, tokenizer) if stop_ids is None else frozenset(stop_ids)
-    if num_samples > 1 and settings.temperature == 0:
-        raise Refusal(
-            f"num_samples = {num_samples}: at temperature 0 all samples of a prompt are one; give a temperature"
-        )
-    draws = seeds or [(settings.seed, place) for place in range(len(prompts))]
-    several = num_samples > 1
+    draws = _draws(settings, num_samples, seeds or [(settings.seed, place) for place in range(len(prompts))])
     completions: list[list[Completion]] = [[Completion()] * num_samples] * len(prompts)
     done = 0
     most = max(1, batch_size // num_samples)
@@ -90,9 +85,7 @@ def generate(
                 batch,
                 settings,
                 stop_ids=stops,
-                seeds=[
-                    (*draws[row], sample) if several else draws[row] for row in rows for sample in range(num_samples)
-                ],
+                seeds=[seed for row in rows for seed in draws[row]],
                 limit=limit,
                 adapters=[adapters[row] for row in rows] if adapters else None,
             )
@@ -173,6 +166,16 @@ def _settings(sampling: dict[str, Any], tokenizer: Any) -> Sampling:
     if settings.stop_texts and tokenizer is None:
         raise Refusal("sampling.stop_texts: without a tokenizer no text is seen; pass one, or stop_ids instead")
     return settings
+
+
+def _draws(settings: Sampling, num_samples: int, seeds: Sequence[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
+    """What the samples of each prompt draw from; a single one from the prompt's own seed."""
+    if num_samples == 1:
+        return [[seed] for seed in seeds]
+    if settings.temperature == 0:
+        some = f"num_samples = {num_samples}"
+        raise Refusal(f"{some}: at temperature 0 all samples of a prompt are one; give a temperature")
+    return [[(*seed, sample) for sample in range(num_samples)] for seed in seeds]
 
 
 def _check(model: Any, prompts: Sequence[Sequence[int]], adapters: Sequence[str | None] | None) -> int | None:
