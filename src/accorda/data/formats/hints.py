@@ -49,4 +49,5 @@ def first(names: list[str], wanted: tuple[str, ...]) -> str | None:
 
 
 def quoted(field: str, column: str) -> str:
+    """A `--column` value, in quotes where the shell wants them."""
     return f"{field}={column}" if column.isidentifier() else f"'{field}={column}'"
