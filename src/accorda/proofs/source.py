@@ -60,7 +60,7 @@ def _lines(example: Example) -> Iterator[str]:
         example.completion,
         example.text,
         example.text_pair,
-        *(message.content for message in (*example.messages, *example.answers)),
+        *(message.content for message in example.messages),
     ]
     for text in texts:
         yield from (text or "").splitlines()

@@ -1,1 +1,0 @@
-"""The shapes that comparisons come in, one per file; the folder is the registry."""
