@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 
 def resident() -> dict[str, int]:
@@ -46,6 +48,43 @@ def told(process: subprocess.Popen[str]) -> dict[str, float]:
         if line.startswith("{"):
             return json.loads(line)
     raise RuntimeError("a side ended before its time")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What every side told of each of its steps; the first `dropped` do not count for the times."""
+
+    steps: dict[str, list[dict[str, float]]]
+    dropped: int
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """The median of a step."""
+        return {side: median(step["seconds"] for step in found[self.dropped :]) for side, found in self.steps.items()}
+
+    @property
+    def peaks(self) -> dict[str, float]:
+        """The largest memory in bytes."""
+        return {side: found[-1]["peak"] for side, found in self.steps.items()}
+
+    @property
+    def losses(self) -> dict[str, list[float]]:
+        """The loss of every step."""
+        return {side: [step["loss"] for step in found] for side, found in self.steps.items()}
+
+    def figures(self) -> dict[str, object]:
+        """Those rounded, for a benchmark's result."""
+        return {
+            "seconds_per_step": {side: round(value, 3) for side, value in self.seconds.items()},
+            "peak_mb": {side: round(value / 1e6, 1) for side, value in self.peaks.items()},
+            "losses": {side: [round(loss, 5) for loss in found] for side, found in self.losses.items()},
+        }
+
+
+def measured(benchmark: str, sides: Mapping[str, str], place: Path, num_steps: int, dropped: int) -> Measured:
+    """Let the sides make their steps in turn; `sides`: by name, the function of the benchmark's module that is one."""
+    processes = {side: begun(benchmark, function, place) for side, function in sides.items()}
+    return Measured(in_turn(processes, num_steps), dropped)
 
 
 def in_turn(sides: Mapping[str, subprocess.Popen[str]], num_steps: int) -> dict[str, list[dict[str, float]]]:

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks._in_turn import begun, in_turn, serve
+from benchmarks._in_turn import measured, serve
 
 TICKETS = Path(__file__).resolve().parents[1] / "src/accorda/data/bundled/long-tickets.jsonl"
 LAYERS, STEPS = int(os.environ.get("LAYERS", "32")), int(os.environ.get("STEPS", "12"))
@@ -193,19 +193,19 @@ def main() -> dict[str, object]:
         place = Path(name)
         make_model(place / "model")
         make_rows(place / "rows.jsonl")
-        steps = in_turn({side: begun(__name__, function, place) for side, function in SIDES.items()}, STEPS)
+        found = measured(__name__, SIDES, place, STEPS, DROPPED)
         tokens = [len(row["ids"]) for row in json.loads((place / "steps.json").read_text(encoding="utf-8"))]
-    seconds = {side: statistics.median(step["seconds"] for step in found[DROPPED:]) for side, found in steps.items()}
+    seconds = found.seconds
     weights = LAYERS * (4 * WIDTH**2 + 3 * WIDTH * WIDE) + WIDTH * WORDS
     figures: dict[str, object] = {"layers": LAYERS, "tokens": tokens, "bf16_peak_tflops": round(peak / 1e12, 1)}
-    for side, found in steps.items():
+    for side, steps in found.steps.items():
         rate = statistics.median(tokens) / seconds[side]
         figures[side] = {
             "seconds_per_step": round(seconds[side], 4),
             "tokens_per_second": round(rate, 1),
             "share_of_bf16_peak": round(6 * weights * rate / peak, 3),
-            "peak_gb": round(found[-1]["peak"] / 1e9, 3),
-            "reserved_gb": round(found[-1]["reserved"] / 1e9, 3),
-            "losses": [round(step["loss"], 5) for step in found],
+            "peak_gb": round(steps[-1]["peak"] / 1e9, 3),
+            "reserved_gb": round(steps[-1]["reserved"] / 1e9, 3),
+            "losses": [round(step["loss"], 5) for step in steps],
         }
     return figures | {"times_as_fast": round(seconds["peft"] / seconds["accorda"], 3)}

@@ -10,12 +10,11 @@ Needs the folder with real data (`ACCORDA_SHARED`, or `../shared`), peft and bit
 
 import json
 import os
-import statistics
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks._in_turn import begun, in_turn, serve
+from benchmarks._in_turn import measured, serve
 
 SHARED = Path(os.environ.get("ACCORDA_SHARED") or Path(__file__).resolve().parents[2] / "shared")
 STEPS, DROPPED = int(os.environ.get("STEPS", "8")), 2
@@ -149,16 +148,12 @@ def main() -> dict[str, object]:
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         make_model(place / "model")
-        steps = in_turn({side: begun(__name__, function, place) for side, function in SIDES.items()}, STEPS)
-    seconds = {side: statistics.median(step["seconds"] for step in found[DROPPED:]) for side, found in steps.items()}
-    peaks = {side: found[-1]["peak"] for side, found in steps.items()}
-    losses = {side: [step["loss"] for step in found] for side, found in steps.items()}
+        found = measured(__name__, SIDES, place, STEPS, DROPPED)
+    seconds, peaks, losses = found.seconds, found.peaks, found.losses
     return {
         "steps": STEPS,
-        "seconds_per_step": {side: round(value, 3) for side, value in seconds.items()},
+        **found.figures(),
         "times_as_fast": round(seconds["peft"] / seconds["accorda"], 3),
-        "peak_mb": {side: round(value / 1e6, 1) for side, value in peaks.items()},
         "share_of_memory": round(peaks["accorda"] / peaks["peft"], 3),
         "largest_difference_of_loss": max(abs(a - b) for a, b in zip(*losses.values(), strict=True)),
-        "losses": {side: [round(loss, 5) for loss in found] for side, found in losses.items()},
     }

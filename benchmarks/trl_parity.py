@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks import _trl
 from benchmarks.kill_resume import make_model, make_rows
 
 SHARED = Path(os.environ.get("ACCORDA_SHARED") or Path(__file__).resolve().parents[2] / "shared")
@@ -33,39 +34,17 @@ def ours(recipe: dict[str, Any], start: Path) -> tuple[list[float], list[dict[st
 
 def theirs(model_path: Path, start: Path, rows: list[dict[str, list[int]]]) -> list[float]:
     """Losses of TRL's SFTTrainer over the same rows."""
-    from datasets import Dataset
-    from peft import PeftModel
-    from torch.utils.data import SequentialSampler
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from trl import SFTConfig, SFTTrainer
-
-    class InOrder(SFTTrainer):
-        def _get_train_sampler(self, *arguments: Any) -> Any:
-            return SequentialSampler(self.train_dataset)
-
-    base = AutoModelForCausalLM.from_pretrained(model_path)
-    model = PeftModel.from_pretrained(base, str(start), is_trainable=True)
-    tokenizer = AutoTokenizer.from_pretrained(model_path)
-    tokenizer.pad_token = tokenizer.eos_token
     with tempfile.TemporaryDirectory() as place:
-        settings = SFTConfig(
+        trainer = _trl.trainer(
+            model_path,
+            start,
+            rows,
             output_dir=place,
             max_steps=NUM_STEPS,
             per_device_train_batch_size=BATCH_SIZE,
             learning_rate=RATE,
-            lr_scheduler_type="constant",
-            warmup_steps=0,
-            weight_decay=0.0,
-            max_grad_norm=1.0,
-            logging_steps=1,
-            report_to=[],
-            use_cpu=True,
             bf16=False,
-            gradient_checkpointing=False,
-            dataset_kwargs={"skip_prepare_dataset": True},
-            remove_unused_columns=False,
         )
-        trainer = InOrder(model=model, args=settings, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
         trainer.train()
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 

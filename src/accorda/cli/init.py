@@ -116,10 +116,10 @@ def known_rates() -> list[Mapping[str, Mapping[str, Any]]]:
 
 
 def stages() -> list[str]:
-    """The stages that recipes are written for: the files that define one, read as text, which imports no torch."""
-    files = sorted((PACKAGE / "stages").glob("*.py"))
-    found = [file.stem for file in files if "\nSTAGE = " in file.read_text(encoding="utf-8")]
-    return [stage for stage in found if stage not in WAITING]
+    """The stages there are: the files that define one."""
+    from accorda.recipe.named import defining
+
+    return defining(PACKAGE / "stages", "STAGE")
 
 
 def methods() -> list[str]:

@@ -7,7 +7,6 @@ measured against the live adapter, the nearest is taken, and merge.json keeps th
 """
 
 import argparse
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -98,7 +97,8 @@ def run(arguments: argparse.Namespace) -> Outcome:
 @contextmanager
 def unremarked() -> Iterator[None]:
     """Inside, a base in another number format than the adapter's is no matter for a warning: it is measured."""
-    logger = logging.getLogger("accorda.methods.storage.base")
+    from accorda.methods.storage.base import logger
+
     logger.disabled = True
     try:
         yield

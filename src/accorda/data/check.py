@@ -144,8 +144,9 @@ def _ends_in_space(example: Example, renderer: Renderer) -> bool:
 
 
 def _no_prompt(example: Example, renderer: Renderer) -> bool:
-    asked = [message.content for message in example.messages if message.role == "user"]
-    return any(not words.strip() for words in [example.prompt or ""] * (example.kind == "completion") + asked)
+    if example.kind == "completion":
+        return not (example.prompt or "").strip()
+    return any(message.role == "user" and not message.content.strip() for message in example.messages)
 
 
 def _control(example: Example, renderer: Renderer) -> bool:

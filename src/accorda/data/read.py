@@ -23,6 +23,7 @@ from accorda.data.example import BadRow
 from accorda.errors import Refusal
 from accorda.recipe.words import install
 
+SHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 RawRow = tuple[str, int, Any]
 """(file as the user named it, line counted from 1, the row or a `BadRow`)"""
 SPACE = re.compile(r"[ \t\n\r]*")
@@ -38,9 +39,6 @@ def read_file(path: Path, shown: str) -> Iterator[RawRow]:
             yield shown, line, _as_row(shown, line, row)
     except (OSError, EOFError) as error:
         raise Refusal(f"{shown}: cannot be read: {error}") from None
-
-
-SHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 
 
 def suffix(path: Path, shown: str) -> str:

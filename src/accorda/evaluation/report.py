@@ -157,11 +157,11 @@ def _base_lines(bench: Bench, model: Any, drawn: Shots | str, shots: int) -> lis
 def _base_of(recipe: Recipe) -> Any:
     """The model a run started from, where it trained every parameter."""
     section = recipe.model
-    if section.config is not None or section.path is None:  # with a config, the path is where the tokenizer is
+    if section.base is None:
         raise Refusal("the run started from random weights, which are no base to compare with")
     options = {"adapter": section.adapter, "quantization": section.quantization, "dtype": section.dtype}
     options["double_quantization"] = section.double_quantization
-    opened = open_model(section.path, trust_remote_code=section.trust_remote_code, **options)
+    opened = open_model(section.base, trust_remote_code=section.trust_remote_code, **options)
     if section.added_tokens:
         tokenizer = load_tokenizer(opened.tokenizer_source, section.trust_remote_code)
         add_tokens(opened.model, tokenizer, section.added_tokens, setting="model.added_tokens")

@@ -22,10 +22,11 @@ from torch import Tensor
 
 from accorda.generation.cache import buffered
 from accorda.generation.past import Past
-from accorda.generation.sampling import Sampling, choose, warped
+from accorda.generation.sampling import Sampling, choose
 from accorda.methods.backbone import cached_in_front
 from accorda.methods.routing import use
 from accorda.models.heads import last_hidden, logits
+from accorda.objectives.language_model import log_probs
 
 
 @dataclass(frozen=True)
@@ -162,11 +163,9 @@ class Decoding:
     def _choose(self, rows: list[int], logits_RV: Tensor) -> list[Token]:
         """A token for each of these rows, with its log-probability."""
         uniforms = torch.tensor([self._draws[row].random() for row in rows], dtype=torch.float64)
-        chosen = choose(logits_RV, self.sampling, uniforms.to(logits_RV.device))
-        log_probs = drawn = _log_probs(logits_RV, chosen)
-        if self.sampling.temperature > 0:
-            drawn = _log_probs(warped(logits_RV, self.sampling), chosen)
-        return [Token(*of) for of in zip(rows, chosen.tolist(), log_probs.tolist(), drawn.tolist(), strict=True)]
+        chosen, drawn = choose(logits_RV, self.sampling, uniforms.to(logits_RV.device))
+        own = drawn if self.sampling.temperature == 0 else log_probs(logits_RV, chosen)
+        return [Token(*of) for of in zip(rows, chosen.tolist(), own.tolist(), drawn.tolist(), strict=True)]
 
     def _append(self, places: Tensor, tokens: list[Token]) -> None:
         """Make the new tokens the next inputs; an ended row that stayed repeats its last position, unseen."""
@@ -206,11 +205,6 @@ class Decoding:
         each = self._num_samples if self._prefilled else 1
         with use(self.model, rows=[adapter for adapter in self._adapters for _ in range(each)]):
             yield
-
-
-def _log_probs(logits_RV: Tensor, chosen: Tensor) -> Tensor:
-    """The log-probability of each row's token."""
-    return logits_RV.log_softmax(-1).gather(1, chosen[:, None]).squeeze(1)
 
 
 def _right_padded(prompts: Sequence[Sequence[int]]) -> Tensor:

@@ -12,6 +12,8 @@ import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
+from accorda.objectives.language_model import log_probs
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
@@ -27,8 +29,8 @@ class Sampling:
     """Texts that end a completion and do not belong to it; they need a tokenizer."""
 
 
-def choose(logits_BV: Tensor, sampling: Sampling, uniforms: Tensor) -> Tensor:
-    """The next token of every row, (B,).
+def choose(logits_BV: Tensor, sampling: Sampling, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    """The next token of every row, (B,), and its log-probability under what it was drawn from, (B,).
 
     Args:
         logits_BV: the model's logits, fp32.
@@ -37,9 +39,11 @@ def choose(logits_BV: Tensor, sampling: Sampling, uniforms: Tensor) -> Tensor:
             cumulated probabilities, so a row's draw depends on no other row.
     """
     if sampling.temperature == 0:
-        return logits_BV.argmax(-1)
-    cumulated = warped(logits_BV, sampling).double().softmax(-1).cumsum(-1)
-    return _place(cumulated, uniforms)
+        likeliest = logits_BV.argmax(-1)
+        return likeliest, log_probs(logits_BV, likeliest)
+    scores_BV = warped(logits_BV, sampling)
+    drawn = _place(scores_BV.double().softmax(-1).cumsum(-1), uniforms)
+    return drawn, log_probs(scores_BV, drawn)
 
 
 def warped(logits_BV: Tensor, sampling: Sampling) -> Tensor:

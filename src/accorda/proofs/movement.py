@@ -38,7 +38,9 @@ class Movement(Prover):
             return Proof(self.name, "not applicable", "no step was watched")
         trained, frozen = split(session)
         now = {name: checksum(tensor) for name, tensor in (trained | frozen).items()}
-        resting = declared_rest(session) | waited(record, trained, session.loop.step_number)
+        waiting = waited(record, trained, session.loop.step_number)
+        resting = declared_rest(session) | waiting
+        still = f", {len(waiting)} had no turn yet" if waiting else ""
         checks = [
             _moved(record, {name: now[name] for name in trained}, resting),
             _untouched(record["frozen"], {name: now[name] for name in frozen}),
@@ -46,7 +48,8 @@ class Movement(Prover):
         return Proof.of_checks(
             self.name,
             checks,
-            _holds(record, trained, frozen, resting),
+            f"{len(trained) - len(waiting)} trainable tensors moved by their gradients{still}, "
+            f"{len(frozen)} frozen ones unchanged",
             first_gradient=record["first_gradient"],
             at_rest={name: reason for name, reason in resting.items() if name not in record["first_gradient"]},
             trained={name: now[name] for name in trained},
@@ -159,15 +162,6 @@ def _moved(record: dict[str, Any], now: dict[str, str], resting: dict[str, str])
     return check(
         "moved", not never and not still, f"{len(now) - len(rested)} tensors had a gradient and moved{note}", why
     )
-
-
-def _holds(
-    record: dict[str, Any], trained: Mapping[str, Tensor], frozen: Mapping[str, Tensor], resting: Mapping[str, str]
-) -> str:
-    rested = sum(name in resting and name not in record["first_gradient"] for name in trained)
-    still = f", {rested} had no turn yet" if rested else ""
-    moved = len(trained) - rested
-    return f"{moved} trainable tensors moved by their gradients{still}, {len(frozen)} frozen ones unchanged"
 
 
 def _untouched(before: dict[str, str], now: dict[str, str]) -> Check:

@@ -2,7 +2,8 @@
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from accorda.errors import Refusal
@@ -25,6 +26,23 @@ def class_in(module_name: str, base: type[Section], kind: str) -> type[Section]:
     return found[0]
 
 
+def defining(folder: Path, constant: str) -> list[str]:
+    """The names of a folder's files that define the constant, read as text: running them would import torch."""
+    files = sorted(folder.glob("*.py"))
+    return [file.stem for file in files if f"\n{constant} = " in file.read_text(encoding="utf-8")]
+
+
+def require_known(
+    name: object, known: Iterable[str], kind: str, *, at: str, origins: Mapping[str, str] | None = None
+) -> str:
+    """The name, where there is such a thing; else a `Refusal` that says which there are."""
+    if not isinstance(name, str) or name not in known:
+        origin = f" ({origins[f'{at}.name']})" if origins and f"{at}.name" in origins else ""
+        near = meant(str(name), known) or f": choose one of {', '.join(known)}"
+        raise Refusal(f"{at}.name = {shown(name)}{origin}: no such {kind}{near}")
+    return name
+
+
 def read_named(
     mapping: Mapping[str, Any],
     known: Mapping[str, type[Section]],
@@ -39,11 +57,7 @@ def read_named(
         Refusal: no or unknown name, unknown field, value of a wrong type or out of range.
     """
     settings = dict(mapping)
-    name = settings.pop("name", None)
-    if not isinstance(name, str) or name not in known:
-        origin = f" ({origins[f'{at}.name']})" if origins and f"{at}.name" in origins else ""
-        near = meant(str(name), known) or f": choose one of {', '.join(known)}"
-        raise Refusal(f"{at}.name = {shown(name)}{origin}: no such {kind}{near}")
+    name = require_known(settings.pop("name", None), known, kind, at=at, origins=origins)
     return read_settings(known[name], settings, at=at, origins=origins)
 
 

@@ -31,6 +31,11 @@ class ModelSection:
     added_tokens: tuple[Text, ...] = ()
     trust_remote_code: bool = False
 
+    @property
+    def base(self) -> str | None:
+        """The model that training begins from; None for random weights, whose `path` is the tokenizer's."""
+        return self.path if self.config is None else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataSection:

@@ -39,6 +39,11 @@ def meant(word: str, words: Iterable[str]) -> str:
     return f"; did you mean {found}?" if found else ""
 
 
+def choice(word: str, words: Iterable[str]) -> str:
+    """`; did you mean X?`, or all of them where none is near."""
+    return meant(word, words) or f"; choose one of {', '.join(words)}"
+
+
 def several(number: int, noun: str) -> str:
     """`1 row`, `3 rows`, `1,200 rows`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

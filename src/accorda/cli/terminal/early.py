@@ -6,22 +6,21 @@ from typing import Any
 
 import accorda
 from accorda.errors import Refusal
-from accorda.recipe.words import meant, shown
+from accorda.recipe.named import defining, require_known
+from accorda.recipe.words import choice, shown
 
 
 @cache
 def number_formats() -> tuple[str, ...]:
     """The number formats there are, by the files that define one."""
-    files = sorted((Path(accorda.__file__).parent / "quantization").glob("*.py"))
-    return tuple(file.stem for file in files if "\nFORMAT" in file.read_text(encoding="utf-8"))
+    return tuple(defining(Path(accorda.__file__).parent / "quantization", "FORMAT"))
 
 
 def check_format(name: str, setting: str, others: tuple[str, ...] = ()) -> None:
     """Refuse what is no number format and none of the `others`."""
     known = (*others, *number_formats())
     if name not in known:
-        near = meant(name, known) or f"; choose one of {', '.join(known)}"
-        raise Refusal(f"{setting} = {shown(name)}: no such number format{near}")
+        raise Refusal(f"{setting} = {shown(name)}: no such number format{choice(name, known)}")
 
 
 def check_early(recipe: Any) -> None:
@@ -49,10 +48,7 @@ def check_method(recipe: Any) -> None:
 
     names = recipe.method.get("name")
     for name in [part.strip() for part in names.split("+")] if isinstance(names, str) else []:
-        found = methods().get(name)
-        if found is None:
-            near = meant(name, methods()) or f": choose one of {', '.join(methods())}"
-            raise Refusal(f"method.name = {shown(name)} ({recipe.origin('method.name')}): no such method{near}")
+        found = methods()[require_known(name, methods(), "method", at="method", origins=recipe.origins)]
         if recipe.model.quantization != "none" and not found.traits.get("quantized_base", True):
             raise Refusal(
                 f"method.name = {name}: trains the base's own weights, which model.quantization = "

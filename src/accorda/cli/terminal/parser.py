@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from accorda.errors import Refusal
-from accorda.recipe.words import meant, shown
+from accorda.recipe.words import choice, meant, shown
 
 
 class Help(Exception):
@@ -64,12 +64,9 @@ class Parser(argparse.ArgumentParser):
         for extra in rest:
             if extra.startswith("-") and extra != "-":
                 flag = extra.partition("=")[0]
-                verb = flag.lstrip("-")
-                way_out = (
-                    f"; there is a verb of that name: accorda {verb}"
-                    if verb in self.others
-                    else meant(flag, self._option_string_actions)
-                )
+                verb, way_out = flag.lstrip("-"), meant(flag, self._option_string_actions)
+                if verb in self.others:
+                    way_out = f"; there is a verb of that name: accorda {verb}"
                 raise Refusal(f"{flag}: no such flag of {self.prog}{way_out}")
             raise Refusal(f"{shown(extra)}: one argument too many for {self.prog}")
         return known
@@ -111,8 +108,7 @@ def one_of(*names: str) -> Any:
 
     def parse(text: str) -> str:
         if text not in names:
-            near = meant(text, names) or f"; choose one of {', '.join(names)}"
-            raise argparse.ArgumentTypeError(f"{shown(text)}: no such choice{near}")
+            raise argparse.ArgumentTypeError(f"{shown(text)}: no such choice{choice(text, names)}")
         return text
 
     return parse

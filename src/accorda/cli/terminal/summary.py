@@ -10,20 +10,21 @@ from accorda.cli.terminal.table import table
 from accorda.recipe.write import flow
 from accorda.runs.figures import size
 from accorda.runs.sections.onwards import commands
-from accorda.runs.story import settings, tell
+from accorda.runs.story import Setting, Story, tell
 
 
 def finished(run: Any) -> Outcome:
     """The outcome of a run that came to its end."""
     failed = failures(run.proofs)
-    text = blocks([told(run.result), decided(auto(run.folder.recipe)), proofs_table(run.proofs), onwards(run.folder)])
+    story = tell(run.folder.path, run.result)
+    text = blocks([told(run.result), decided(auto(story.settings)), proofs_table(run.proofs), onwards(story)])
     return Outcome(code=UNPROVEN if failed else DONE, result=run.result, text=text, error=failed)
 
 
-def onwards(folder: Any) -> str:
+def onwards(story: Story) -> str:
     """Where to look, and the commands to go on with."""
-    page = (str(folder.report), "curves, answers, proofs, settings: open it in a browser")
-    return facts([page, *commands(tell(folder.path))])
+    page = (str(story.folder.report), "curves, answers, proofs, settings: open it in a browser")
+    return facts([page, *commands(story)])
 
 
 def verified(path: str, proofs: Sequence[Any]) -> Outcome:
@@ -82,9 +83,9 @@ def proofs_table(proofs: Sequence[Any]) -> str:
     return table(("proof", "verdict", "reason"), [(proof.name, proof.verdict, proof.reason) for proof in proofs])
 
 
-def auto(recipe: Any) -> dict[str, tuple[Any, str]]:
-    """The settings of a written recipe that were decided for the user."""
-    return {item.name: (item.value, item.origin) for item in settings(recipe) if item.origin.startswith("auto")}
+def auto(settings: Sequence[Setting]) -> dict[str, tuple[Any, str]]:
+    """Those settings of a written recipe that were decided for the user."""
+    return {item.name: (item.value, item.origin) for item in settings if item.origin.startswith("auto")}
 
 
 def decided(found: Mapping[str, tuple[Any, str]]) -> str:

@@ -163,10 +163,10 @@ def _base(opened: Opened, recipe: Recipe | None) -> Any:
         return opened.model
     if recipe is None:
         return "no adapter: the model that it was trained from is not known"
-    if recipe.model.config is not None or recipe.model.path is None:  # with a config, the path is the tokenizer's
+    if recipe.model.base is None:
         return "the run started from random weights"
     try:
-        base = open_model(recipe.model.path, adapter=recipe.model.adapter, head=Labels.of(opened.model.config)).model
+        base = open_model(recipe.model.base, adapter=recipe.model.adapter, head=Labels.of(opened.model.config)).model
     except Refusal as refusal:
         return str(refusal)
     base.config.get_text_config().pad_token_id = opened.model.config.get_text_config().pad_token_id

@@ -123,8 +123,8 @@ def quantization(draft: Draft, bits: int | None, *keys: str) -> None:
 
 def added_tokens(draft: Draft, *keys: str) -> None:
     """Tokens that the tokenizer learns; the rows they get train beside the method."""
-    found = [token for key in keys if draft.on(key) for token in draft.listed(key)]
     used = [key for key in keys if draft.on(key)]
+    found = [token for key in used for token in draft.listed(key)]
     if found:
         says = "the model gets rows for them, which train beside the method and travel in its folder"
         draft.put("model.added_tokens", found, *used, says=says)

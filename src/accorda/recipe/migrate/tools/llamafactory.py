@@ -47,7 +47,6 @@ def model(draft: Draft) -> None:
     if draft.on("pure_bf16"):
         says = "the frozen weights are bf16; what trains keeps fp32 masters here"
         draft.put("model.dtype", "bfloat16", "pure_bf16", says=says)
-
     added_tokens(draft, "add_tokens", "add_special_tokens")
 
 
