@@ -43,7 +43,7 @@ def test_rows_that_a_run_would_refuse_fail_the_check(tiny, capsys, tmp_path):
     [
         (("check",), "FILE: missing"),
         (("chekc", "rows.jsonl"), "data chekc: no such verb; did you mean check?"),
-        (("check", "rows.jsonl", "--stage", "rl"), "stage = rl: data is checked for sft, pretrain or classify"),
+        (("check", "rows.jsonl", "--stage", "rl"), "stage = rl: data is checked for sft, pretrain, classify"),
         (("check", "rows.jsonl", "data.max_length=9999"), "data.max_length = 9999 (command line): the model has"),
         (("check", "none.jsonl"), "data.train: "),
     ],
@@ -56,3 +56,15 @@ def test_what_cannot_be_checked(arguments, line, tiny, capsys):
 def test_without_a_model(capsys):
     assert main(["data", "check", "rows.jsonl"]) == 2
     assert capsys.readouterr().err.startswith("error: --model: missing")
+
+
+def test_compared_answers_are_checked_for_what_they_would_teach(tiny, capsys, tmp_path):
+    rows = [{"prompt": f"{a} is ", "chosen": str(a) * (a % 3 + 1), "rejected": "b" * (a % 4 + 1)} for a in range(40)]
+    write_rows(tmp_path / "pairs.jsonl", [*rows, {"prompt": "a", "chosen": "same", "rejected": "same"}])
+    for stage in ("reward", "preference"):
+        assert main(["data", "check", "pairs.jsonl", "--model", str(tiny), "--stage", stage]) == 0
+        out = capsys.readouterr().out
+        assert "! in 1 row (pairs.jsonl:41) an answer is preferred to itself" in out
+        assert "longer answer wins" in out
+    assert main(["data", "check", "pairs.jsonl", "--model", str(tiny)]) == 2
+    assert "for stage: preference" in capsys.readouterr().err

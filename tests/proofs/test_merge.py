@@ -98,4 +98,4 @@ def test_not_applicable(tmp_path, method, why):
 def test_two_adapters_are_no_one_adapter(tmp_path):
     made = train(session(tmp_path, LoRA()), 1, None)
     install(made.model, LoRA(), "second")
-    assert "2 adapters are installed" in proof_of(made).reason
+    assert "2 adapters act" in proof_of(made).reason

@@ -202,7 +202,7 @@ def test_verify_sees_a_changed_adapter(tmp_path):
         ({"training": {"precision": "fp16"}}, "precision"),
         ({"training": {"trackers": ["tensorbord"]}}, "tensorboard"),
         ({"model": {"path": "nowhere"}}, "nowhere"),
-        ({"stage": "reward"}, "stage"),
+        ({"stage": "rl"}, "stage"),
         ({"evaluation": {"best": "beauty"}}, "beauty"),
         ({"evaluation": {"metrics": ["rogue"]}}, "rouge"),
         ({"training": {"optimizer": {"name": "adamv"}}}, "adamw"),

@@ -19,6 +19,8 @@ from accorda.errors import Refusal
 from accorda.recipe.words import meant, several, shown
 
 ACTIONS = ("check",)
+STAGES = ("sft", "pretrain", "classify", "reward", "preference")
+COMPARED = ("reward", "preference")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", metavar="check", help="the one thing to do with data so far")
     parser.add_argument("files", nargs="*", metavar="FILE|KEY.PATH=VALUE", help="files, folders or hf:owner/name:split")
     parser.add_argument("--model", metavar="M", type=filled, help="whose tokenizer and template (required)")
-    parser.add_argument("--stage", metavar="S", type=filled, help="sft (default), pretrain or classify")
+    parser.add_argument(
+        "--stage", metavar="S", type=filled, help="sft (default), pretrain, classify, reward or preference"
+    )
     add_column(parser)
 
 
@@ -45,8 +49,8 @@ def run(arguments: argparse.Namespace) -> Outcome:
     if arguments.model is None:
         raise Refusal("--model: missing; name the model whose tokenizer will read the rows")
     recipe = load(None, [item for item in arguments.files if "=" in item], settings(arguments))
-    if recipe.stage not in ("sft", "pretrain", "classify"):
-        raise Refusal(f"stage = {recipe.stage}: data is checked for sft, pretrain or classify")
+    if recipe.stage not in STAGES:
+        raise Refusal(f"stage = {recipe.stage}: data is checked for {', '.join(STAGES)}")
     base, code = locate(arguments.model).base, recipe.model.trust_remote_code
     head = head_for(base) if recipe.stage == "classify" else "language"
     model = load_model(base, head=head, device="meta", trust_remote_code=code)
@@ -60,12 +64,15 @@ def report(files: list[str], tokenizer: Any, recipe: Any, model: Any) -> dict[st
     """What a run of this stage would find."""
     from accorda.data.check import check
     from accorda.data.labelled.check import check_labelled
+    from accorda.data.preferences.check import check_preferences
     from accorda.models.decoder_start import decoder_start
 
     section, length = recipe.data, recipe.data.max_length
     if recipe.stage == "classify":
         kind = recipe.algorithm.get("labels", "auto")
         return check_labelled(files, tokenizer, section, max_length=length, kind=kind)
+    if recipe.stage in COMPARED:
+        return check_preferences(files, tokenizer, section, max_length=length, color=coloured())
     return check(
         files,
         tokenizer,
@@ -95,7 +102,8 @@ def refusal(found: Mapping[str, Any], section: Any) -> str:
         section.overlong == "error" or (section.overlong == "auto" and rows["overlong"] > QUARTER * fitting)
     ):
         some = f"{rows['overlong']} of {several(fitting, 'row')} {'does' if rows['overlong'] == 1 else 'do'} not fit"
-        return f"{some}; say data.overlong=skip, truncate_prompt or truncate"
+        ways = "skip" if "preferences" in found else "skip, truncate_prompt or truncate"
+        return f"{some}; say data.overlong={ways}"
     return "" if rows["kept"] else "no row is left to train on"
 
 
@@ -104,9 +112,23 @@ def told(found: Mapping[str, Any]) -> str:
     about = [("rows are", found["kind"]), ("template", found["template"]), *lengths(found)]
     if found["labels"] is not None:
         about.append(("labels", ", ".join(f"{name} {number:,.6g}" for name, number in found["labels"].items())))
+    if (judged := found.get("preferences")) is not None:
+        about += preferences(judged)
     about.append(("repeated rows", found["duplicates"]["rows"]))
     warnings = "\n".join(f"! {warning}" for warning in found["warnings"])
     return blocks([sources(found), facts(about), places(found), warnings, found["sample"]])
+
+
+def preferences(found: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """What compared answers say."""
+    longer = found["longer_wins"]
+    about: list[tuple[str, Any]] = [("pairs", found["pairs"])] if found["pairs"] else []
+    about += (
+        [("thumbs", f"{found['liked']} up, {found['disliked']} down")] if found["liked"] or found["disliked"] else []
+    )
+    about += [("longer answer wins", f"{longer:.1%}")] if longer is not None else []
+    about += [("preferred to itself", found["identical"]["rows"])]
+    return [*about, ("contradicting rows", found["contradicting"]["rows"])]
 
 
 def coloured() -> bool:

@@ -90,7 +90,7 @@ def _warnings(
     dataset: Dataset, section: DataSection, renderer: Renderer, num_repeats: int, in_both: int
 ) -> Iterator[str]:
     report = dataset.report
-    yield from _about_rows(report, section)
+    yield from about_rows(report, section)
     if num_repeats:
         yield f"{several(num_repeats, 'row')} repeat{'s' * (num_repeats == 1)} an earlier one"
     if in_both:
@@ -101,7 +101,8 @@ def _warnings(
         yield from _about_texts(dataset, renderer)
 
 
-def _about_rows(report: DataReport, section: DataSection) -> Iterator[str]:
+def about_rows(report: DataReport, section: DataSection) -> Iterator[str]:
+    """What is to be said of bad and over-long rows."""
     rows = report.rows
     if rows["skipped"]:
         fate = "left out" if section.on_bad_row == "skip" else "refused: data.on_bad_row=error"

@@ -55,6 +55,7 @@ class Example:
     """A conversation (`messages`), a prompt with its completion, or a text alone or with a label; and where it stood.
 
     `completion` is None where only a prompt is known, as when a model is asked. `label` is a class, or a number.
+    Where people compared `answers`, the conversation or prompt is what they answer, and `ranks` says how: 0 is best.
     """
 
     messages: tuple[Message, ...] = ()
@@ -64,6 +65,11 @@ class Example:
     text: str | None = None
     text_pair: str | None = None
     label: str | float | None = None
+    answers: tuple[Message, ...] = ()
+    ranks: tuple[int, ...] = ()
+    """Of each answer; equal ranks are ties. A single answer has 0 where people liked it, 1 where they did not."""
+    margin: float | None = None
+    """By how much the better answer should win, where people said so."""
     file: str = ""
     line: int = 0
 
@@ -82,6 +88,10 @@ class Example:
 
     def to_dict(self) -> dict[str, Any]:
         """The content without the place: equal for equal rows."""
+        if self.answers:
+            margin = {} if self.margin is None else {"margin": self.margin}
+            compared = {"answers": [answer.to_dict() for answer in self.answers], "ranks": list(self.ranks)}
+            return {**self.asked().to_dict(), **compared, **margin}
         if self.kind == "labelled":
             pair = {"text_pair": self.text_pair} if self.text_pair is not None else {}
             return {"text": self.text, **pair, "label": self.label}
@@ -96,12 +106,27 @@ class Example:
     def from_dict(cls, content: Mapping[str, Any], file: str = "", line: int = 0) -> "Example":
         """The inverse of `to_dict`."""
         given = dict(content)
-        messages = tuple(
-            Message(**{**message, "tool_calls": tuple(message.get("tool_calls", ()))})
-            for message in given.pop("messages", ())
-        )
-        tools = tuple(given.pop("tools", ()))
-        return cls(messages=messages, tools=tools, file=file, line=line, **given)
+        turns = {
+            name: tuple(
+                Message(**{**message, "tool_calls": tuple(message.get("tool_calls", ()))})
+                for message in given.pop(name, ())
+            )
+            for name in ("messages", "answers")
+        }
+        tools, ranks = tuple(given.pop("tools", ())), tuple(given.pop("ranks", ()))
+        return cls(**turns, tools=tools, ranks=ranks, file=file, line=line, **given)
+
+    def asked(self) -> "Example":
+        """Of compared answers: what they answer, alone."""
+        return replace(self, answers=(), ranks=(), margin=None)
+
+    def answered(self, number: int) -> "Example":
+        """Of compared answers: one of them behind what it answers, and nothing else to learn."""
+        answer = self.answers[number]
+        if self.prompt is not None:
+            return replace(self.asked(), completion=answer.content)
+        given = [replace(turn, train=False if turn.role == "assistant" else None) for turn in self.messages]
+        return replace(self.asked(), messages=(*given, replace(answer, train=True)))
 
     def to_json(self) -> str:
         """`to_dict` as one line, keys in the row's order, which templates show.

@@ -23,6 +23,7 @@ def store_key(origin: Origin, content: str, renderer: Renderer, limit: int | Non
         "columns": dict(origin.columns),
         "limit": limit,
         "renderer": renderer.digest,
+        "rows are": renderer.rows_are,
         "code": code_digest(),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,7 +1,7 @@
 """From a recipe's data section to the datasets of a run."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -48,6 +48,9 @@ def prepare_splits(section: DataSection, renderer: Renderer, **settings: Any) ->
 
 class Preparation:
     """The datasets of one section."""
+
+    ways: ClassVar[str] = "skip, truncate_prompt or truncate"
+    """What `data.overlong` may say instead of auto."""
 
     def __init__(self, settings: Settings):
         self.settings = settings
@@ -119,5 +122,5 @@ class Preparation:
             raise Refusal(
                 f"{limit}: {lost} of {len(sizes)} {told.split} rows are longer (half of all over "
                 f"{told.lengths['p50']} tokens, the longest {told.lengths['p100']}), more than a quarter: say "
-                f"data.overlong=skip, truncate_prompt or truncate, or data.max_length={needed} if the model takes it"
+                f"data.overlong={self.ways}, or data.max_length={needed} if the model takes it"
             )

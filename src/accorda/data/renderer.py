@@ -18,7 +18,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -41,6 +41,8 @@ PROBE = Example(messages=(Message(role="user", content="a"), Message(role="assis
 
 class Renderer:
     """Turns examples into ids. Its state (`to_dict`) and the tokenizer decide every id."""
+
+    rows_are: ClassVar[str] = "rows"  # tokens are kept apart by it
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 Direction = Literal["higher", "lower"]
-Needs = Literal["likelihood", "generations", "classes", "numbers"]
+Needs = Literal["likelihood", "generations", "classes", "numbers", "preferences"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,12 @@ class Row:
     number: float = 0.0
     """The row's number, and the one predicted."""
     predicted_number: float = 0.0
+    num_pairs: int = 1
+    """Strict pairs of a row of compared answers; 1 for an answer that was liked or not."""
+    num_right: float = 0.0
+    """In how many of them the better answer has the higher reward; equal ones count half."""
+    margin: float = 0.0
+    """By how much, summed over the pairs."""
 
 
 class Metric(ABC):

@@ -54,11 +54,13 @@ def read_metrics(entries: Iterable[str | Mapping[str, Any] | Metric]) -> dict[st
 
 
 OF_TEXT: tuple[Needs, ...] = ("likelihood", "generations")
+OF_COMPARISONS: tuple[Needs, ...] = ("likelihood", "preferences")
 SAYS = {
     "likelihood": "log-probabilities",
     "generations": "generated answers",
     "classes": "classes (stage classify)",
     "numbers": "predicted numbers (stage classify)",
+    "preferences": "compared answers (stages reward and preference)",
 }
 
 

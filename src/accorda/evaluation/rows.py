@@ -5,8 +5,8 @@ from os import PathLike
 from typing import Any
 
 from accorda.data.dataset import Dataset
-from accorda.data.labelled.prepare import preparation
 from accorda.data.labelled.renderer import LabelledRenderer
+from accorda.data.preparation import preparation
 from accorda.data.renderer import Renderer
 from accorda.data.settings import Settings, Split, Stage
 from accorda.errors import Refusal

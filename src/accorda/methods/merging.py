@@ -45,14 +45,19 @@ def merge(model: PreTrainedModel, name: str = "default") -> PreTrainedModel:
 
 def check_mergeable(model: PreTrainedModel, name: str = "default") -> None:
     """Refuse what cannot be merged, before anything is changed."""
+    check_foldable(model, name)
+    others = [other for other in routing(model).installed if other != name]
+    if others:
+        raise Refusal(f"merge: adapter {others[0]!r} was trained on the unmerged base; remove it first")
+
+
+def check_foldable(model: PreTrainedModel, name: str = "default") -> None:
+    """Refuse an adapter that cannot be written into the base's weights, whatever else is installed."""
     state = routing(model)
     state.require(name)
     for method in state.installed[name]:
         if not method.traits.mergeable:
             raise NotMergeable(f"merge: {type(method).__name__} cannot be written into the base's weights")
-    others = [other for other in state.installed if other != name]
-    if others:
-        raise Refusal(f"merge: adapter {others[0]!r} was trained on the unmerged base; remove it first")
     for path in merged_paths(model, name):
         if _is_tied(model, path) and hasattr(model.config, "scale_decoder_outputs"):
             raise NotMergeable(

@@ -131,6 +131,11 @@ def routing(model: PreTrainedModel) -> Routing:
     return model.__dict__[KEY]
 
 
+def acting(model: PreTrainedModel) -> list[str]:
+    """The adapters that act now, those in reserve left out."""
+    return [name for name in routing(model).installed if routing(model).acts(name)]
+
+
 @contextmanager
 def use(
     model: PreTrainedModel,

@@ -11,6 +11,7 @@ computes in, on so few rows at a time that they stay in the processor's cache.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -38,17 +39,24 @@ def log_probs(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def chunked_loss(
-    hidden_ND: Tensor, labels_N: Tensor, head: Head, parameters: Sequence[Tensor] = (), chunk: int = 1024
+    hidden_ND: Tensor,
+    labels_N: Tensor,
+    head: Head,
+    parameters: Sequence[Tensor] = (),
+    chunk: int = 1024,
+    weights_N: Tensor | None = None,
 ) -> Tensor:
     """Summed cross-entropy in nats of the labels (N,) that the hidden states (N, D) predict: a scalar, fp32 or wider.
 
     `head` maps (n, D) to logits (n, V) and is called once per chunk of at most `chunk` positions. `parameters` are all
     the tensors inside `head` that train: one left out would get no gradient from this loss. Differentiable once;
-    without grad mode, or where nothing wants a gradient, only the loss is computed.
+    without grad mode, or where nothing wants a gradient, only the loss is computed. `weights_N`: what each label's
+    share of the sum is multiplied by; no gradient goes there.
     """
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (hidden_ND, *parameters)):
-        return _ChunkedLoss.apply(hidden_ND, labels_N, head, chunk, *parameters)
-    return -chunked_log_probs(hidden_ND, labels_N, head, chunk).sum()
+        return _ChunkedLoss.apply(hidden_ND, labels_N, weights_N, head, chunk, *parameters)
+    found = chunked_log_probs(hidden_ND, labels_N, head, chunk)
+    return -(found if weights_N is None else found * weights_N).sum()
 
 
 @torch.no_grad()
@@ -62,14 +70,23 @@ class _ChunkedLoss(torch.autograd.Function):
     """Forms the gradients in `forward`, where the logits are; `backward` only scales them."""
 
     @staticmethod
-    def forward(ctx: Any, hidden_ND: Tensor, labels_N: Tensor, head: Head, chunk: int, *parameters: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        hidden_ND: Tensor,
+        labels_N: Tensor,
+        weights_N: Tensor | None,
+        head: Head,
+        chunk: int,
+        *parameters: Tensor,
+    ) -> Tensor:
         trained = [p for p in parameters if p.requires_grad]
         total = _wide(hidden_ND.new_zeros(()))
         towards_hidden = torch.empty_like(hidden_ND)
         towards_trained = [torch.zeros_like(p) for p in trained]
         done = 0
         for hidden, labels in _chunks(hidden_ND, labels_N, chunk):
-            loss, (first, *others) = _loss_and_gradients(hidden, labels, head, trained)
+            weights = None if weights_N is None else weights_N[done : done + len(hidden)]
+            loss, (first, *others) = _loss_and_gradients(hidden, labels, weights, head, trained)
             total += loss
             towards_hidden[done : done + len(hidden)] = first
             for kept, new in zip(towards_trained, others, strict=True):
@@ -86,35 +103,41 @@ class _ChunkedLoss(torch.autograd.Function):
         (grad_output,) = grad_outputs
         towards_hidden, *towards_trained = (g * grad_output.to(g.dtype) for g in ctx.saved_tensors)
         trained = iter(towards_trained)
-        return towards_hidden, None, None, None, *(next(trained) if trains else None for trains in ctx.trains)
+        return towards_hidden, None, None, None, None, *(next(trained) if trains else None for trains in ctx.trains)
 
 
 def _loss_and_gradients(
-    hidden: Tensor, labels: Tensor, head: Head, trained: Sequence[Tensor]
+    hidden: Tensor, labels: Tensor, weights: Tensor | None, head: Head, trained: Sequence[Tensor]
 ) -> tuple[Tensor, list[Tensor]]:
     """One chunk: its summed loss, and the gradients towards its hidden states and the trained tensors."""
     with torch.enable_grad():
         leaf = hidden.detach().requires_grad_()
         logits = head(leaf)
-    loss, towards_logits = _softmax_loss(logits.detach(), labels)
+    loss, towards_logits = _softmax_loss(logits.detach(), labels, weights)
     found = torch.autograd.grad(logits, [leaf, *trained], towards_logits, allow_unused=True)
     return loss, [torch.zeros_like(t) if g is None else g for g, t in zip(found, (leaf, *trained), strict=True)]
 
 
-def _softmax_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def _softmax_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The summed loss of logits (n, V), in fp32 or wider, and its gradient towards them in their dtype."""
     towards_logits = torch.empty_like(logits)
     total = _wide(logits.new_zeros(()))
     rows = max(1, SCORES_AT_ONCE // logits.shape[-1])
-    for some, label, towards in zip(logits.split(rows), labels.split(rows), towards_logits.split(rows), strict=True):
+    shares = repeat(None) if weights is None else weights.split(rows)
+    for some, label, towards, share in zip(
+        logits.split(rows), labels.split(rows), towards_logits.split(rows), shares, strict=False
+    ):
         index = label.unsqueeze(-1)
         scores = some.to(total.dtype, copy=True)
         scores -= scores.amax(-1, keepdim=True)
         at_label = scores.gather(-1, index)
         sums = scores.exp_().sum(-1, keepdim=True)
-        total += (sums.log() - at_label).sum()
-        scores /= sums
-        towards.copy_(scores.scatter_add_(-1, index, scores.new_full((), -1.0).expand(index.shape)))
+        losses = sums.log() - at_label
+        scores = scores.div_(sums).scatter_add_(-1, index, scores.new_full((), -1.0).expand(index.shape))
+        if share is not None:
+            losses, scores = losses * share.unsqueeze(-1), scores.mul_(share.unsqueeze(-1))
+        total += losses.sum()
+        towards.copy_(scores)
     return total, towards_logits
 
 

@@ -17,6 +17,7 @@ from transformers import Cache, DynamicCache, EncoderDecoderCache, PreTrainedMod
 from transformers.modeling_outputs import BaseModelOutput
 
 from accorda.data.labelled.batch import LabelledBatch
+from accorda.data.preferences.batch import PreferenceBatch
 from accorda.generation.sample import evaluating
 from accorda.methods.install import trainable
 from accorda.methods.stepping import extra_loss
@@ -27,6 +28,7 @@ from accorda.planning.hollow import hollow
 from accorda.planning.ledger import Ledger
 from accorda.planning.workload import Workload
 from accorda.training.classifying import row_scores
+from accorda.training.comparing import Comparing
 from accorda.training.loop import Objective
 from accorda.training.optimizers.contract import Settings
 from accorda.training.optimizers.groups import parameter_groups
@@ -188,12 +190,15 @@ class _Course:
 
     @torch.no_grad()
     def evaluate(self, work: Workload) -> None:
-        """Log-probabilities of a batch of evaluation rows, or of their classes."""
+        """Log-probabilities of a batch of evaluation rows, or of their classes, or how their answers compare."""
         self.ledger.label = OTHER
         batch, chunk = work.batch(), chunk_size(self.vocabulary)
         with evaluating(self.model), self.autocast():
             if isinstance(batch, LabelledBatch):
                 row_scores(self.model, batch)
+                return
+            if isinstance(self.objective, Comparing) and isinstance(batch, PreferenceBatch):
+                self.objective.measured(self.model, batch)
                 return
             hidden_BTD = last_hidden(self.model, **batch.inputs())
             at, labels = batch.targets()

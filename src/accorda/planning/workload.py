@@ -1,6 +1,6 @@
 """What goes through a model in one pass, as shapes: how many rows, how long, how many tokens are learned."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from accorda.data.batch import IGNORE_INDEX, Batch, Segment, pack_batch, pad_batch
 from accorda.data.labelled.batch import LabelledBatch, LabelledSegment, label_batch
+from accorda.data.preferences.batch import PreferenceBatch, compared, preference_batch
 from accorda.models.packing import Side
 
 
@@ -42,6 +43,8 @@ class Workload:
             encoder, supervised = _row_lengths(batch, "encoder"), _learned(batch)
             lengths = tuple(read + 1 + learned for read, learned in zip(encoder, supervised, strict=True))
             return cls(lengths, supervised, packed, encoder)
+        if isinstance(batch, PreferenceBatch):
+            return PreferenceWorkload.compared(batch)
         lengths = _row_lengths(batch, "decoder")
         share, rest = divmod(batch.num_supervised, len(lengths))
         made = LabelledWorkload if isinstance(batch, LabelledBatch) else cls
@@ -76,6 +79,37 @@ class LabelledWorkload(Workload):
         if len(set(self.lengths)) == 1:
             made = replace(made, attention_mask=None)
         return LabelledBatch(**{name: _like(value, device) for name, value in vars(made).items()})
+
+
+@dataclass(frozen=True)
+class PreferenceWorkload(Workload):
+    """Answers of one micro-batch, each with its prompt; row after row, `answers` of each, the better ones first."""
+
+    answers: tuple[int, ...] = ()
+
+    @classmethod
+    def compared(cls, batch: PreferenceBatch) -> "PreferenceWorkload":
+        """The shapes of a real micro-batch."""
+        numbers = tuple(len(segment.ranks) for segment in batch.segments)
+        return cls(batch.lengths, batch.learned, batch.packing is not None, (), numbers)
+
+    def batch(self, device: torch.device | str = "cpu") -> PreferenceBatch:
+        parts = iter(_segment(*row, 0) for row in zip(self.lengths, self.supervised, strict=True))
+        rows = [compared([next(parts) for _ in range(number)], range(number)) for number in self.answers]
+        made = preference_batch(rows, packed=self.packed, pad_id=0)
+        if made.attention_mask is not None and len(set(self.lengths)) == 1:
+            made = replace(made, attention_mask=None)
+        names = [field.name for field in fields(made)]
+        return ComparedShapes(**{name: _like(getattr(made, name), device) for name in names})
+
+
+class ComparedShapes(PreferenceBatch):
+    """A batch whose tensors have no values."""
+
+    def targets(self) -> tuple[Tensor, Tensor]:
+        """Positions and labels, (N,) each."""
+        at = torch.zeros(sum(self.learned), dtype=torch.long, device=self.input_ids.device)
+        return at, torch.zeros_like(at)
 
 
 def _labelled(length: int) -> LabelledSegment:

@@ -3,7 +3,9 @@
 A few rows in two unequal micro-batches go through the run's own loop (its division, packing, checkpointing, chunked
 loss), against plain autograd on the same rows: each alone, whole logits, nothing recomputed,
 
-    d/dw  sum_rows cross_entropy(row) / supervised tokens of all rows    (+ the method's extra loss, once).
+    d/dw  sum_rows cross_entropy(row) / supervised tokens of all rows    (+ the method's extra loss, once)
+
+or, of compared answers, of the algorithm's loss of each row over the number of rows.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,8 +21,9 @@ from torch.utils.checkpoint import CheckpointError
 from accorda.data.batch import Batch, Segment
 from accorda.methods.routing import routing, use
 from accorda.proofs.contract import Check, Proof, Prover, check
-from accorda.proofs.numerics import alone, few_rows, in_fp32, no_dropout
+from accorda.proofs.numerics import few_rows, in_fp32, no_dropout
 from accorda.proofs.packing import batch_of
+from accorda.proofs.plain import plain_loss
 from accorda.training.loop import Loop, Objective, Observer
 from accorda.training.precision import Precision
 from accorda.training.session import Session
@@ -40,7 +43,7 @@ class Gradient(Prover):
             return Proof(self.name, "not applicable", "there are not two rows to accumulate over")
         micro_batches = [batch_of(session, segments[:1]), batch_of(session, segments[1:])]
         with in_fp32(session.model, training=True), no_dropout(session.model):
-            plain = _plain(session, segments)
+            plain = _plain(session, segments, micro_batches)
             checks = [
                 _compare("accumulated", plain, _taken(session, micro_batches)),
                 _rerouted(session, micro_batches, plain),
@@ -109,12 +112,11 @@ def _rerouted(session: Session, micro_batches: Sequence[Batch], plain: dict[str,
         return Check(name, "fails", f"a block is recomputed under another route: {str(error).splitlines()[0]}")
 
 
-def _plain(session: Session, segments: Sequence[Segment]) -> dict[str, Tensor]:
+def _plain(session: Session, segments: Sequence[Segment], micro_batches: Sequence[Batch]) -> dict[str, Tensor]:
     """Plain autograd over transformers' own forward pass of each row, and what the method adds to the loss."""
     parameters, extra_loss = session.loop.parameters(), session.loop.extra_loss
     with _recomputing_nothing(session.model), torch.enable_grad():
-        log_probs = alone(session.model, segments)
-        loss = -log_probs.sum() / len(log_probs)
+        loss = plain_loss(session, segments, micro_batches)
         if extra_loss is not None:
             loss = loss + extra_loss()
         found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)

@@ -16,9 +16,11 @@ from transformers import PreTrainedTokenizerBase
 from accorda.data.batch import IGNORE_INDEX, Batch, Segment
 from accorda.data.dataset import Dataset
 from accorda.data.labelled.dataset import LabelledDataset
+from accorda.data.preferences.dataset import PreferenceDataset
 from accorda.data.rendered import Rendered
 from accorda.data.renderer import Renderer
 from accorda.data.sampler import Batches
+from accorda.proofs.comparisons import comparisons
 from accorda.proofs.contract import Check, Proof, Prover, check, names
 from accorda.proofs.labels import labelled
 from accorda.proofs.rows import carried, evenly
@@ -44,6 +46,8 @@ class Mask(Prover):
             return Proof(self.name, "not applicable", "the rows were given as tokens, without the text they stand for")
         if isinstance(session.train, LabelledDataset):
             return labelled(session.train, session.recipe.data, session.batches)
+        if isinstance(session.train, PreferenceDataset):
+            return comparisons(session.train, session.renderer, session.recipe.data, session.batches)
         return masked(session.train, session.renderer, session.recipe.data, session.batches)
 
 

@@ -17,8 +17,8 @@ from transformers import PreTrainedModel
 from accorda.data.batch import Segment
 from accorda.methods.contract import NotMergeable
 from accorda.methods.entries import written
-from accorda.methods.install import installed
-from accorda.methods.merging import check_mergeable, merged_module, merged_paths
+from accorda.methods.merging import check_foldable, merged_module, merged_paths
+from accorda.methods.routing import acting
 from accorda.proofs.contract import Proof, Prover, within
 from accorda.proofs.numerics import TOLERANCE, everything_alone, few_rows, in_fp32, largest
 from accorda.quantization.contract import QuantizedLinear
@@ -39,14 +39,14 @@ class Merge(Prover):
 
 def merged_alike(model: PreTrainedModel, segments: list[Segment], name: str | None = None) -> Proof:
     """The proof for one adapter of a model, on these rows; `name` may be left out where there is one adapter."""
-    names = list(installed(model)) if name is None else [name]
+    names = acting(model) if name is None else [name]
     if len(names) != 1:
-        reason = "no adapter is installed" if not names else f"{len(names)} adapters are installed: name one"
+        reason = "no adapter acts" if not names else f"{len(names)} adapters act: name one"
         return Proof("merge", "not applicable", reason)
     if not segments:
         return Proof("merge", "not applicable", "there are no rows with labels to compare on")
     try:
-        check_mergeable(model, names[0])
+        check_foldable(model, names[0])
     except NotMergeable as refusal:
         return Proof("merge", "not applicable", str(refusal))
     paths = merged_paths(model, names[0])

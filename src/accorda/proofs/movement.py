@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from accorda.methods.install import installed, kept_tensors
+from accorda.methods.install import kept_tensors
+from accorda.methods.routing import acting
 from accorda.proofs.contract import Check, Proof, Prover, check, names
 from accorda.proofs.rest import declared_rest
 from accorda.proofs.tensors import checksum
@@ -138,8 +139,8 @@ def waited(record: dict[str, Any], trained: Mapping[str, Tensor], num_steps: int
 
 
 def saved(session: Session) -> dict[str, Tensor]:
-    """What the files of the session's adapters hold, under names without the adapter's own."""
-    return {name: t for adapter in installed(session.model) for name, t in kept_tensors(session.model, adapter).items()}
+    """What the files of the session's acting adapters hold, under names without the adapter's own."""
+    return {name: t for adapter in acting(session.model) for name, t in kept_tensors(session.model, adapter).items()}
 
 
 def kept_in_place(session: Session) -> dict[str, Tensor]:

@@ -9,6 +9,9 @@ from transformers import PreTrainedModel
 
 from accorda.data.batch import Segment
 from accorda.data.labelled.batch import LabelledSegment
+from accorda.data.preferences.batch import PreferenceSegment
+from accorda.models.dropout import dropping
+from accorda.models.labels import is_classifier
 from accorda.objectives.classification import label_scores
 
 TOLERANCE = 1e-4  # nats; two orders above what the order of sums costs in fp32
@@ -39,12 +42,7 @@ def in_fp32(model: nn.Module, training: bool = False) -> Iterator[None]:
 @contextmanager
 def no_dropout(model: nn.Module) -> Iterator[None]:
     """Nothing is dropped inside, in training mode too: every module's probability is zero for the while."""
-    found = [
-        (module, name, value)
-        for module in model.modules()
-        for name, value in vars(module).items()
-        if isinstance(value, float) and ("drop" in name or (name == "p" and isinstance(module, nn.Dropout)))
-    ]
+    found = list(dropping(model))
     for module, name, _ in found:
         setattr(module, name, 0.0)
     try:
@@ -58,13 +56,22 @@ def alone(model: PreTrainedModel, segments: Sequence[Segment]) -> Tensor:
     """Log-probability (N,) of every supervised token in transformers' own way: each row by itself.
 
     Whole logits, no padding, no packing, no mask: what `next_token_log_probs` is held against. Of a row with a label:
-    the one of its class, or minus the squared error of its number.
+    the one of its class, or minus the squared error of its number. Of compared answers: every answer by itself, of a
+    reward model its reward.
     """
     labelled = [segment for segment in segments if isinstance(segment, LabelledSegment)]
     if labelled:
         wanted = torch.tensor([segment.label for segment in labelled], device=next(model.parameters()).device)
         return label_scores(outputs_alone(model, labelled), wanted)
-    return torch.cat([_row(model, segment) for segment in segments])
+    answers = answers_of(segments)
+    if is_classifier(model):
+        return torch.cat([_reward(model, answer) for answer in answers])
+    return torch.cat([_row(model, answer) for answer in answers])
+
+
+def answers_of(segments: Sequence[Segment]) -> list[Segment]:
+    """The rows; of compared answers every answer by itself."""
+    return [part for s in segments for part in (s.answers if isinstance(s, PreferenceSegment) else (s,))]
 
 
 def everything_alone(model: PreTrainedModel, segments: Sequence[Segment]) -> Tensor:
@@ -99,6 +106,12 @@ def _row(model: PreTrainedModel, segment: Segment) -> Tensor:
     wanted = torch.as_tensor(segment.supervised[segment.encoder_length :], device=device).nonzero().squeeze(1)
     wanted = wanted[wanted > 0]  # nothing predicts a first token
     return scores[wanted - 1, ids[wanted]]
+
+
+def _reward(model: PreTrainedModel, answer: Segment) -> Tensor:
+    """What a reward model says of one answer, by transformers' own way of finding its last token, (1,)."""
+    ids = torch.as_tensor(answer.input_ids, dtype=torch.int64, device=next(model.parameters()).device)
+    return model(inputs_embeds=model.get_input_embeddings()(ids[None]), use_cache=False).logits[:, 0].float()
 
 
 def largest(difference: Tensor) -> float:

@@ -8,10 +8,13 @@ from transformers import PreTrainedModel
 
 from accorda.data.batch import Batch, Segment
 from accorda.data.labelled.batch import LabelledBatch
+from accorda.data.preferences.batch import PreferenceBatch
+from accorda.models.labels import is_classifier
 from accorda.proofs.contract import Proof, Prover, within
 from accorda.proofs.numerics import TOLERANCE, alone, few_rows, in_fp32, largest
 from accorda.training.classifying import row_scores
 from accorda.training.next_token import next_token_log_probs
+from accorda.training.rewarding import rewards
 from accorda.training.session import Session
 
 
@@ -53,5 +56,7 @@ def batch_of(session: Session, segments: list[Segment]) -> Batch:
 
 
 def together(model: PreTrainedModel, batch: Batch) -> Tensor:
-    """The log-probabilities of a batch as the run computes them: of its tokens, or of its rows' labels."""
+    """The log-probabilities of a batch as the run computes them: of its tokens, or its rows' labels; or its rewards."""
+    if isinstance(batch, PreferenceBatch) and is_classifier(model):
+        return rewards(model, batch)
     return row_scores(model, batch) if isinstance(batch, LabelledBatch) else next_token_log_probs(model, batch)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from accorda.proofs.contract import Prover
 
-ORDER = ("mask", "coverage", "movement", "gradient", "packing", "resume", "save", "merge")
+ORDER = ("mask", "coverage", "movement", "gradient", "packing", "resume", "save", "merge", "start")
 
 
 @cache

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from accorda.data.batch import Batch
+from accorda.data.batch import Batch, Segment
 from accorda.errors import Refusal
 from accorda.proofs.contract import Proof, Prover, names
 from accorda.proofs.tensors import checksum
@@ -117,6 +117,9 @@ class _Short:
         found = self.batches.at(step)
         self.rows = [batch.rows for batch in found]
         return [min(found, key=lambda batch: batch.num_tokens)]
+
+    def together(self, segments: Sequence[Segment]) -> Batch:
+        return self.batches.together(segments)
 
 
 def _step(loop: Loop, batches: _Short) -> tuple[dict[str, Any], dict[str, str]]:

@@ -12,8 +12,8 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 from accorda.data.labelled.renderer import load_renderer
 from accorda.errors import Refusal
-from accorda.methods.install import installed, kept_tensors, own_tensors, remove
-from accorda.methods.routing import use
+from accorda.methods.install import kept_tensors, own_tensors, remove
+from accorda.methods.routing import acting, use
 from accorda.methods.storage import is_adapter, load_adapter
 from accorda.models.heads import new_heads
 from accorda.proofs.contract import Check, Proof, Prover, check, names
@@ -95,9 +95,9 @@ def _finite(found: Mapping[str, Tensor]) -> Check:
 
 def _adapter_alike(session: Session, place: Path) -> Check:
     """The adapter loaded again beside the live one, tensor by tensor."""
-    adapters = list(installed(session.model))
+    adapters = acting(session.model)
     if len(adapters) != 1:
-        return Check("tensors", "fails", f"{len(adapters)} adapters are installed where the run trained one")
+        return Check("tensors", "fails", f"{len(adapters)} adapters act where the run trained one")
     live = {name: checksum(t.float()) for name, t in kept_tensors(session.model, adapters[0]).items()}
     heads = {name: checksum(p) for name, p in _head_tensors(session.model).items()}
     try:

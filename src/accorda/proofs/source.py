@@ -60,7 +60,7 @@ def _lines(example: Example) -> Iterator[str]:
         example.completion,
         example.text,
         example.text_pair,
-        *(message.content for message in example.messages),
+        *(message.content for message in (*example.messages, *example.answers)),
     ]
     for text in texts:
         yield from (text or "").splitlines()

@@ -14,6 +14,9 @@ from accorda.data.dataset import Dataset
 from accorda.data.labelled.batch import LabelledBatches
 from accorda.data.labelled.prepare import prepare_labelled
 from accorda.data.labelled.renderer import LabelledRenderer
+from accorda.data.preferences.batch import PreferenceBatches, PreferenceSegment
+from accorda.data.preferences.prepare import prepare_preferences
+from accorda.data.preferences.renderer import PreferenceRenderer
 from accorda.data.prepare import prepare_splits
 from accorda.data.renderer import Renderer
 from accorda.data.sampler import Batches
@@ -26,8 +29,9 @@ from accorda.methods.open import Opened
 from accorda.methods.stepping import extra_loss, on_step, rate_scales
 from accorda.models.attention import use_attention
 from accorda.models.decoder_start import decoder_start
-from accorda.models.labels import Labels
+from accorda.models.labels import Labels, is_classifier
 from accorda.models.packed import num_parameters
+from accorda.objectives.preference.registry import THUMBS
 from accorda.recipe.sections import Recipe
 from accorda.runs.layout import RunFolder, default_output
 from accorda.stages import settle, tune
@@ -83,6 +87,7 @@ def build(
         opened = tune.open_base(recipe, folder.model if trained and folder.model.is_dir() else None, labels)
     else:
         opened = resident.opened(recipe, labels)
+    stage.opened(opened, recipe)
     method, recipe = tune.continued(recipe, method, opened)
     config = opened.model.config
     kind = config.model_type if config.is_encoder_decoder else None
@@ -124,8 +129,11 @@ def read_data(
 ) -> Data:
     """Rows become tokens by the one renderer that training, evaluation and generation share."""
     section = recipe.data
-    if labels is not None:
+    if stage.rows == "classify":
+        assert labels is not None
         return read_labelled(recipe, model, tokenizer, labels)
+    if stage.rows == "preference":
+        return read_preferences(recipe, model, tokenizer)
     start = decoder_start(model)
     renderer = Renderer(tokenizer, section.template, section.supervise, section.reasoning, decoder_start=start)
     assert isinstance(section.max_length, int)
@@ -143,6 +151,17 @@ def read_labelled(recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedT
     if model.config.is_encoder_decoder:
         check_ends([each for each in (train, evaluation) if each is not None], model.config.eos_token_id)
     return Data(renderer=renderer, train=train, eval=evaluation, pad_id=pad_of(model))
+
+
+def read_preferences(recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Data:
+    """Rows of compared answers; a model with a reward head is told the id that pads."""
+    if is_classifier(model):
+        settle_padding(model, tokenizer)
+    section, length = recipe.data, recipe.data.max_length
+    thumbs = recipe.algorithm.get("name") in THUMBS
+    renderer = PreferenceRenderer(tokenizer, section.template, section.reasoning, thumbs=thumbs)
+    train, evaluation = prepare_preferences(section, renderer, max_length=length, seed=recipe.training.seed)
+    return Data(renderer=renderer, train=train, eval=evaluation, pad_id=renderer.pad_id)
 
 
 def check_ends(datasets: Sequence[Dataset], eos: int | None) -> None:
@@ -178,7 +197,7 @@ def assemble(
     batches = make_batches(recipe, data, model.device)
     num_steps = training.max_steps or batches.num_steps(training.epochs)
     recipe = settle.settle_warmup(recipe, num_steps)
-    objective = stage.objective(model)
+    objective = stage.objective(recipe)(model)
     groups = parameter_groups(trainable(model), training.weight_decay, rate_scales(model))
     loop = Loop(
         model=model,
@@ -214,8 +233,8 @@ def make_batches(recipe: Recipe, data: Data, device: Any) -> Batches:
     training, length = recipe.training, recipe.data.max_length
     assert isinstance(training.micro_batch_size, int)
     assert isinstance(length, int)
-    labelled = isinstance(data.renderer, LabelledRenderer)
-    return (LabelledBatches if labelled else Batches)(
+    kinds: dict[type, type[Batches]] = {LabelledRenderer: LabelledBatches, PreferenceRenderer: PreferenceBatches}
+    return kinds.get(type(data.renderer), Batches)(
         data.train,
         batch_size=training.batch_size,
         micro_tokens=training.micro_batch_size * length,
@@ -231,7 +250,9 @@ def examples(recipe: Recipe, data: Data, device: torch.device) -> Iterator[dict[
     batches = make_batches(recipe, data, device)
     for step in count():
         for row in batches.rows(step):
-            batch = pad_batch([data.train[int(row)]], data.renderer.pad_id).to(device)
+            segment = data.train[int(row)]
+            best = segment.best if isinstance(segment, PreferenceSegment) else segment
+            batch = pad_batch([best], data.renderer.pad_id).to(device)
             yield {**batch.inputs(), "labels": batch.labels}
 
 

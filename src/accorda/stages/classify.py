@@ -81,7 +81,7 @@ def settle(recipe: Recipe, found: Labels | None) -> Recipe:
 
 STAGE = Stage(
     rows="classify",
-    objective=Classifying,
+    objective=lambda recipe: Classifying,
     labels=labels,
     settle=settle,
     padded="each row is answered as a whole, so rows are padded instead of packed",

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from accorda.errors import Refusal
 from accorda.evaluation import during_training
 from accorda.evaluation.side_by_side import side_by_side
+from accorda.methods.open import Opened
 from accorda.models.labels import Labels
 from accorda.recipe.sections import Recipe
 from accorda.training.loop import Objective
@@ -24,18 +25,21 @@ class Stage:
     """One stage of a model's life.
 
     rows: how the data layer turns rows into tokens ("sft": prompt and completion, "pretrain": blocks of text).
-    objective: makes, of a model with its method installed, (model, batch) -> the summed loss in nats.
+    objective: gives, for a recipe, what makes of a model with its method installed (model, batch) -> the summed loss in
+        nats.
     labels: what a classification head must tell apart, from the recipe's rows; None for a language head.
     settle: decides what this stage alone decides of a recipe, given those labels.
+    opened: does what this stage must do to a model that was just opened, before its method is installed.
     padded: why rows are padded and never packed; None where they may be packed.
     evaluator: makes, of a session, what its loop calls to evaluate.
     samples: of a session and a number of seconds, a few rows with what the model says to them.
     """
 
-    rows: Literal["sft", "pretrain", "classify"]
-    objective: Callable[[PreTrainedModel], Objective]
+    rows: Literal["sft", "pretrain", "classify", "preference"]
+    objective: Callable[[Recipe], Callable[[PreTrainedModel], Objective]]
     labels: Callable[[Recipe], Labels | None] = lambda recipe: None
     settle: Callable[[Recipe, Labels | None], Recipe] = lambda recipe, labels: recipe
+    opened: Callable[[Opened, Recipe], None] = lambda opened, recipe: None
     padded: str | None = None
     evaluator: Callable[[Any], Evaluate | None] = during_training.evaluator
     samples: Callable[[Any, float], dict[str, Any] | None] = side_by_side

@@ -31,7 +31,7 @@ from accorda.planning.devices import Device, find_device
 from accorda.planning.price import Priced, price
 from accorda.planning.rehearsal import Passes
 from accorda.planning.savings import changes
-from accorda.planning.workload import LabelledWorkload, Workload
+from accorda.planning.workload import LabelledWorkload, PreferenceWorkload, Workload
 from accorda.recipe.sections import Recipe
 from accorda.stages import settle, tune
 from accorda.stages.build import make_batches, read_data
@@ -73,6 +73,7 @@ def billed(recipe: Recipe, device: Device) -> tuple[Recipe, Bill]:
     labels = stage.labels(recipe)
     recipe = stage.settle(recipe, labels)
     opened = shape(recipe, labels)
+    stage.opened(opened, recipe)
     method, recipe = tune.continued(recipe, method, opened)
     recipe = settle.settle_length(recipe, opened.model)
     recipe = settle.settle_packing(recipe, use_attention(opened.model) or stage.padded, opened.model)
@@ -88,12 +89,12 @@ def billed(recipe: Recipe, device: Device) -> tuple[Recipe, Bill]:
     if data:
         found = read_passes(recipe, make_batches(recipe, data, "cpu"), data.eval)
     else:
-        found = assumed(recipe, labels, two_sides=labels is None and opened.model.config.is_encoder_decoder)
+        found = assumed(recipe, stage.rows, two_sides=labels is None and opened.model.config.is_encoder_decoder)
     shallow = [cut(opened, recipe, depth, labels) for depth in DEPTHS] if is_uniform(opened) else []
     models = [dressed(each, recipe, method, precision) for each in (opened, *shallow)]
     priced = Priced(
         model=models[0],
-        objective=stage.objective,
+        objective=stage.objective(recipe),
         passes=found.passes,
         optimizer=read_optimizer(recipe.training.optimizer, origins=recipe.origins),
         precision=precision,
@@ -161,16 +162,17 @@ def read_passes(recipe: Recipe, batches: Batches, evaluation: Any) -> Found:
     return Found(passes(recipe, batches, evaluation), is_tried(recipe, steps, evaluation is not None))
 
 
-def assumed(recipe: Recipe, labels: Labels | None, two_sides: bool = False) -> Found:
+def assumed(recipe: Recipe, kind: str, two_sides: bool = False) -> Found:
     """Without data: rows as long as they may be, all of them learned, and a run long enough to write a checkpoint.
 
-    An encoder-decoder's rows are as long as they may be on both sides.
+    An encoder-decoder's rows are as long as they may be on both sides, compared answers each of both. `kind`: of rows.
     """
     training, wanted = recipe.training, recipe.evaluation
     length, rows = recipe.data.max_length, training.micro_batch_size
     assert isinstance(length, int)
     assert isinstance(rows, int)
-    make = partial(_equal, learned=length - 1, two_sides=two_sides) if labels is None else _labelled
+    make = {"classify": _labelled, "preference": _compared}.get(kind)
+    make = make or partial(_equal, learned=length - 1, two_sides=two_sides)
     work = make(rows, length, packed=bool(training.packing))
     times = min(2, ceil(training.batch_size / rows))
     steps = training.max_steps or training.checkpoint_every + 1
@@ -192,6 +194,12 @@ def _equal(rows: int, length: int, *, learned: int, two_sides: bool, packed: boo
 def _labelled(rows: int, length: int, *, packed: bool) -> Workload:
     """Rows that are all alike and have a label each."""
     return LabelledWorkload((length,) * rows, (1,) * rows, packed)
+
+
+def _compared(rows: int, length: int, *, packed: bool) -> Workload:
+    """Pairs of answers that are all alike: as many as fill so many rows."""
+    pairs = max(1, rows // 2)
+    return PreferenceWorkload((length,) * 2 * pairs, (length - 1,) * 2 * pairs, packed, (), (2,) * pairs)
 
 
 def shape(recipe: Recipe, labels: Labels | None) -> Opened:

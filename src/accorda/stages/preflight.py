@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 
 from accorda.data.labelled.renderer import LabelledRenderer
+from accorda.data.preferences.renderer import PreferenceRenderer
 from accorda.errors import Refusal
 from accorda.evaluation.labelled.predict import has
-from accorda.evaluation.metric import Row
-from accorda.evaluation.registry import OF_TEXT, read_metrics, require_fitting
+from accorda.evaluation.metric import Needs, Row
+from accorda.evaluation.registry import OF_COMPARISONS, OF_TEXT, read_metrics, require_fitting
 from accorda.methods.install import trainable
 from accorda.planning.bill import Bill
 from accorda.planning.price import Priced, price
@@ -88,7 +89,7 @@ def bill(session: Session) -> Bill:
         return price(
             Priced(
                 model=session.model,
-                objective=find_stage(recipe.stage).objective,
+                objective=find_stage(recipe.stage).objective(recipe),
                 passes=passes(recipe, session.batches, session.eval),
                 optimizer=session.notes[OPTIMIZER_NOTE],
                 precision=session.loop.precision,
@@ -107,13 +108,22 @@ def trial(session: Session) -> None:
     loop.optimizer.zero_grad()
 
 
+def fitting(session: Session) -> tuple[Needs, ...]:
+    """What metrics of this session's rows may be about."""
+    match session.renderer:
+        case LabelledRenderer(labels=labels):
+            return has(labels)
+        case PreferenceRenderer():
+            return OF_COMPARISONS
+        case _:
+            return OF_TEXT
+
+
 def check_evaluation(session: Session) -> None:
     """Refuse metrics that do not exist or cannot run, and a `best` that no metric reports, before a run begins."""
     wanted = session.recipe.evaluation
     metrics = read_metrics(("eval_loss", *wanted.metrics))
-    require_fitting(
-        metrics, has(session.renderer.labels) if isinstance(session.renderer, LabelledRenderer) else OF_TEXT
-    )
+    require_fitting(metrics, fitting(session))
     if session.eval is None:
         if wanted.patience is not None:
             raise Refusal("evaluation.patience: there are no evaluation rows; name some with --eval-data")

@@ -3,4 +3,4 @@
 from accorda.stages.contract import Stage
 from accorda.training.next_token import NextToken
 
-STAGE = Stage(rows="pretrain", objective=NextToken)
+STAGE = Stage(rows="pretrain", objective=lambda recipe: NextToken)

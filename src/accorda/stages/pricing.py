@@ -7,6 +7,7 @@ import torch
 
 from accorda.data.dataset import Dataset
 from accorda.data.labelled.dataset import LabelledDataset
+from accorda.data.preferences.batch import PreferenceSegment, preference_batch
 from accorda.data.sampler import Batches
 from accorda.errors import Refusal
 from accorda.evaluation.during_training import BATCH_SIZE
@@ -45,6 +46,9 @@ def measured(evaluation: Dataset) -> Workload:
     """The longest evaluation rows, as many as are measured at once."""
     longest = np.argsort(-evaluation.lengths, kind="stable")[:BATCH_SIZE]
     segments = [evaluation[int(row)] for row in longest]
+    compared = [segment for segment in segments if isinstance(segment, PreferenceSegment)]
+    if compared:
+        return Workload.of(preference_batch(compared, packed=False, pad_id=0))
     learned = tuple(int(segment.supervised[1:].sum()) for segment in segments)
     if isinstance(evaluation, LabelledDataset):
         return LabelledWorkload(tuple(map(len, segments)), learned, packed=False)

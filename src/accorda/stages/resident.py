@@ -26,7 +26,7 @@ from accorda.training.memory import PeakMemory
 
 def key(recipe: Recipe) -> str:
     """Runs of one key can share a base: the same model, opened and cast alike."""
-    seed = recipe.training.seed if recipe.model.config is not None or recipe.stage == "classify" else None
+    seed = recipe.training.seed if recipe.model.config is not None or recipe.stage in ("classify", "reward") else None
     parts: list[Any] = [mapping(recipe)["model"], recipe.stage, recipe.training.precision, seed]
     return json.dumps(parts, sort_keys=True, default=str)
 

@@ -3,4 +3,4 @@
 from accorda.stages.contract import Stage
 from accorda.training.next_token import NextToken
 
-STAGE = Stage(rows="sft", objective=NextToken)
+STAGE = Stage(rows="sft", objective=lambda recipe: NextToken)

@@ -5,6 +5,7 @@ micro-batches gives the same gradient. Sums run in a fixed order: the same state
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from accorda.data.batch import Batch
+from accorda.data.batch import Batch, Segment
 from accorda.data.sampler import Segments
 from accorda.training.checkpoint import State
 from accorda.training.memory import PeakMemory
@@ -25,6 +26,22 @@ from accorda.training.precision import LossScale, Precision
 from accorda.training.rng import Generators, undisturbed
 
 Objective = Callable[[nn.Module, Batch], Tensor]
+
+
+class StepObjective(ABC):
+    """An objective that must know a whole step before its first micro-batch, and tells more of it than the loss."""
+
+    @abstractmethod
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The summed loss of a micro-batch."""
+
+    @abstractmethod
+    def begin(self, model: nn.Module, batches: Sequence[Batch]) -> None:
+        """Called with all micro-batches of a step before the first of them."""
+
+    @abstractmethod
+    def figures(self) -> dict[str, float]:
+        """What there is to tell of the micro-batches since `begin`."""
 
 
 class Batches(Protocol):
@@ -37,6 +54,10 @@ class Batches(Protocol):
 
     def at(self, step: int) -> Sequence[Batch]:
         """Those of optimizer step `step`, counted from 0."""
+        ...
+
+    def together(self, segments: Sequence[Segment]) -> Batch:
+        """Any rows in one micro-batch, made as the others are."""
         ...
 
 
@@ -110,6 +131,10 @@ class Loop:
             micro_batches = self.batches.at(self.step_number)
             num_supervised = sum(batch.num_supervised for batch in micro_batches)
             losses: list[Tensor] = []
+            whole = self.objective if isinstance(self.objective, StepObjective) else None
+            if whole is not None:
+                with self.precision.autocast():
+                    whole.begin(self.model, micro_batches)
             extra = None if self.extra_loss is None else self.extra_loss()
             for batch in micro_batches:
                 self.check()
@@ -143,6 +168,7 @@ class Loop:
             "seconds": perf_counter() - began - self._watching,
             "memory": self.memory.bytes() if self.memory else None,
         }
+        told |= {} if whole is None else whole.figures()
         return told if extra is None else told | {"extra_loss": float(extra.detach())}
 
     def parameters(self) -> dict[str, nn.Parameter]:

@@ -3,6 +3,7 @@
 One owner of the path from a batch to its log-probabilities: training, evaluation and proofs all go through it.
 """
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import cast
 
@@ -24,7 +25,7 @@ class NextToken:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.parameters = tail_parameters(model)
-        self.chunk = _chunk(model)
+        self.chunk = positions_at_once(model)
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """The summed loss, a scalar in fp32."""
@@ -37,7 +38,57 @@ class NextToken:
 def next_token_log_probs(model: PreTrainedModel, batch: Batch) -> Tensor:
     """Log-probability in nats of each supervised token of the batch, (N,), in the order of `batch.targets()`."""
     hidden_ND, labels_N = predicting(model, batch)
-    return chunked_log_probs(hidden_ND, labels_N, partial(logits, model), _chunk(model))
+    return chunked_log_probs(hidden_ND, labels_N, partial(logits, model), positions_at_once(model))
+
+
+class SequenceLoss:
+    """A loss that is a function of whole answers' log-probabilities, with the logits of a chunk of positions at a time.
+
+    The head runs twice: for the sums, from which follows how the loss changes with each of them, and for the gradient,
+    which is formed where the logits are. Made, like `NextToken`, when it is decided what trains.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.parameters = tail_parameters(model)
+        self.chunk = positions_at_once(model)
+
+    def __call__(
+        self, model: PreTrainedModel, batch: Batch, learned: Sequence[int], loss: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """The loss, a scalar in fp32.
+
+        Args:
+            model: as its adapters act now.
+            batch: answers in one forward pass.
+            learned: how many labels each answer has, in the order of `batch.targets()`; A numbers.
+            loss: of the answers' summed log-probabilities in nats, (A,): a scalar.
+        """
+        hidden_ND, labels_N = predicting(model, batch)
+        head = partial(logits, model)
+        sums = summed(chunked_log_probs(hidden_ND, labels_N, head, self.chunk), learned)
+        if not torch.is_grad_enabled():
+            return loss(sums)
+        sums.requires_grad_()
+        value = loss(sums)
+        (slopes,) = torch.autograd.grad(value, sums)
+        weights_N = -torch.repeat_interleave(slopes, _numbers(learned, slopes.device), output_size=len(labels_N))
+        carrier = chunked_loss(hidden_ND, labels_N, head, self.parameters, self.chunk, weights_N)
+        return value.detach() + (carrier - carrier.detach())  # the value of the one, the gradient of the other
+
+
+@torch.no_grad()
+def sequence_log_probs(model: PreTrainedModel, batch: Batch, learned: Sequence[int]) -> Tensor:
+    """The summed log-probability in nats of each answer's labels, (A,); `learned` are their numbers."""
+    return summed(next_token_log_probs(model, batch), learned)
+
+
+def summed(values_N: Tensor, learned: Sequence[int]) -> Tensor:
+    """Sums of stretches of `learned` values each, (A,): in a fixed order, so equal inputs give equal bits."""
+    return torch.stack([part.sum() for part in values_N.split(list(learned))])
+
+
+def _numbers(values: Sequence[int], device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=torch.long, device=device)
 
 
 def predicting(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -47,6 +98,6 @@ def predicting(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
     return hidden_BTD.flatten(0, 1).index_select(0, positions), labels_N
 
 
-def _chunk(model: PreTrainedModel) -> int:
+def positions_at_once(model: PreTrainedModel) -> int:
     """How many positions' logits exist at a time."""
     return chunk_size(model.config.get_text_config(decoder=True).vocab_size)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from accorda.data.batch import Batch, Segment, pad_batch
+from accorda.data.batch import Batch, Segment
 from accorda.runs.files import write_json
 from accorda.training.loop import Loop, NonFinite
 from accorda.training.rng import Generators
@@ -87,7 +87,7 @@ def _suspects(loop: Loop, batch: Batch, what: str) -> list[_Suspect]:
         return []
     after = Generators.capture()
     segments = [loop.batches.dataset[row] for row in batch.rows]
-    alone = [_Suspect(pad_batch([segment], 0).to(batch.input_ids.device), whole.drawn) for segment in segments]
+    alone = [_Suspect(loop.batches.together([segment]), whole.drawn) for segment in segments]
     bad = [one for one in alone if not _is_finite(loop, one, what)]
     after.restore()
     return bad or [whole]

@@ -12,13 +12,13 @@ TEXTS = ("content", "document", "body", "story", "sentence", "article")
 def suggestion(row: Row) -> str:
     """The `--column` options that probably fit, from the names of the columns that hold text."""
     texts = [name for name, value in row.items() if isinstance(value, str)]
-    prompt, completion = _first(texts, PROMPTS), _first(texts, COMPLETIONS)
+    prompt, completion = first(texts, PROMPTS), first(texts, COMPLETIONS)
     if prompt and completion and prompt != completion:
         return f"--column {quoted('prompt', prompt)} --column {quoted('completion', completion)}"
     turns = [name for name, value in row.items() if _turns(value)]
     if turns:
         return f"--column {quoted('messages', turns[0])}"
-    text = _first(texts, TEXTS) or (texts[0] if len(texts) == 1 else None)
+    text = first(texts, TEXTS) or (texts[0] if len(texts) == 1 else None)
     if text:
         return f"--column {quoted('text', text)}"
     return "--column prompt=COLUMN --column completion=COLUMN (or text=COLUMN, messages=COLUMN)"
@@ -42,7 +42,8 @@ def _turns(value: object) -> bool:
     return isinstance(first, Mapping) and bool({"role", "from"} & set(first))
 
 
-def _first(names: list[str], wanted: tuple[str, ...]) -> str | None:
+def first(names: list[str], wanted: tuple[str, ...]) -> str | None:
+    """The first of the wanted names that there is, in whatever case."""
     by_lower = {name.lower(): name for name in reversed(names)}
     return next((by_lower[name] for name in wanted if name in by_lower), None)
 

@@ -2,7 +2,7 @@
 
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol, cast
@@ -13,10 +13,11 @@ from accorda.errors import Refusal
 
 Row = Mapping[str, Any]
 SEPARATORS = (";", "\t", "|")  # of files that say .csv and hold no commas
+FOLDER = "accorda.data.formats"
 
 
 class Format(Protocol):
-    """A module of this folder.
+    """A module of this folder, or of another folder of formats.
 
     `FIELDS` are the columns that tell it, `OPTIONAL` what it also reads. A row that has all `KEYS` and fits no format
     is one of this format with something wrong.
@@ -36,9 +37,9 @@ class Format(Protocol):
 
 
 @cache
-def formats() -> dict[str, Format]:
-    """Every format by name: the modules of this folder that can detect one."""
-    package = importlib.import_module("accorda.data.formats")
+def formats(folder: str = FOLDER) -> dict[str, Format]:
+    """Every format by name: the modules of a folder that can detect one."""
+    package = importlib.import_module(folder)
     names = sorted(info.name for info in pkgutil.iter_modules(package.__path__))
     modules = {name: importlib.import_module(f"{package.__name__}.{name}") for name in names}
     return {name: cast(Format, module) for name, module in modules.items() if hasattr(module, "detect")}
@@ -50,6 +51,7 @@ class Mapped:
 
     name: str
     columns: Mapping[str, str]
+    folder: str = FOLDER
 
     def require(self, row: Row) -> None:
         """A `RowError` for a row that lacks one of the columns."""
@@ -60,46 +62,54 @@ class Mapped:
     def parse(self, row: Row) -> Example:
         """The row as an `Example`."""
         self.require(row)
-        return formats()[self.name].parse(seen(row, self.name, self.columns))
+        return formats(self.folder)[self.name].parse(seen(row, self.name, self.columns, self.folder))
 
 
-def seen(row: Row, name: str, columns: Mapping[str, str]) -> Row:
+def seen(row: Row, name: str, columns: Mapping[str, str], folder: str = FOLDER) -> Row:
     """What a format sees: the row, or with `columns` its own fields, each from the column named for it."""
     if not columns:
         return row
-    own = _fields(name)
+    own = _fields(name, folder)
     kept = {field: row[field] for field in own if field in row and field not in columns.values()}
     return kept | {field: row[column] for field, column in columns.items()}
 
 
-def choose(row: Row, place: str, *, name: str = "auto", columns: Mapping[str, str] | None = None) -> Mapped:
+def choose(
+    row: Row,
+    place: str,
+    *,
+    name: str = "auto",
+    columns: Mapping[str, str] | None = None,
+    folder: str = FOLDER,
+    why_not: Callable[[Row], str | None] = feedback,
+    suggest: Callable[[Row], str] = suggestion,
+) -> Mapped:
     """The format of a source, told by its name, by the columns mapped, or by the keys of one of its rows.
 
     Nothing that fits, or more than one format that does, is a `Refusal` with `place`, the keys and the way out.
+    `folder` holds the formats; `why_not` knows rows that are not meant for them, `suggest` a way out for other rows.
     """
-    columns = dict(columns or {})
-    if name != "auto" and name not in formats():
-        raise Refusal(f"data.format: {name}: no such format; formats are auto, {', '.join(formats())}")
-    _check(columns, row, place, list(formats()) if name == "auto" else [name])
+    columns, known = dict(columns or {}), formats(folder)
+    if name != "auto" and name not in known:
+        raise Refusal(f"data.format: {name}: no such format; formats are auto, {', '.join(known)}")
+    names = list(known) if name == "auto" else [name]
+    check_columns(columns, row, place, sorted({field for each in names for field in _fields(each, folder)}))
     if name != "auto":
-        return Mapped(name, columns)
-    if not columns and (why := feedback(row)):
+        return Mapped(name, columns, folder)
+    if not columns and (why := why_not(row)):
         raise Refusal(f"{place}: {why}")
-    able = [known for known in formats() if set(columns) <= set(_fields(known))]
-    views = {known: seen(row, known, columns) for known in able}
-    found = [known for known in able if formats()[known].detect(views[known])]
-    found = found or [known for known in able if set(formats()[known].KEYS) <= set(views[known])]
+    able = [each for each in known if set(columns) <= set(_fields(each, folder))]
+    views = {each: seen(row, each, columns, folder) for each in able}
+    found = [each for each in able if known[each].detect(views[each])]
+    found = found or [each for each in able if set(known[each].KEYS) <= set(views[each])]
     if len(found) != 1:
-        raise Refusal(f"{place}: {_why_not_one(row, found, columns)}")
-    return Mapped(found[0], columns)
+        raise Refusal(f"{place}: {_why_not_one(row, found, columns, suggest)}")
+    return Mapped(found[0], columns, folder)
 
 
-def _fields(name: str) -> tuple[str, ...]:
-    return formats()[name].FIELDS + formats()[name].OPTIONAL
-
-
-def _check(columns: Mapping[str, str], row: Row, place: str, names: Sequence[str]) -> None:
-    check_columns(columns, row, place, sorted({field for name in names for field in _fields(name)}))
+def _fields(name: str, folder: str) -> tuple[str, ...]:
+    known = formats(folder)[name]
+    return known.FIELDS + known.OPTIONAL
 
 
 def check_columns(columns: Mapping[str, str], row: Row, place: str, known: Sequence[str]) -> None:
@@ -114,7 +124,7 @@ def check_columns(columns: Mapping[str, str], row: Row, place: str, known: Seque
             raise Refusal(f"{place}: data.columns: no column {column!r}; the row has {', '.join(row) or 'none'}")
 
 
-def _why_not_one(row: Row, found: Sequence[str], columns: Mapping[str, str]) -> str:
+def _why_not_one(row: Row, found: Sequence[str], columns: Mapping[str, str], suggest: Callable[[Row], str]) -> str:
     keys = ", ".join(row) or "none"
     mark = next((mark for mark in SEPARATORS if len(row) == 1 and mark in keys), None)
     if mark is not None:
@@ -123,7 +133,7 @@ def _why_not_one(row: Row, found: Sequence[str], columns: Mapping[str, str]) -> 
         return f"its columns ({keys}) fit the formats {' and '.join(found)}; say which: data.format={found[0]}"
     given = " ".join(f"{field}={column}" for field, column in columns.items())
     with_columns = f" with data.columns {given}" if given else ""
-    way_out = _still_needed(row, columns) or f"say what they are: {suggestion(row)}"
+    way_out = _still_needed(row, columns) or f"say what they are: {suggest(row)}"
     return f"no format fits its columns ({keys}){with_columns}; {way_out}"
 
 

@@ -68,13 +68,6 @@ def uncut(fitted: Fitted) -> Fitted:
     return Fitted(fitted.spans, fitted.kept, np.zeros_like(fitted.shortened))
 
 
-def preparation(settings: Settings) -> Preparation:
-    """What makes the datasets of these settings, whatever rows they are about."""
-    if isinstance(settings.renderer, LabelledRenderer):
-        return LabelledPreparation(settings)
-    return Preparation(settings)
-
-
 def prepare_labelled(section: Any, renderer: LabelledRenderer, **settings: Any) -> tuple[Dataset, Dataset | None]:
     """Training and evaluation rows; None where nothing is set apart for evaluation."""
     making = LabelledPreparation(Settings(section, renderer, stage="classify", **settings))

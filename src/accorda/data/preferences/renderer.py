@@ -1,0 +1,88 @@
+"""Compared answers become ids: every answer behind the prompt it answers, as a row of stage sft would be, end to end.
+
+The prompt's ids are the same in front of each answer of a row, or the row is refused: a difference there would be
+learned as if people had preferred it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from accorda.data.example import Example, RowError
+from accorda.data.formats.hints import COMPLETIONS, PROMPTS, first
+from accorda.data.formats.registry import Mapped, choose
+from accorda.data.reasoning import Reasoning
+from accorda.data.rendered import Rendered
+from accorda.data.renderer import Renderer
+
+FOLDER = "accorda.data.preferences.formats"
+
+
+class PreferenceRenderer(Renderer):
+    """Turns compared answers into ids; what it stores is the renderer of the prompts and answers themselves.
+
+    `thumbs`: every answer is a row of its own, liked or not (KTO), whatever it was compared with.
+    """
+
+    rows_are = "compared answers"
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        template: str = "auto",
+        reasoning: Reasoning = "keep",
+        *,
+        thumbs: bool = False,
+    ):
+        super().__init__(tokenizer, template, "last", reasoning)
+        self.thumbs = thumbs
+
+    def reads(self, row: Mapping[str, Any], place: str, *, name: str, columns: Mapping[str, str]) -> Mapped:
+        return choose(row, place, name=name, columns=columns, folder=FOLDER, why_not=_never, suggest=suggestion)
+
+    def trimmed(self, example: Example) -> Example:
+        return example
+
+    def completion_text(self, example: Example) -> str:
+        """The best answer."""
+        return super().completion_text(example.answered(example.ranks.index(min(example.ranks))))
+
+    def render_many(self, examples: Sequence[Example]) -> list[Rendered | RowError]:
+        answered = [example.answered(number) for example in examples for number in range(len(example.answers))]
+        parts = iter(super().render_many(answered))
+        return [joined([next(parts) for _ in example.answers]) for example in examples]
+
+
+def joined(parts: Sequence[Rendered | RowError]) -> Rendered | RowError:
+    """The answers of one row end to end. The first token of each is read only: nothing stands before it."""
+    for part in parts:
+        if isinstance(part, RowError):
+            return part
+    rows = [part for part in parts if isinstance(part, Rendered)]
+    prompts = [row.input_ids[: row.prompt_length] for row in rows]
+    if not all(np.array_equal(prompt, prompts[0]) for prompt in prompts):
+        return RowError("the template shows the prompt in another way to each answer: say data.template=chatml")
+    learned = [np.arange(len(row.supervised)) >= max(row.prompt_length, 1) for row in rows]
+    if not all(flags.any() for flags in learned):
+        return RowError("no token to learn")
+    return Rendered(
+        np.concatenate([row.input_ids for row in rows]), np.concatenate(learned), max(rows[0].prompt_length, 1)
+    )
+
+
+def suggestion(row: Mapping[str, Any]) -> str:
+    """The `--column` options that probably fit."""
+    texts = [name for name, value in row.items() if isinstance(value, str)]
+    prompt = first(texts, PROMPTS) or "COLUMN"
+    others = [name for name in texts if name != prompt and first([name], COMPLETIONS) is None]
+    chosen, rejected = first(texts, COMPLETIONS) or "COLUMN", others[0] if len(others) == 1 else "COLUMN"
+    return (
+        f"--column prompt={prompt} --column chosen={chosen} --column rejected={rejected} "
+        "(or completions and ranks, or completion and label)"
+    )
+
+
+def _never(row: Mapping[str, Any]) -> None:
+    """These rows are meant for this stage."""

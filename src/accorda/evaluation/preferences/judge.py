@@ -1,0 +1,68 @@
+"""Held-out comparisons judged by an objective: the loss, the rewards, and who is right."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from accorda.data.preferences.batch import PreferenceBatch, PreferenceSegment, preference_batch
+from accorda.data.preferences.dataset import PreferenceDataset
+from accorda.evaluation.likelihood import by_length
+from accorda.evaluation.metric import Row
+from accorda.generation.progress import tell
+from accorda.generation.sample import evaluating
+from accorda.training.comparing import Comparing
+
+
+@torch.no_grad()
+def judged(
+    model: Any, objective: Comparing, segments: Sequence[PreferenceSegment], *, batch_size: int = 8
+) -> list[tuple[float, list[float]]]:
+    """Of each row its loss and the rewards of its answers, in the order given.
+
+    The model runs as its adapters are routed now; its modes are restored.
+    """
+    places = list(by_length([len(segment) for segment in segments], batch_size))
+    found: list[tuple[float, list[float]]] = [(0.0, [])] * len(segments)
+    with evaluating(model):
+        batches = [_batch(model, [segments[place] for place in group]) for group in places]
+        objective.begin(model, batches)
+        done = 0
+        for group, batch in zip(places, batches, strict=True):
+            losses, rewards = (values.tolist() for values in objective.measured(model, batch))
+            for place, loss in zip(group, losses, strict=True):
+                number = len(segments[place].ranks)
+                found[place], rewards = (loss, rewards[:number]), rewards[number:]
+            done += len(group)
+            tell("comparisons", done, len(segments))
+    return found
+
+
+def row_of(segment: PreferenceSegment, loss: float, rewards: Sequence[float]) -> Row:
+    """What metrics take of a row."""
+    if len(rewards) == 1:
+        margins = [rewards[0] if segment.ranks[0] == 0 else -rewards[0]]
+    else:
+        judged = list(zip(segment.ranks, rewards, strict=True))
+        margins = [better - worse for rank, better in judged for other, worse in judged if rank < other]
+    right = sum(1.0 if margin > 0 else 0.5 if margin == 0 else 0.0 for margin in margins)
+    return Row(log_likelihood=-loss, num_tokens=1, num_pairs=len(margins), num_right=right, margin=float(sum(margins)))
+
+
+def rows_of(
+    model: Any, objective: Comparing, segments: Sequence[PreferenceSegment], *, batch_size: int = 8
+) -> list[Row]:
+    """Every row as metrics take it."""
+    found = judged(model, objective, segments, batch_size=batch_size)
+    return [row_of(segment, *told) for segment, told in zip(segments, found, strict=True)]
+
+
+def segments_of(dataset: PreferenceDataset, limit: int | None = None) -> list[PreferenceSegment]:
+    """The rows of a data set, at most `limit`."""
+    return [dataset[row] for row in range(len(dataset) if limit is None else min(limit, len(dataset)))]
+
+
+def _batch(model: Any, segments: Sequence[PreferenceSegment]) -> PreferenceBatch:
+    made = preference_batch(segments, packed=False, pad_id=0).to(model.device)
+    assert isinstance(made, PreferenceBatch)
+    return made
