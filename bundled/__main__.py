@@ -1,4 +1,4 @@
-"""`python -m bundled STEP`: text, tokenizer, tickets, sheet; after pre-training adopt, and the curve of three sizes."""
+"""`python -m bundled STEP`: text, tokenizer, tickets, preferences, sheet; after pre-training adopt and curve."""
 
 import argparse
 from pathlib import Path
@@ -37,6 +37,13 @@ def tickets() -> None:
     write(TICKETS)
 
 
+def preferences() -> None:
+    """Pairs of summaries: 400 to train on and 100 held out."""
+    from bundled.preferences import write
+
+    write(TICKETS)
+
+
 def sheet() -> None:
     """The table that the tutorial starts from."""
     from bundled.sheet import write
@@ -58,7 +65,7 @@ def curve() -> None:
     draw(BUILD)
 
 
-STEPS = (text, tokenizer, tickets, sheet, adopt, curve)
+STEPS = (text, tokenizer, tickets, preferences, sheet, adopt, curve)
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from bundled.words import PRODUCTS
 
 from accorda.data.sources import BUNDLED_FOLDER
 from accorda.models.load import load_tokenizer
-from bundled import corpus, tickets
+from bundled import corpus, preferences, tickets
 
 EQUATION = re.compile(r"(\d+) ([-+x]) (\d+)(?: \+ (\d+))? = (\d+)")
 SEEDS = range(200)
@@ -105,3 +105,26 @@ def test_documents_are_drawn_from_the_seed(tmp_path):
         corpus.write(path, 7, 20)
     assert paths[0].read_bytes() == paths[1].read_bytes()
     assert all(json.loads(line)["text"] for line in paths[0].read_text(encoding="utf-8").splitlines())
+
+
+def test_the_known_preference_agrees_with_nine_labels_in_ten():
+    for seed, count in ((300, preferences.TRAIN), (301, preferences.HELDOUT)):
+        made = preferences.rows(seed, count)
+        agree = []
+        for row in made:
+            chosen, rejected = (preferences.true_reward(row[side], row["summary"]) for side in ("chosen", "rejected"))
+            assert chosen != rejected
+            assert preferences.true_reward(row["summary"], row["summary"]) == 6
+            agree.append(chosen > rejected)
+        assert abs(sum(agree) / count - (1 - preferences.NOISE)) < 0.06
+    assert preferences.true_reward("nothing of the kind", made[0]["summary"]) == 0
+
+
+def test_the_bundled_pairs_are_what_the_generator_makes():
+    for name, seed, count in (
+        ("preferences", 300, preferences.TRAIN),
+        ("preferences-heldout", 301, preferences.HELDOUT),
+    ):
+        lines = (BUNDLED_FOLDER / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+        assert [json.loads(line) for line in lines] == preferences.rows(seed, count)
+    assert sum((BUNDLED_FOLDER / f"preferences{part}.jsonl").stat().st_size for part in ("", "-heldout")) < 300_000

@@ -5,6 +5,7 @@ import sys
 import pytest
 import yaml
 from tests.stages.classified import ROWS as LABELLED
+from tests.stages.compared import PAIRS as COMPARED
 from tests.stages.runs import SUMS, write_rows
 from tests.zoo import tiny_model_folder
 
@@ -41,9 +42,8 @@ def test_the_written_recipe_is_the_defaults(stage, method, here, capsys):
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory):
     place = tmp_path_factory.mktemp("filled")
-    rows = {
-        stage: write_rows(place / f"{stage}.jsonl", LABELLED if stage == "classify" else SUMS) for stage in stages()
-    }
+    made = {"classify": LABELLED, "reward": COMPARED, "preference": COMPARED}
+    rows = {stage: write_rows(place / f"{stage}.jsonl", made.get(stage, SUMS)) for stage in stages()}
     return tiny_model_folder(place), rows
 
 
@@ -77,15 +77,11 @@ def test_nothing_is_called_missing_that_is_there():
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        (
-            "dpo",
-            "needs the stage preference, which this version does not have; there are the stages classify, ",
-        ),
         ("GRPO", "needs the stage rl"),
         ("best-of-n", "needs the stage rl"),
-        ("lroa", "no such stage or method; did you mean lora?"),
-        ("stf", "no such stage or method; did you mean sft?"),
-        ("zzz", "no such stage or method; there are"),
+        ("lroa", "no such stage, method or algorithm; did you mean lora?"),
+        ("stf", "no such stage, method or algorithm; did you mean sft?"),
+        ("zzz", "no such stage, method or algorithm; there are"),
     ],
 )
 def test_what_cannot_run_is_not_written(name, words, here, capsys):
@@ -119,7 +115,9 @@ def test_a_method_without_a_known_rate_needs_one(here, capsys):
 def test_every_setting_is_explained_and_nothing_else():
     named = {name for name, _ in leaves(mapping(Recipe()))}
     known = {name for name in named if name.partition(".")[0] not in (*LATER, "method")} | {"method.name"}
-    assert SAYS.keys() - {"training.optimizer", "algorithm.labels"} == known - {"training.optimizer.name"}
+    assert SAYS.keys() - {"training.optimizer", "algorithm.labels", "algorithm.centring", "algorithm.name"} == known - {
+        "training.optimizer.name"
+    }
 
 
 def test_every_choice_is_named():

@@ -15,7 +15,7 @@ def test_the_folder_is_the_registry_and_every_metric_has_its_test():
     tests = Path(__file__).parent / "metrics"
     for name, cls in metrics().items():
         assert cls.__module__ == f"accorda.evaluation.metrics.{name}"
-        assert cls.needs in ("likelihood", "generations", "classes", "numbers")
+        assert cls.needs in ("likelihood", "generations", "classes", "numbers", "preferences")
         assert cls.direction in ("higher", "lower")
         assert dataclasses.is_dataclass(cls)
         assert (tests / f"test_{name}.py").is_file()

@@ -24,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_column(parser)
     says = (
         "names with commas: perplexity (default), eval_loss, exact_match, gsm8k_exact_match, f1, rouge, bleu; of a "
-        "classifier: accuracy (default), f1_macro, matthews, eval_loss; of numbers: pearson, mean_absolute_error"
+        "classifier: accuracy (default), f1_macro, matthews, eval_loss; of numbers: pearson, mean_absolute_error; "
+        "of a reward model: preference_accuracy, reward_margin (default), eval_loss"
     )
     parser.add_argument("--metrics", metavar="M", type=filled, help=says)
     parser.add_argument(
@@ -45,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Outcome:
     """The report of three rows."""
+    from accorda.evaluation.preferences.score import reward_renderer
     from accorda.evaluation.registry import read_metrics
     from accorda.evaluation.report import report
     from accorda.generation.progress import watched
@@ -55,6 +57,8 @@ def run(arguments: argparse.Namespace) -> Outcome:
     metrics = read_metrics(arguments.metrics or "perplexity")
     opened = open_model(arguments.run, **base(arguments))
     settle_threads(opened.model)
+    if (judge := reward_renderer(opened)) is not None:
+        return rewarding(arguments, opened, judge)
     if is_classifier(opened.model):
         return labelled(arguments, opened)
     with closing(Counting()) as count, watched(count):
@@ -88,6 +92,25 @@ def labelled(arguments: argparse.Namespace, opened: Any) -> Outcome:
             arguments.data,
             read_metrics(arguments.metrics or usual).values(),
             train=arguments.train,
+            columns=columns(arguments.column),
+            limit=arguments.limit,
+            batch_size=arguments.batch_size,
+        )
+    return Outcome(result={"model": arguments.run, **found}, text=told(found))
+
+
+def rewarding(arguments: argparse.Namespace, opened: Any, renderer: Any) -> Outcome:
+    """The report on a reward model: the longer answer, tuned."""
+    from accorda.evaluation.preferences.report import report
+    from accorda.evaluation.registry import read_metrics
+    from accorda.generation.progress import watched
+
+    with closing(Counting()) as count, watched(count):
+        found = report(
+            opened,
+            renderer,
+            arguments.data,
+            read_metrics(arguments.metrics or "preference_accuracy,reward_margin").values(),
             columns=columns(arguments.column),
             limit=arguments.limit,
             batch_size=arguments.batch_size,

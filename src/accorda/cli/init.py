@@ -1,7 +1,8 @@
 """Write a commented recipe with every setting of a stage, to edit and to run.
 
-NAME is a stage (sft, pretrain, classify) or the common name of something to do: a method (lora, full, bitfit, ...)
-means supervised fine-tuning with it. Names of what this version cannot do yet are refused.
+NAME is a stage (sft, pretrain, classify, reward, preference) or the common name of something to do: a method (lora,
+full, bitfit, ...) means supervised fine-tuning with it, an algorithm (dpo, ipo, kto, orpo, simpo, ...) the stage
+preference. Names of what this version cannot do yet are refused.
 """
 
 import argparse
@@ -17,18 +18,21 @@ from accorda.recipe.words import meant, shown
 
 PACKAGE = Path(__file__).resolve().parents[1]
 FORMATS = {"qlora": ("lora", "nf4")}  # a name, the method it means, and the number format of the base
-STAGES = {"classification": "classify"}  # other names of stages
-OWN = {"classify": {"algorithm.labels": "auto"}}  # settings that a stage alone has
+STAGES = {"classification": "classify", "reward_model": "reward", "rm": "reward"}  # other names of stages
+OWN: dict[str, dict[str, Any]] = {  # settings that a stage alone has
+    "classify": {"algorithm.labels": "auto"},
+    "reward": {"algorithm.centring": 0.0},
+    "preference": {"algorithm.name": "dpo"},
+}
+ALGORITHMS = PACKAGE / "objectives" / "preference"
 WAITING = {  # names that people will ask for, and the stage that will bring them
-    **dict.fromkeys(("reward", "reward_model", "rm"), "reward"),
-    **dict.fromkeys(("preference", "dpo", "ipo", "kto", "orpo", "simpo", "cpo"), "preference"),
     **dict.fromkeys(("rl", "rlhf", "ppo", "grpo", "rloo", "reinforce", "online_dpo", "best_of_n"), "rl"),
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The name, and what can be filled in at once."""
-    parser.add_argument("name", metavar="NAME", help=f"{', '.join(stages())}, or a method: {', '.join(methods())}")
+    parser.add_argument("name", metavar="NAME", help=names())
     parser.add_argument("--model", metavar="M", type=filled, help="hub id, model folder, adapter folder or run")
     parser.add_argument("--data", metavar="F", type=filled, help="the training rows")
     parser.add_argument("--method", metavar="N", type=filled, help="a name that accorda methods lists")
@@ -39,9 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", metavar="FILE", type=filled, help="the recipe's file; default: NAME.yaml")
 
 
+def names() -> str:
+    """What NAME may be."""
+    return f"{', '.join(stages())}; an algorithm: {', '.join(algorithms())}; a method: {', '.join(methods())}"
+
+
 def run(arguments: argparse.Namespace) -> Outcome:
     """Write the file; one that exists is never replaced."""
-    from accorda.methods.outline import outline
+    from accorda.methods.outline import outline, settings_in
     from accorda.recipe.load import load
     from accorda.recipe.parse import parse_value
     from accorda.recipe.template import commented
@@ -57,6 +66,10 @@ def run(arguments: argparse.Namespace) -> Outcome:
     require_rate(recipe)
     recipe = recipe.with_settings("method", method.defaults)
     says = {f"method.{setting.name}": setting.says for setting in method.settings}
+    if recipe.stage == "preference":
+        settings = settings_in(algorithms()[recipe.algorithm["name"]], ("Algorithm", "PairAlgorithm"))
+        recipe = recipe.with_settings("algorithm", {setting.name: setting.default for setting in settings})
+        says |= {f"algorithm.{setting.name}": setting.says for setting in settings}
     how = way_to_run(path, arguments.model, arguments.data)
     write_text(path, commented(recipe, how, says))
     return Outcome(result={"status": "written", "path": str(path), "run": how}, text=f"wrote {path}; {how}")
@@ -77,11 +90,13 @@ def meaning(name: str, method: str | None) -> dict[str, Any]:
         named = {"stage": "sft", "method.name": means, "model.quantization": number_format}
     elif name in methods():
         named = {"stage": "sft", "method.name": name}
+    elif name in algorithms():
+        named = {"stage": "preference", "algorithm.name": name}
     elif name in WAITING:
         raise Refusal(f"NAME = {name}: needs the stage {WAITING[name]}, which this version does not have; {there()}")
     elif name not in stages():
-        near = meant(name, [*stages(), *methods(), *FORMATS]) or f"; {there()}"
-        raise Refusal(f"NAME = {shown(name)}: no such stage or method{near}")
+        near = meant(name, [*stages(), *methods(), *algorithms(), *FORMATS]) or f"; {there()}"
+        raise Refusal(f"NAME = {shown(name)}: no such stage, method or algorithm{near}")
     if method is not None and named.get("method.name", method) != method:
         raise Refusal(f"--method {method}: {name} means the method {named['method.name']}; say one of them")
     if method is not None and method not in methods():
@@ -129,6 +144,15 @@ def methods() -> list[str]:
     return list(files())
 
 
+def algorithms() -> dict[str, Path]:
+    """The file of every algorithm of stage preference, by name."""
+    files = {file.stem: file for file in sorted(ALGORITHMS.glob("*.py"))}
+    return {name: file for name, file in files.items() if name not in ("__init__", "contract", "registry")}
+
+
 def there() -> str:
     """What can be written."""
-    return f"there are the stages {', '.join(stages())} and the methods {', '.join(methods())}"
+    return (
+        f"there are the stages {', '.join(stages())}, the algorithms {', '.join(algorithms())} and the methods "
+        f"{', '.join(methods())}"
+    )

@@ -56,7 +56,7 @@ def open_model(
     Args:
         path: a model folder, adapter folder, complete run or hub id. With `config`: where the tokenizer is, or None.
         adapter: an adapter folder, run or hub id whose adapter goes onto `path`, which must then be its base.
-        trainable: whether the adapter can be trained further.
+        trainable: whether the adapter can be trained further; a language model's then also under a new head.
         loading: quantization, double_quantization, dtype, device, head, config, seed, trust_remote_code, for the base
             as in `load_model`; without a head, that of what was stored: a classifier comes back as one.
 
@@ -75,7 +75,7 @@ def open_model(
         ours = adapter_folder(adapter)
     model = load.load_model(place.base if place is not None else None, **loading)
     if ours is not None:
-        load_adapter(freeze(model), ours, ADAPTER, trainable)
+        load_adapter(freeze(model), ours, ADAPTER, trainable, keep_head=trainable)
     return _opened(model, place, ours, config)
 
 

@@ -6,7 +6,7 @@ names of the same file, so that they can be read without running it; a string be
 
 import ast
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -91,6 +91,15 @@ def outline(name: str) -> Outline:
         settings=(*settings, *own.values()),
         about=ast.get_docstring(tree) or "",
     )
+
+
+def settings_in(path: Path, bases: Collection[str]) -> tuple[Setting, ...]:
+    """The settings of the class in a file that derives from one of these, as the file has them."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = [node for node in tree.body if isinstance(node, ast.ClassDef) and _base(node) in bases]
+    if len(found) != 1:
+        raise ValueError(f"{path}: must define one class of {', '.join(bases)}, it defines {len(found)}")
+    return tuple(_settings(found[0], dict(_constants(tree.body)), path))
 
 
 @cache

@@ -12,6 +12,7 @@ from accorda.data.labelled.batch import LabelledSegment
 from accorda.data.preferences.batch import PreferenceSegment
 from accorda.models.dropout import dropping
 from accorda.models.labels import is_classifier
+from accorda.models.quiet import quiet
 from accorda.objectives.classification import label_scores
 
 TOLERANCE = 1e-4  # nats; two orders above what the order of sums costs in fp32
@@ -111,7 +112,8 @@ def _row(model: PreTrainedModel, segment: Segment) -> Tensor:
 def _reward(model: PreTrainedModel, answer: Segment) -> Tensor:
     """What a reward model says of one answer, by transformers' own way of finding its last token, (1,)."""
     ids = torch.as_tensor(answer.input_ids, dtype=torch.int64, device=next(model.parameters()).device)
-    return model(inputs_embeds=model.get_input_embeddings()(ids[None]), use_cache=False).logits[:, 0].float()
+    with quiet():
+        return model(inputs_embeds=model.get_input_embeddings()(ids[None]), use_cache=False).logits[:, 0].float()
 
 
 def largest(difference: Tensor) -> float:

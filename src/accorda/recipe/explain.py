@@ -1,7 +1,8 @@
 """One sentence per setting: for the recipes that `init` writes and for the reference in the docs."""
 
 SAYS = {
-    "stage": "what kind of run: sft learns completions, pretrain whole texts, classify the label of a text",
+    "stage": "what kind of run: sft learns completions, pretrain whole texts, classify the label of a text, reward a "
+    "number per answer and preference a policy from compared answers",
     "model.path": "a hub id, a model folder, an adapter folder or a run",
     "model.adapter": "an adapter folder to go on from, on the model above",
     "model.config": "a config.json, or its content: random weights instead of trained ones",
@@ -14,14 +15,14 @@ SAYS = {
     "data.train": "a path, hf:owner/name:split, a list of paths, or a list of {path, weight, format, columns}",
     "data.eval": "the same for evaluation; null: a share of the training rows",
     "data.eval_split": "the share of the training rows kept for evaluation where data.eval is null",
-    "data.format": "auto finds it: messages, alpaca, sharegpt, completion, text",
+    "data.format": "auto finds it: messages, alpaca, sharegpt, completion, text; of comparisons pairs, ranked, thumbs",
     "data.columns": "our name: the name in the file, such as {prompt: question, completion: answer}",
     "data.template": "auto: the tokenizer's; or a built-in one: alpaca, chatml, llama3, plain; or a .jinja file",
     "data.supervise": "learn from all assistant turns, or from the last",
     "data.reasoning": "reasoning in assistant turns: keep, drop_history (keep the last turn's) or none",
     "data.max_length": "tokens per row; auto: the model's positions, at most 1024",
     "data.overlong": "rows that do not fit: skip, truncate_prompt, truncate, error; auto: skip up to a quarter; "
-    "stage classify truncates",
+    "stage classify truncates, reward and preference never do",
     "data.limit": "use only this many of the first rows of data.train; null: all",
     "data.eval_limit": "use only this many of the first rows of data.eval; null: all",
     "data.on_bad_row": "error: refuse the run at the first row that cannot be read; skip: count and list them",
@@ -44,13 +45,16 @@ SAYS = {
     "training.seed": "everything random follows from it: order, start values, dropout, split",
     "training.trackers": "tensorboard, mlflow, wandb: they follow the event log",
     "evaluation.every": "optimizer steps between evaluations",
-    "evaluation.metrics": "of generated answers: exact_match, f1, rouge, bleu; of labels: accuracy, f1_macro, matthews",
+    "evaluation.metrics": "of generated answers: exact_match, f1, rouge, bleu; of labels: accuracy, f1_macro, matthews"
+    "; of comparisons: preference_accuracy, reward_margin",
     "evaluation.generate": "how many evaluation prompts to answer at every evaluation; metrics of answers: 0 is all",
     "evaluation.samples": "how many of them base and tuned model answer at the end, side by side in the report",
     "evaluation.max_new_tokens": "the longest such answer",
     "evaluation.best": "the metric whose best checkpoint is the result: eval_loss or one of metrics",
     "evaluation.patience": "stop after this many evaluations without a better one; null: never",
     "algorithm.labels": "of stage classify: classes or numbers; auto: numbers where they have a point",
+    "algorithm.centring": "of stage reward: weight of the square that draws rewards towards zero; 0.01 is usual",
+    "algorithm.name": "of stage preference: dpo, dpo_norm, hinge, ipo, ipo_average, kto, orpo, robust_dpo or simpo",
     "output": "the run folder; null: runs/<date>-<stage>-<method>",
 }
 LATER = ("algorithm", "rollout", "reward")  # sections of the stages that align a model

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from accorda.data.batch import Batch
 from accorda.data.preferences.batch import PreferenceBatch
 from accorda.models.heads import last_hidden, logits
+from accorda.models.quiet import quiet
 from accorda.objectives.reward import pairwise
 from accorda.training.comparing import Comparing, compared, mean_per_row, numbered
 
@@ -50,7 +51,7 @@ def rewards(model: PreTrainedModel, batch: PreferenceBatch) -> Tensor:
     """The reward of each answer, (A,), in fp32."""
     hidden_BTD = last_hidden(model, **batch.inputs())
     hidden_AD = hidden_BTD.flatten(0, 1).index_select(0, ends(batch).to(hidden_BTD.device))
-    with torch.autocast(hidden_AD.device.type, enabled=False):
+    with torch.autocast(hidden_AD.device.type, enabled=False), quiet():  # it warns of padding, and there is none here
         return logits(model, hidden_AD.to(head_dtype(model)).unsqueeze(1))[:, 0].float()
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from accorda.errors import Refusal
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
@@ -21,6 +23,7 @@ def ready(name: str, *, chat: bool = False, trust_remote_code: bool = False, **l
     """
     from accorda.data.renderer import Renderer
     from accorda.evaluation.labelled.report import opened_renderer
+    from accorda.evaluation.preferences.score import reward_renderer
     from accorda.methods.backbone import check_no_placeholders
     from accorda.methods.open import open_model
     from accorda.models.decoder_start import decoder_start
@@ -30,6 +33,8 @@ def ready(name: str, *, chat: bool = False, trust_remote_code: bool = False, **l
     opened = open_model(name, trust_remote_code=trust_remote_code, **loading)
     check_no_placeholders(opened.model)
     tokenizer = load_tokenizer(opened.tokenizer_source, trust_remote_code)
+    if reward_renderer(opened, trust_remote_code) is not None:
+        raise Refusal(f"{name}: a reward model writes no answers; measure it with: accorda eval {name}")
     if is_classifier(opened.model):
         renderer = opened_renderer(opened)
         return Ready(model=opened.model, tokenizer=tokenizer, renderer=renderer, adapter=opened.adapter_name)

@@ -50,9 +50,14 @@ class PreferenceRenderer(Renderer):
         return super().completion_text(example.answered(example.ranks.index(min(example.ranks))))
 
     def render_many(self, examples: Sequence[Example]) -> list[Rendered | RowError]:
-        answered = [example.answered(number) for example in examples for number in range(len(example.answers))]
-        parts = iter(super().render_many(answered))
-        return [joined([next(parts) for _ in example.answers]) for example in examples]
+        rows = [answered(example) for example in examples]
+        parts = iter(super().render_many([row for each in rows for row in each]))
+        return [joined([next(parts) for _ in each]) for each in rows]
+
+
+def answered(example: Example) -> list[Example]:
+    """Every answer of a row as a row of its own; a row without compared answers is one answer already."""
+    return [example.answered(number) for number in range(len(example.answers))] or [example]
 
 
 def joined(parts: Sequence[Rendered | RowError]) -> Rendered | RowError:

@@ -86,7 +86,12 @@ def save_adapter(
 
 
 def load_adapter(
-    model: PreTrainedModel, folder: str | Path, name: str = "default", trainable: bool = False
+    model: PreTrainedModel,
+    folder: str | Path,
+    name: str = "default",
+    trainable: bool = False,
+    *,
+    keep_head: bool = False,
 ) -> PreTrainedModel:
     """Install the adapter of a folder, written by accorda or by PEFT, and append its name to the active ones.
 
@@ -95,13 +100,16 @@ def load_adapter(
         folder: an adapter folder.
         name: what the adapter is called on this model.
         trainable: whether it can be trained further; otherwise none of its tensors asks for gradients.
+        keep_head: an adapter of a language model may go under a head that was made anew, which stays as it is.
 
     Raises:
         Refusal: no adapter, broken files, another base, tensors missing, unexpected or of another shape, or a PEFT
             setting that no method here computes. The model is left as it was.
     """
     content, where, before = files.read(folder), str(folder), installed(model)
-    form, methods, added = _described(content, model, where)
+    header = header_of(content.config, content.metadata, where)
+    kept = keep_head and bool(new_heads(model)) and header is not None and header.labels is None
+    form, methods, added = _described(content, header, model, where, kept)
     state = torch.random.get_rng_state()
     with about(where):
         shrink = grow_by(model, added) if added is not None else lambda: None
@@ -109,7 +117,7 @@ def load_adapter(
         with about(where):
             install(model, methods, name)
         torch.random.set_rng_state(state)  # the start values drawn are of no use, so nothing was drawn
-        _fill(model, name, form, content, where)
+        _fill(model, name, form, content, where, kept)
     except BaseException:
         if name in installed(model) and name not in before:
             remove(model, name)
@@ -147,15 +155,15 @@ def _methods_of(model: PreTrainedModel, name: str) -> tuple[Method, ...]:
 
 
 def _described(
-    content: files.Files, model: PreTrainedModel, where: str
+    content: files.Files, header: Header | None, model: PreTrainedModel, where: str, kept: bool
 ) -> tuple[ModuleType | None, tuple[Method, ...], AddedTokens | None]:
     """The format of the files, None for our own; the methods they describe, and what the base must grow by first."""
-    header, kind = header_of(content.config, content.metadata, where), content.config.get("peft_type")
-    form = format_of(content.config)
+    kind, form = content.config.get("peft_type"), format_of(content.config)
     if header is not None:
         check_base(header.base, content.config.get("base_model_name_or_path"), model, where)
         note_format(header.quantization, model, where)
-        _check_labels(header.labels, model, where)
+        if not kept:
+            _check_labels(header.labels, model, where)
         with about(where):
             added = None if header.added_tokens is None else read(AddedTokens, header.added_tokens, at="added_tokens")
             return form, tuple(read_method(mapping) for mapping in header.methods), added
@@ -165,15 +173,17 @@ def _described(
     return form, form.methods(content.config, content.tensors, model, where), None
 
 
-def _fill(model: PreTrainedModel, name: str, form: ModuleType | None, content: files.Files, where: str) -> None:
-    """Check every tensor of the file, then copy all of them onto the model."""
+def _fill(
+    model: PreTrainedModel, name: str, form: ModuleType | None, content: files.Files, where: str, kept: bool
+) -> None:
+    """Check every tensor of the file, then copy all of them onto the model; a head that is kept is in no file."""
     live = own_tensors(model, name)
     if form is None:
-        expected = live | _heads(model, "")
+        expected = live if kept else live | _heads(model, "")
         check_tensors(expected, content.tensors, where)
         found: Mapping[str, Tensor] = content.tensors
     else:
-        heads = _heads(model, head_prefix(form))
+        heads = {} if kept else _heads(model, head_prefix(form))
         rest = {key: tensor for key, tensor in content.tensors.items() if key not in heads}
         rest = _without_copies_of_base(rest, model, where)
         check_tensors(heads, {key: content.tensors[key] for key in heads if key in content.tensors}, where)
