@@ -1,31 +1,25 @@
-"""From a file of rows to packed lines of tokens: beside `datasets.map` and TRL's packing, and over a corpus of 1 GB.
+"""From a file of rows to packed lines of tokens, beside `datasets.map` and TRL's packing.
 
 The rows of GSM8K, 7,473 prompts with their completions, GPT-2's tokenizer, lines of 512 tokens. TRL reads the file with
 `datasets`, adds the end-of-sequence token, tokenises, builds labels and packs as its SFTTrainer does at its start;
 here the rows become a token store and the lines of an epoch are chosen. A side is a process of its own; they
 prepare the rows in turn, each time from the file and without a cache, and no word of it seen before; the tokenizer is
-read once. The first time is dropped.
-
-The corpus is those rows repeated until the file has 1 GB: a process prepares a tenth of it and another all of it, and
-their peaks beyond what they hold before are compared. Needs the folder with real data (`ACCORDA_SHARED`, or
-`../shared`), trl and datasets. REPEATS says how often, CORPUS_BYTES how large the corpus is.
+read once. The first time is dropped. `processor` counts the seconds that the processors worked for a side. Needs the
+folder with real data (`ACCORDA_SHARED`, or `../shared`), trl and datasets. REPEATS says how often.
 """
 
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from benchmarks._in_turn import measured, resident, serve
+from benchmarks._in_turn import measured, serve
 from benchmarks.qlora_vs_peft import LENGTH, SHARED
 
 REPEATS, DROPPED = int(os.environ.get("REPEATS", "6")), 1
-CORPUS_BYTES = int(os.environ.get("CORPUS_BYTES", str(10**9)))
 SIDES = {"accorda": "ours", "trl": "theirs"}  # and the function that is one
 BATCH = 32
 
@@ -114,40 +108,18 @@ def theirs(place: Path) -> None:
     serve(step)
 
 
-def growth(file: Path, store: Path) -> None:
-    """Prepare a file in this process; print its peak beyond what it held before."""
-    from accorda.data import prepare, sampler  # noqa: F401  (imports are not the rows')
-
-    rendering = renderer()
-    before = resident()["peak"]
-    lines = prepared(file, store, rendering)
-    print(json.dumps({"lines": lines, "bytes": resident()["peak"] - before}))
-
-
-def grown(place: Path, size: int) -> dict[str, Any]:
-    """`growth` over a corpus of that size, in a process of its own."""
-    file, store = place / "corpus.jsonl", place / "corpus"
-    rows = write_rows(file, size)
-    code = f"from pathlib import Path; from benchmarks.preparation import growth; growth({file!r}, {store!r})"
-    code = code.replace("PosixPath", "Path")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    shutil.rmtree(store)
-    told = json.loads(done.stdout.splitlines()[-1])
-    return {"file_mb": round(file.stat().st_size / 1e6), "rows": rows, "mb": round(told["bytes"] / 1e6, 1)}
-
-
 def main() -> dict[str, object]:
-    """Both sides in turn, then the corpus."""
+    """Both sides in turn."""
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         rows = write_rows(place / "rows.jsonl")
         found = measured(__name__, SIDES, place, REPEATS, DROPPED)
-        corpora = [grown(place, CORPUS_BYTES // 10), grown(place, CORPUS_BYTES)]
     return {
         "rows": rows,
         "rows_per_second": {side: round(rows / took) for side, took in found.seconds.items()},
         "times_as_fast": round(found.seconds["trl"] / found.seconds["accorda"], 2),
+        "processor_seconds": {side: round(took, 3) for side, took in found.processor.items()},
+        "times_as_fast_by_processor_seconds": round(found.processor["trl"] / found.processor["accorda"], 2),
         "lines": {side: lines[-1] for side, lines in found.losses.items()},
         "peak_mb": {side: round(peak / 1e6, 1) for side, peak in found.peaks.items()},
-        "beyond_the_start": corpora,
     }
