@@ -9,6 +9,7 @@ from typing import Any
 from accorda.methods.install import trainable
 from accorda.methods.open import Opened
 from accorda.methods.storage import companions, save_adapter, save_model
+from accorda.models.fused import fused_of
 from accorda.proofs.contract import Proof
 from accorda.quantization.nf4 import kernel_of
 from accorda.recipe.layers import mapping
@@ -52,10 +53,11 @@ def data_facts(session: Session) -> dict[str, Any]:
 def surroundings(session: Session) -> dict[str, Any]:
     """What only the run knows of where it ran."""
     data = {"train": session.train.hash, "eval": session.eval.hash if session.eval is not None else None}
-    kernel = kernel_of(session.model, session.device)
+    kernel, fused = kernel_of(session.model, session.device), fused_of(session.model)
     return {
         "device": str(session.device),
         **({} if kernel is None else {"kernel of 4-bit weights": kernel.name}),
+        **({} if not fused else {"fused by Triton": fused}),
         "threads": session.recipe.training.threads,
         "seed": session.recipe.training.seed,
         "data": data,

@@ -100,4 +100,4 @@ def predicting(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
 
 def positions_at_once(model: PreTrainedModel) -> int:
     """How many positions' logits exist at a time."""
-    return chunk_size(model.config.get_text_config(decoder=True).vocab_size)
+    return chunk_size(model.config.get_text_config(decoder=True).vocab_size, model.device.type)
