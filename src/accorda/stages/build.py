@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from accorda.data.batch import pad_batch
 from accorda.data.dataset import Dataset
-from accorda.data.labelled.batch import LabelledBatches
+from accorda.data.labelled.batch import LabelledBatches, LabelledSegment, label_batch
 from accorda.data.labelled.prepare import prepare_labelled
 from accorda.data.labelled.renderer import LabelledRenderer
 from accorda.data.preferences.batch import PreferenceBatches, PreferenceSegment
@@ -251,9 +251,19 @@ def examples(recipe: Recipe, data: Data, device: torch.device) -> Iterator[dict[
     for step in count():
         for row in batches.rows(step):
             segment = data.train[int(row)]
+            if isinstance(segment, LabelledSegment):
+                yield labelled_example(segment, data, device)
+                continue
             best = segment.best if isinstance(segment, PreferenceSegment) else segment
             batch = pad_batch([best], data.renderer.pad_id).to(device)
             yield {**batch.inputs(), "labels": batch.labels}
+
+
+def labelled_example(segment: LabelledSegment, data: Data, device: torch.device) -> dict[str, Any]:
+    """One labelled row as the model's inputs with its class, or its number."""
+    assert isinstance(data.renderer, LabelledRenderer)
+    batch = label_batch([segment], data.pad_id).to(device)
+    return {**batch.inputs(), "labels": batch.wanted if data.renderer.labels.is_number else batch.wanted.long()}
 
 
 def schedule(recipe: Recipe, num_steps: int) -> Callable[[int], float]:
