@@ -11,11 +11,11 @@ from benchmarks.methods import cells, grid, long
 from benchmarks.methods.runs import sentences
 
 FOLDER = cells.RESULTS / "final"
-COSTS = ("parameters", "memory", "training_seconds", "seconds", "rows", "date", "versions", "cores", "gpu")
+COSTS = ("parameters", "memory", "training_seconds", "seconds", "rows", "weights", "date", "versions", "cores", "gpu")
 
 
 def score(methods: Sequence[str]) -> None:
-    """The scores of everything that is chosen and has been run, a file each; those of other rates go."""
+    """The scores of everything that is chosen and has been run to its end, a file each."""
     runs: list[long.Run] = [(long.PROBE, 0, None)]
     for method in methods:
         rate = long.chosen(method, long.short_cells(), long.long_cells())
@@ -23,7 +23,7 @@ def score(methods: Sequence[str]) -> None:
         runs += [(method, seed, rate) for seed in seeds if rate is not None]
     for run in runs:
         name = long.name_of(*run)
-        if (long.FOLDER / f"{name}.json").exists():
+        if (long.ANSWERS / f"{name}.txt").exists():
             cells.write(path_of(*run[:2]), scored(name))
 
 

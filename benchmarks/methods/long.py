@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.methods import cells, grid
@@ -94,8 +95,19 @@ def measure(method: str, seed: int, rate: float | None = None) -> None:
     if answers is not None:
         cells.write_text(ANSWERS / f"{name}.txt", answers + "\n")
     cell = {"method": method, "rate": rate, "seed": seed, **found, "rows": ROWS, "asked": len(sentences("dev"))}
-    cells.write(FOLDER / f"{name}.json", cell | circumstances())
+    cells.write(FOLDER / f"{name}.json", cell | {"weights": weights(Path(encoder()))} | circumstances())
     print(name, cell["accuracy"], cell["seconds"], flush=True)
+
+
+def weights(folder: Path) -> list[str]:
+    """The dtypes that the files of a model hold: a copy may be rounded."""
+    from safetensors import safe_open
+
+    found = set()
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, "pt") as tensors:
+            found |= {tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118
+    return sorted(found)
 
 
 def settings(method: str, rate: float, seed: int) -> dict[str, Any]:

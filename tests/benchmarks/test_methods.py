@@ -211,6 +211,12 @@ def test_the_page_is_written_between_its_marks(tmp_path, monkeypatch):
     assert page.PAGE.read_text() == f"before\n{page.BEGIN}new\n{page.END}after\n"
 
 
+def test_the_page_tells_of_rounded_weights():
+    cell = {"tested": 9, "gpu": None, "date": "2026-01-01"}
+    assert "rounded" in page.how([cell | {"weights": ["BF16", "F32"]}])
+    assert "rounded" not in page.how([cell | {"weights": ["F32"]}])
+
+
 def test_a_row_of_the_page():
     count = {"trained": 1000, "kept": 500}
     row = {"method": "lora", "rate": 3e-4, "dev": 0.812, "range": [0.8, 0.85], "interval": [0.79, 0.84], "memory": 3e8}
