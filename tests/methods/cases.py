@@ -20,7 +20,7 @@ from accorda.models.attention import Packing, use_attention
 from accorda.quantization import formats, quantize_model
 
 TEN = tuple(name for name in DECODERS if name not in ("gemma2", "falcon_multi_query", "falcon_alibi"))
-OTHERS = ("falcon_alibi", "bert", "distilbert", *ENCODER_DECODERS)
+OTHERS = ("gemma2", "falcon_alibi", *ENCODERS, *ENCODER_DECODERS)
 DENSE = "dense"
 FORMATS = (DENSE, *formats())
 PAD = 0
@@ -88,8 +88,17 @@ def every_case() -> list[Case]:
 
 
 def other_cases() -> list[Case]:
-    """All methods on encoders, encoder-decoders and a decoder with alibi, dense."""
-    return [Case(name, one) for name in methods() for one in OTHERS]
+    """All methods on encoders, encoder-decoders and two more decoders, dense; and in each number format on one of them.
+
+    The methods take turns, so that each number format meets each of these architectures too.
+    """
+    dense = [Case(name, one) for name in methods() for one in OTHERS]
+    turns = [
+        Case(name, OTHERS[(turn + 3 * shift) % len(OTHERS)], number)
+        for turn, name in enumerate(methods())
+        for shift, number in enumerate(formats())
+    ]
+    return dense + turns
 
 
 def prepared(method: Method, architecture: str) -> Method:
