@@ -246,7 +246,10 @@ def make_batches(recipe: Recipe, data: Data, device: Any) -> Batches:
 
 
 def examples(recipe: Recipe, data: Data, device: torch.device) -> Iterator[dict[str, Any]]:
-    """The training rows in the run's order, each alone, as the model's inputs with labels; without end."""
+    """The training rows in the run's order, each alone, as the model's inputs with labels; without end.
+
+    A reward model's have none: its loss is of answers side by side.
+    """
     batches = make_batches(recipe, data, device)
     for step in count():
         for row in batches.rows(step):
@@ -256,7 +259,7 @@ def examples(recipe: Recipe, data: Data, device: torch.device) -> Iterator[dict[
                 continue
             best = segment.best if isinstance(segment, PreferenceSegment) else segment
             batch = pad_batch([best], data.renderer.pad_id).to(device)
-            yield {**batch.inputs(), "labels": batch.labels}
+            yield {**batch.inputs(), **({} if recipe.stage == "reward" else {"labels": batch.labels})}
 
 
 def labelled_example(segment: LabelledSegment, data: Data, device: torch.device) -> dict[str, Any]:
