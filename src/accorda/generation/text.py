@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 from accorda.data.example import Example, RowError
 from accorda.data.formats import messages
 from accorda.data.renderer import Renderer
@@ -16,8 +18,8 @@ Conversation = Sequence[Mapping[str, Any]]
 
 
 def generate(
-    model: Any,
-    tokenizer: Any,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     prompts: str | Conversation | Sequence[str | Conversation],
     *,
     renderer: Renderer | None = None,
