@@ -56,7 +56,7 @@ def _listed(prompts: Any) -> list[Any]:
     return list(prompts)
 
 
-def _example(prompt: Any, row: int, renderer: Renderer) -> Example:
+def _example(prompt: object, row: int, renderer: Renderer) -> Example:
     if isinstance(prompt, str):
         return renderer.ask(prompt)
     if not isinstance(prompt, Sequence) or not len(prompt):
