@@ -179,3 +179,10 @@ def test_what_shifts_every_reward_alike_may_rest_unless_rewards_are_drawn_to_zer
     drawn = run_of(tmp_path, "drawn", method={"name": "bitfit"}, algorithm={"centring": 0.1})
     movement = next(proof for proof in drawn.proofs if proof.name == "movement")
     assert shifts in movement.evidence["first_gradient"]
+
+
+def test_a_method_that_measures_a_loss_first_is_refused_since_answers_alone_have_none(tmp_path):
+    method = {"name": "rows", "choose": "fisher", "num_rows": 4}
+    with pytest.raises(Refusal, match="these rows have no labels"):
+        train(load(settings(tmp_path, method=method) | {"stage": "reward"}))
+    assert not (tmp_path / "run").exists()

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from accorda.data.batch import pad_batch
 from accorda.data.dataset import Dataset
-from accorda.data.labelled.batch import LabelledBatches
+from accorda.data.labelled.batch import LabelledBatches, LabelledSegment, label_batch
 from accorda.data.labelled.prepare import prepare_labelled
 from accorda.data.labelled.renderer import LabelledRenderer
 from accorda.data.preferences.batch import PreferenceBatches, PreferenceSegment
@@ -246,14 +246,27 @@ def make_batches(recipe: Recipe, data: Data, device: Any) -> Batches:
 
 
 def examples(recipe: Recipe, data: Data, device: torch.device) -> Iterator[dict[str, Any]]:
-    """The training rows in the run's order, each alone, as the model's inputs with labels; without end."""
+    """The training rows in the run's order, each alone, as the model's inputs with labels; without end.
+
+    A reward model's have none: its loss is of answers side by side.
+    """
     batches = make_batches(recipe, data, device)
     for step in count():
         for row in batches.rows(step):
             segment = data.train[int(row)]
+            if isinstance(segment, LabelledSegment):
+                yield labelled_example(segment, data, device)
+                continue
             best = segment.best if isinstance(segment, PreferenceSegment) else segment
             batch = pad_batch([best], data.renderer.pad_id).to(device)
-            yield {**batch.inputs(), "labels": batch.labels}
+            yield {**batch.inputs(), **({} if recipe.stage == "reward" else {"labels": batch.labels})}
+
+
+def labelled_example(segment: LabelledSegment, data: Data, device: torch.device) -> dict[str, Any]:
+    """One labelled row as the model's inputs with its class, or its number."""
+    assert isinstance(data.renderer, LabelledRenderer)
+    batch = label_batch([segment], data.pad_id).to(device)
+    return {**batch.inputs(), "labels": batch.wanted if data.renderer.labels.is_number else batch.wanted.long()}
 
 
 def schedule(recipe: Recipe, num_steps: int) -> Callable[[int], float]:
