@@ -17,14 +17,15 @@ def resident() -> dict[str, int]:
     return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
 
 
-def serve(step: Callable[[int], float], peaks: Callable[[], dict[str, int]] = resident) -> None:
-    """A step for every line: seconds, loss and the process's peaks go out as a line."""
+def serve(step: Callable[[int], float | Mapping[str, float]], peaks: Callable[[], dict[str, int]] = resident) -> None:
+    """A step for every line: seconds, those its processor worked, loss (or what else it tells) and peaks go out."""
     print(json.dumps({"ready": True}), flush=True)
     for number, _ in enumerate(sys.stdin):
-        began = time.perf_counter()
-        loss = step(number)
-        seconds = time.perf_counter() - began
-        print(json.dumps({"seconds": seconds, "loss": loss, **peaks()}), flush=True)
+        began, worked = time.perf_counter(), time.process_time()
+        told = step(number)
+        spent = {"seconds": time.perf_counter() - began, "processor": time.process_time() - worked}
+        found = told if isinstance(told, Mapping) else {"loss": told}
+        print(json.dumps({**spent, **found, **peaks()}), flush=True)
 
 
 def begun(benchmark: str, side: str, place: Path) -> subprocess.Popen[str]:
@@ -61,6 +62,19 @@ class Measured:
     def seconds(self) -> dict[str, float]:
         """The median of a step."""
         return {side: median(step["seconds"] for step in found[self.dropped :]) for side, found in self.steps.items()}
+
+    @property
+    def processor(self) -> dict[str, float]:
+        """The median of the seconds that the processor worked for a step: other work on the machine is not in them."""
+        return {side: median(step["processor"] for step in found[self.dropped :]) for side, found in self.steps.items()}
+
+    def per_token(self, spent: str) -> dict[str, float]:
+        """Seconds of all steps that count by their tokens, for sides that tell `tokens`; `spent`: which seconds."""
+        kept = {side: found[self.dropped :] for side, found in self.steps.items()}
+        return {
+            side: sum(step[spent] for step in found) / sum(step["tokens"] for step in found)
+            for side, found in kept.items()
+        }
 
     @property
     def peaks(self) -> dict[str, float]:

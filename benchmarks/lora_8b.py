@@ -76,18 +76,16 @@ def theirs(place: Path) -> None:
     import torch
 
     trainer = _trl.trainer(
+        _trl.adapted(place / "model", place / "start", dtype=torch.bfloat16),
         place / "model",
-        place / "start",
         json.loads((place / "steps.json").read_text(encoding="utf-8")),
-        loading={"dtype": torch.bfloat16},
-        checkpointing=CHECKPOINTING,
+        gradient_checkpointing=CHECKPOINTING,
         output_dir=str(place / "trl"),
         max_steps=STEPS,
         per_device_train_batch_size=1,
         learning_rate=RATE,
         save_strategy="no",
         bf16=True,
-        packing=False,
         disable_tqdm=True,
     )
     _trl.serve_steps(trainer, peaks)

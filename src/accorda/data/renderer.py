@@ -228,9 +228,11 @@ class Renderer:
         if plan.closed and pieces[-1][-1:] != [self.tokens.eos[1]]:
             pieces[-1].append(self.tokens.eos[1])
         ids = self.tokens.joined(pieces)
-        shift = len(ids) - sum(map(len, pieces))
-        learned = np.repeat(plan.learned, [len(piece) for piece in pieces])
-        supervised = np.concatenate([np.zeros(shift, np.bool_), learned])
+        supervised = np.zeros(len(ids), np.bool_)
+        begin = len(ids) - sum(map(len, pieces))
+        for piece, flag in zip(pieces, plan.learned, strict=True):
+            supervised[begin : begin + len(piece)] = flag
+            begin += len(piece)
         supervised[: len(self.tokens.prefix)] = False
         if not supervised[1:].any():
             return RowError("no token to learn")

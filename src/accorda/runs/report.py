@@ -14,6 +14,7 @@ from accorda.runs.sections.onwards import onwards
 from accorda.runs.sections.parents import parents
 from accorda.runs.sections.proofs import proofs
 from accorda.runs.sections.settings import settings
+from accorda.runs.sections.spent import spent
 from accorda.runs.sections.surroundings import surroundings
 from accorda.runs.story import Story, tell
 
@@ -45,6 +46,7 @@ def contents(story: Story) -> list[tuple[str, str, str, str]]:
         ("curves", "Curves", charts.charts(story), charts.lead(story)),
         ("proofs", "Proofs", proofs(story), PROVEN),
         ("memory", "Memory", memory(story), ""),
+        ("time", "Where the time went", spent(story), ""),
         ("data", "Data", data(story), ""),
         ("settings", "Settings", settings(story), ""),
         ("parents", "What differs from its parent", parents(story), ""),

@@ -37,7 +37,7 @@ from accorda.runs.layout import RunFolder, default_output
 from accorda.stages import settle, tune
 from accorda.stages.contract import Stage, find_stage
 from accorda.stages.resident import Resident
-from accorda.training.loop import Loop
+from accorda.training.loop import Loop, Part, unwatched
 from accorda.training.memory import PeakMemory
 from accorda.training.optimizers.contract import Settings as OptimizerSettings
 from accorda.training.optimizers.groups import parameter_groups
@@ -48,7 +48,7 @@ from accorda.training.schedule import Schedule
 from accorda.training.session import Session
 
 OPENED_NOTE, OPTIMIZER_NOTE, ATTENTION_NOTE, STEPS_NOTE = "opened", "optimizer", "attention", "num_steps"
-BILL_NOTE = "bill"
+BILL_NOTE, PROFILE_NOTE = "bill", "profile"
 
 
 @dataclass(kw_only=True)
@@ -62,7 +62,12 @@ class Data:
 
 
 def build(
-    recipe: Recipe, folder: RunFolder | None = None, *, trained: bool = False, resident: Resident | None = None
+    recipe: Recipe,
+    folder: RunFolder | None = None,
+    *,
+    trained: bool = False,
+    resident: Resident | None = None,
+    part: Part = unwatched,
 ) -> Session:
     """Everything a run needs, from its recipe.
 
@@ -71,6 +76,7 @@ def build(
         folder: the run's own where it is resumed or reopened; a new run finds one.
         trained: put in place what the run in `folder` trained, instead of a fresh start.
         resident: a base that other runs share; None to load one for this run.
+        part: entered around the reading of rows, as `data`.
 
     Raises:
         Refusal: a setting, the data, the model or the method does not hold together. Nothing has been written.
@@ -96,7 +102,8 @@ def build(
     kept_attention = use_attention(opened.model) or stage.padded
     recipe = settle.settle_packing(recipe, kept_attention, opened.model)
     tokenizer = tune.read_tokenizer(recipe, opened, grown=trained and folder.model.is_dir())
-    data = read_data(recipe, stage, tokenizer, opened.model, labels)
+    with part("data"):
+        data = read_data(recipe, stage, tokenizer, opened.model, labels)
     recipe = settle.settle_micro_batch(recipe, opened.model.device.type, len(data.train), num_parameters(opened.model))
     seed_all(recipe.training.seed)
     if trained:

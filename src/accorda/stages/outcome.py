@@ -14,14 +14,16 @@ from accorda.proofs.contract import Proof
 from accorda.quantization.nf4 import kernel_of
 from accorda.recipe.layers import mapping
 from accorda.recipe.write import dump, rows_in_files
+from accorda.runs import events
 from accorda.runs.card import card
 from accorda.runs.environment import environment
 from accorda.runs.files import write_json, write_text
 from accorda.runs.replace import replaced
 from accorda.runs.report import report
-from accorda.stages.build import BILL_NOTE, OPENED_NOTE
+from accorda.stages.build import BILL_NOTE, OPENED_NOTE, PROFILE_NOTE
 from accorda.stages.contract import find_stage
 from accorda.stages.tune import ADAPTER
+from accorda.training.profile import Profiler
 from accorda.training.session import Session
 
 logger = logging.getLogger(__name__)
@@ -150,8 +152,15 @@ def result(session: Session, totals: Mapping[str, Any], proofs: Sequence[Proof])
         "bill_bytes": session.notes[BILL_NOTE].total if BILL_NOTE in session.notes else None,
         "bill": session.notes[BILL_NOTE].to_dict() if BILL_NOTE in session.notes else None,
         **totals,
+        **profiled(session),
         "trainable_parameters": sum(parameter.numel() for parameter in trainable(session.model).values()),
         "proofs": {proof.name: proof.verdict for proof in proofs},
         "parents": [str(opened.run.path)] if opened.run is not None else [],
         "output": str(session.folder.path),
     }
+
+
+def profiled(session: Session) -> dict[str, Any]:
+    """Where the time went, of a run that was profiled."""
+    profiler: Profiler | None = session.notes.get(PROFILE_NOTE)
+    return {} if profiler is None else {"profile": profiler.told(events.read(session.folder.events))}

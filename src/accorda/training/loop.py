@@ -7,7 +7,7 @@ micro-batches gives the same gradient. Sums run in a fixed order: the same state
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -26,6 +26,12 @@ from accorda.training.precision import LossScale, Precision
 from accorda.training.rng import Generators, undisturbed
 
 Objective = Callable[[nn.Module, Batch], Tensor]
+Part = Callable[[str], AbstractContextManager[object]]
+
+
+def unwatched(name: str) -> AbstractContextManager[object]:
+    """A part of a run that nobody times."""
+    return nullcontext()
 
 
 class StepObjective(ABC):
@@ -91,6 +97,7 @@ class Loop:
     optimizer: with groups that have `names` and `scale` (`optimizers.groups`); its rate is set from `schedule`.
     extra_loss: gives a scalar that is added to the loss of every step, once however the step is split.
     on_step: called with the number of a step after its update, before the gradients are dropped.
+    part: called with the name of a part of a step; what it gives is entered around that part.
     check: called between micro-batches; may raise to stop the run there.
     """
 
@@ -105,6 +112,7 @@ class Loop:
     memory: PeakMemory | None = None
     extra_loss: Callable[[], Tensor] | None = None
     on_step: Callable[[int], None] | None = None
+    part: Part = unwatched
     check: Callable[[], None] = lambda: None
     step_number: int = field(default=0, init=False)
     loss_scale: LossScale | None = field(default=None, init=False)
@@ -128,34 +136,32 @@ class Loop:
         self._begin()
         began, self._watching = perf_counter(), 0.0
         with self._undone_on_failure():
-            micro_batches = self.batches.at(self.step_number)
+            with self.part("data"):
+                micro_batches = self.batches.at(self.step_number)
             num_supervised = sum(batch.num_supervised for batch in micro_batches)
             losses: list[Tensor] = []
             whole = self.objective if isinstance(self.objective, StepObjective) else None
             if whole is not None:
-                with self.precision.autocast():
+                with self.part("forward"), self.precision.autocast():
                     whole.begin(self.model, micro_batches)
             extra = None if self.extra_loss is None else self.extra_loss()
             for batch in micro_batches:
                 self.check()
-                with self.precision.autocast():
+                with self.part("forward"), self.precision.autocast():
                     loss = self.objective(self.model, batch) / num_supervised
                 losses.append(loss.detach())
                 if extra is not None and len(losses) == 1:
                     loss = loss + extra
                 if self.loss_scale:
                     loss = loss * self.loss_scale.value
-                loss.backward()
+                with self.part("backward"):
+                    loss.backward()
             total = float(sum(losses))
-            grad_norm = self._finish_gradients(total)
+            with self.part("optimizer"):
+                grad_norm = self._finish_gradients(total)
         rate = self._set_learning_rates()
-        if math.isfinite(grad_norm):
-            self.updating = True
-            self.optimizer.step()
-            if self.on_step is not None:
-                self.on_step(self.step_number + 1)
-            self.updating = False
-        self.optimizer.zero_grad()
+        with self.part("optimizer"):
+            self._update(grad_norm)
         self.step_number += 1
         told = {
             "event": "step",
@@ -217,7 +223,7 @@ class Loop:
         self.model.train()
         if not self._begun:
             self._begun = True
-            with undisturbed():
+            with self.part("proofs"), undisturbed():
                 for observer in self.observers:
                     observer.before_first_step(self)
 
@@ -240,7 +246,7 @@ class Loop:
             for gradient in gradients:
                 gradient.div_(self.loss_scale.value)
         watched = perf_counter()
-        with undisturbed():
+        with self.part("proofs"), undisturbed():
             for observer in self.observers:
                 observer.after_backward(self, self.step_number + 1)
         self._watching = perf_counter() - watched
@@ -248,6 +254,16 @@ class Loop:
         clip_grads_with_norm_(self.parameters().values(), self.max_grad_norm or math.inf, norm)
         self._require_finite(loss, float(norm))
         return float(norm)
+
+    def _update(self, grad_norm: float) -> None:
+        """Move what trains, where the gradients are finite, and drop them."""
+        if math.isfinite(grad_norm):
+            self.updating = True
+            self.optimizer.step()
+            if self.on_step is not None:
+                self.on_step(self.step_number + 1)
+            self.updating = False
+        self.optimizer.zero_grad()
 
     def _require_finite(self, loss: float, grad_norm: float) -> None:
         step = self.step_number + 1
