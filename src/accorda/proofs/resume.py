@@ -116,7 +116,7 @@ class _Short:
     def at(self, step: int) -> Sequence[Batch]:
         found = self.batches.at(step)
         self.rows = [batch.rows for batch in found]
-        return [min(found, key=lambda batch: batch.num_tokens)]
+        return [min(found, key=lambda batch: batch.num_tokens)] if found else []
 
     def together(self, segments: Sequence[Segment]) -> Batch:
         return self.batches.together(segments)
