@@ -5,14 +5,19 @@ import signal
 
 import pytest
 import torch
+from tests.stages.compared import settings as compared_settings
 from tests.stages.sampled import ASKED, settings
 
+from accorda.data.example import Example
+from accorda.data.prompts.experience import Sample
 from accorda.errors import Refusal, Stopped
+from accorda.evaluation.preferences.score import reward_renderer, score
 from accorda.methods.install import installed, own_tensors
-from accorda.methods.open import load_model
+from accorda.methods.open import load_model, open_model
 from accorda.methods.routing import acting
 from accorda.recipe.load import load
 from accorda.rl.registry import algorithms
+from accorda.rl.reward import Said
 from accorda.runs import events
 from accorda.stages import plan, preflight, reopen, resume, train, verify
 from accorda.stages.build import build
@@ -164,3 +169,77 @@ def test_what_cannot_be_is_refused_in_a_line(changes, line, tmp_path):
         preflight.check(build(load(settings(tmp_path, rows=ASKED, **changes))))
     assert str(refusal.value).startswith(line)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def judge(tmp_path):
+    """A run of stage reward on the same base."""
+    return train(load(compared_settings(tmp_path, "judge", stage="reward", algorithm={}))).folder.path
+
+
+@pytest.mark.parametrize("name", ["rloo", "ppo"])
+def test_a_reward_model_judges_on_the_policys_own_base(name, judge, tmp_path):
+    recipe = load(settings(tmp_path, reward=str(judge), algorithm={"name": name}))
+    session = build(recipe)
+    (reward,) = [session.loop.carried.reward]
+    assert reward.model.base_model is session.model.base_model
+    assert installed(session.model).keys() == {"default", "reward_0"}
+    assert acting(session.model) == ["default"]
+    opened = open_model(judge)
+    renderer = reward_renderer(opened)
+    run = train(recipe)
+    assert run.proven, run.proofs
+    assert run.result["proofs"]["roles"] == "holds"
+    rows = [Example(prompt=row["prompt"], completion="12") for row in ASKED[:5]]
+    ids = [made.input_ids for made in renderer.render_many(rows)]
+    said = [Said(row.prompt, "12", Sample(0, one, one > -1, "f", 1)) for row, one in zip(rows, ids, strict=True)]
+    assert reward.judge(said) == pytest.approx(score(opened.model, renderer, rows), abs=1e-5)
+
+
+def test_another_base_judges_as_a_model_of_its_own(tmp_path):
+    other = compared_settings(tmp_path, "judge", stage="reward", algorithm={}, architecture="gpt2")
+    run = run_of(tmp_path, reward=str(train(load(other)).folder.path))
+    assert run.proven, run.proofs
+
+
+def test_a_run_that_is_no_reward_model_is_refused(tmp_path):
+    first = run_of(tmp_path, "first")
+    with pytest.raises(Refusal, match="no reward model; name a run of stage reward"):
+        build(load(settings(tmp_path, "second", reward=str(first.folder.path))))
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_role_that_drifts_is_seen(method, judge, tmp_path, monkeypatch):
+    step = Loop.step
+
+    def drifting(self):
+        told = step(self)
+        if self.step_number == 2 and self.observers != ():
+            next(iter(self.carried.frozen().values())).data.add_(1e-3)
+        return told
+
+    monkeypatch.setattr(Loop, "step", drifting)
+    run = run_of(tmp_path, reward=str(judge), method={"name": method}, training={"learning_rate": 1e-4})
+    assert run.result["proofs"]["roles"] == "fails"
+    assert not run.proven
+
+
+def test_what_is_only_watched_is_told_and_decides_nothing(tmp_path):
+    at = f"{tmp_path / 'rewards.py'}"
+    plain = run_of(tmp_path, "plain", reward=f"{at}:vowels")
+    run = run_of(tmp_path, reward=[f"{at}:vowels", {"source": f"{at}:known", "weight": 0}])
+    assert [step["loss"] for step in told(run, "step")] == [step["loss"] for step in told(plain, "step")]
+    step = told(run, "step")[-1]
+    assert step["watched/known"] > 0
+    assert {"distance", "length", "hacking (watched/known)"} <= {sign["sign"] for sign in step["health"]}
+    page = run.folder.report.read_text()
+    assert 'id="health"' in page
+    assert "Distance from the reference" in page
+
+
+def test_the_value_model_may_have_an_adapter_of_its_own(tmp_path, monkeypatch):
+    own = {"algorithm": {"name": "ppo", "value": "adapter", "num_epochs": 2}}
+    run = run_of(tmp_path, **own)
+    assert run.proven, run.proofs
+    assert {proof.name: proof.verdict for proof in verify(run.folder.path)} == run.result["proofs"]
+    assert installed(reopen(run.folder).model).keys() == {"default", "value"}

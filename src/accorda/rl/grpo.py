@@ -5,12 +5,13 @@ Shao et al., "DeepSeekMath" (2024), arXiv:2402.03300, equations 3 and 4; DAPO's 
 
     A_i  = (r_i - mean) / std                                        `scale_rewards` names the other ways
     loss = max(-A ratio, -A clip(ratio, 1 - clip_low, 1 + clip_high)) + kl_coef kl      per token
-    kl   = k3 or k2 of each token, or k2 of the whole completion
+    kl   = k3 or k2 of each token, or k2 of the whole completion, which weighs as one of its tokens
 
 How tokens weigh is `aggregation` (see `objectives.policy.aggregation`). A group whose answers are all worth the same
 teaches nothing. The mean contains the answer's own reward: the distance from the reference costs G / (G - 1) times
 `kl_coef` in effect, and with the division by the spread a price that falls as the policy becomes sure. Only
-`scale_rewards: rloo` with `kl_estimator: k2_sequence` has the optimum reference * exp(r / kl_coef).
+`scale_rewards: rloo` with `kl_estimator: k2_sequence` and an aggregation by which every token weighs the same has the
+optimum reference * exp(r / kl_coef).
 
 Deviations: the aggregation is DAPO's unless told otherwise (`grpo` is the paper's), and the reference plays no part
 (`kl_coef` 0; the paper's is 0.04).
@@ -82,7 +83,7 @@ class GRPO(PolicyAlgorithm):
             return loss
         apart = log_probs - batch.dense(batch.reference)
         if self.kl_estimator == "k2_sequence":
-            return loss + self.kl_coef * k2(apart.sum(-1)).sum() / step.num_sequences
+            return loss + self.kl_coef * (k2(apart.sum(-1, keepdim=True)) * weights[:, :1]).sum()
         return loss + self.kl_coef * ((k3 if self.kl_estimator == "k3" else k2)(apart) * weights).sum()
 
     def clip_share(self, log_probs: Tensor, batch: Experience) -> Tensor:

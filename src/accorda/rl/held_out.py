@@ -11,6 +11,7 @@ import numpy as np
 
 from accorda.data.dataset import Dataset
 from accorda.generation.words import decoded
+from accorda.rl.health import held_out
 from accorda.rl.phases import Phases
 from accorda.rl.rollout import Answer, Group
 
@@ -39,6 +40,7 @@ def evaluator(session: Any) -> Callable[[], dict[str, Any]] | None:
         found = statistics([group.answers[0] for group in groups], phases)
         values: dict[str, Any] = {name: float(np.mean(values)) for name, values in found.items() if len(values)}
         values["intervals"] = {name: interval(values) for name, values in found.items() if len(values)}
+        values["health"] = held_out(values, phases.memory)
         return values | {"samples": [shown(session, rows, group) for group in groups[:SHOWN]]}
 
     return evaluate

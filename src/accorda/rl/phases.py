@@ -5,7 +5,7 @@ random numbers are made from its number, and what its later updates still need i
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
@@ -19,6 +19,7 @@ from accorda.data.dataset import Dataset
 from accorda.data.prompts.experience import Experience, PromptBatches, Sample, with_told
 from accorda.data.sampler import keys
 from accorda.rl.contract import Algorithm, Memory, PolicyAlgorithm
+from accorda.rl.health import hacked, length_of_first, verdicts
 from accorda.rl.reward import Reward, Said
 from accorda.rl.rollout import Answer, Group, rollout
 from accorda.rl.settings import RolloutSettings
@@ -53,9 +54,16 @@ class Phases(Making):
     seed: int = 0
     memory: Memory = field(default_factory=Memory)
     before: dict[str, float] = field(default_factory=dict)
-    phase: int | None = None
+    current: int | None = None
     rows: list[Any] = field(default_factory=list)
     told: Figures = field(default_factory=dict)
+
+    @property
+    def phase(self) -> int | None:
+        return self.current
+
+    def frozen(self) -> Mapping[str, torch.Tensor]:
+        return self.reward.frozen
 
     @property
     def scores(self) -> bool:
@@ -74,9 +82,9 @@ class Phases(Making):
     def at(self, step: int) -> list[Batch]:
         """The micro-batches of optimizer step `step`, counted from 0."""
         phase, update = divmod(step, self.algorithm.updates)
-        if self.phase != phase:
+        if self.current != phase:
             self.rows, self.told = self.make(phase)
-            self.phase = phase
+            self.current = phase
         return self.algorithm.micro_batches(self.prompts, self.part(phase, update))
 
     def few(self) -> tuple[list[Segment], list[Batch]]:
@@ -107,12 +115,14 @@ class Phases(Making):
             groups = self.answered(prompts, (self.seed, phase))
             sampled = perf_counter() - began
             groups = self.judged(groups)
-            told = figures(groups)
+            told = figures(groups) | watched(self.reward)
             if self.scores:
                 groups, more = self.scored(groups)
                 told |= more
             self.memory.figures = {}
             rows = self.algorithm.lessons(groups, self.memory)
+        told["length/of_first"] = length_of_first(told, self.memory)
+        told["hacking"] = hacked(told, self.memory)
         told |= {**self.memory.figures, "rollout/seconds": sampled, "phase/seconds": perf_counter() - began}
         return rows, told
 
@@ -165,15 +175,16 @@ class Phases(Making):
         ]
         return new, distances([one for group in new for one in group.answers], objective.has_reference)
 
-    def figures(self) -> Figures:
-        told, self.told = self.told, {}
-        return told
+    def figures(self, told: Mapping[str, Any]) -> Figures:
+        found, self.told = self.told, {}
+        health = verdicts({**told, **found}) + found.pop("hacking", [])
+        return {**found, "health": health}
 
     def state(self) -> State:
         begun = not self.told  # a phase that no step has learned from yet is made again
         numbers = self.memory.numbers if begun else self.before
         lasts = begun and self.algorithm.updates > 1
-        state = State(values={"phase": self.phase if lasts else None, "memory": dict(numbers), "rows": []})
+        state = State(values={"phase": self.current if lasts else None, "memory": dict(numbers), "rows": []})
         if lasts:
             for number, row in enumerate(self.rows):
                 state.values["rows"].append([row.index, row.num_sampled])
@@ -184,7 +195,7 @@ class Phases(Making):
     def load_state(self, state: State) -> None:
         self.memory.numbers = dict(state.values["memory"])
         self.rows = [self._row(number, told[0], told[1], state) for number, told in enumerate(state.values["rows"])]
-        self.phase = state.values["phase"]
+        self.current = state.values["phase"]
         self.told = {}
 
     def _row(self, number: int, index: int, sampled: int, state: State) -> Sample:
@@ -231,6 +242,7 @@ def figures(groups: Sequence[Group]) -> Figures:
     every = [reward for group in rewards for reward in group]
     found: Figures = {
         "reward/failed": sum(one.reward is None for one in answers),
+        "reward/failed_share": sum(one.reward is None for one in answers) / len(answers),
         "length/mean": float(np.mean([len(one.completion.token_ids) for one in answers])),
         "length/ended": float(np.mean([one.completion.stopped for one in answers])),
     }
@@ -240,6 +252,16 @@ def figures(groups: Sequence[Group]) -> Figures:
         if several:
             found["reward/std_in_group"] = float(np.mean([np.std(group) for group in several]))
             found["reward/equal_groups"] = float(np.mean([max(group) == min(group) for group in several]))
+    return found
+
+
+def watched(reward: Reward) -> Figures:
+    """What is only watched of the answers judged last: means and spreads."""
+    found: Figures = {}
+    for name, said in reward.watched.items():
+        known = [value for value in said if math.isfinite(value)]
+        if known:
+            found |= {name: float(np.mean(known)), f"{name}/std": float(np.std(known))}
     return found
 
 

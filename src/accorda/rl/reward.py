@@ -15,6 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from torch import Tensor
+
 from accorda.data.prompts.experience import Sample
 from accorda.errors import Refusal
 
@@ -40,6 +42,11 @@ class Said:
 
 class Reward(ABC):
     """Judges answers."""
+
+    frozen: Mapping[str, Tensor] = {}
+    """Its tensors, which nothing may change; none of a function."""
+    watched: Mapping[str, Sequence[float]] = {}
+    """What judges of weight 0 said of the answers that were judged last, by the names they go by."""
 
     @abstractmethod
     def judge(self, answers: Sequence[Said]) -> list[float]:
@@ -78,15 +85,27 @@ class FunctionReward(Reward):
 
 
 class WeightedReward(Reward):
-    """The weighted sum of several; not a number where one of them is not."""
+    """The weighted sum of several; not a number where one of them is not.
 
-    def __init__(self, parts: Sequence[tuple[Reward, float]]) -> None:
-        self.parts = parts
+    One of weight 0 is only watched: the figures tell what it says, and it decides nothing.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Reward, float]], names: Sequence[str] = ()) -> None:
+        self.parts, self.names = parts, names or [str(number) for number in range(len(parts))]
+        self.frozen = {
+            f"{number}.{name}": tensor
+            for number, (reward, _) in enumerate(parts)
+            for name, tensor in reward.frozen.items()
+        }
 
     def judge(self, answers: Sequence[Said]) -> list[float]:
-        totals = [0.0] * len(answers)
-        for reward, weight in self.parts:
-            totals = [total + weight * found for total, found in zip(totals, reward.judge(answers), strict=True)]
+        totals, self.watched = [0.0] * len(answers), {}
+        for name, (reward, weight) in zip(self.names, self.parts, strict=True):
+            said = reward.judge(answers)
+            if weight:
+                totals = [total + weight * found for total, found in zip(totals, said, strict=True)]
+            else:
+                self.watched = {**self.watched, f"watched/{name}": said}
         return totals
 
 
@@ -130,6 +149,11 @@ class Named:
 
     source: str
     weight: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """What it goes by in figures: the function's name, or the run's."""
+        return self.source.rpartition(":")[2] if self.is_function else Path(self.source).name
 
     @property
     def is_function(self) -> bool:

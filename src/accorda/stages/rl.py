@@ -4,14 +4,23 @@
 `path.py:function`, a run of stage reward, or a weighted list. The reference is the model as it was opened.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import Any
+
+from torch import Tensor
 
 from accorda.data.prompts.experience import PromptBatches
 from accorda.data.prompts.renderer import prompts_of
 from accorda.errors import Refusal
+from accorda.evaluation.preferences.score import reward_renderer
 from accorda.generation.stopping import stop_ids
-from accorda.methods.open import Opened
+from accorda.methods.install import own_tensors
+from accorda.methods.locate import locate
+from accorda.methods.open import RENDERER, Opened, open_model
+from accorda.methods.routing import use
+from accorda.methods.shell import fits, under_head
 from accorda.models.labels import Labels
 from accorda.recipe.layers import leaves
 from accorda.recipe.reader import read as read_settings
@@ -21,6 +30,7 @@ from accorda.rl.held_out import REPORTED, evaluator
 from accorda.rl.phases import Phases
 from accorda.rl.registry import read
 from accorda.rl.reward import Named, Reward, WeightedReward, function_of, named
+from accorda.rl.reward_model import RewardModel
 from accorda.rl.settings import RolloutSettings
 from accorda.stages import comparing
 from accorda.stages.contract import Stage
@@ -75,8 +85,7 @@ def settle(recipe: Recipe, labels: Labels | None) -> Recipe:
             "leave it out, and measure the finished run with: accorda eval"
         )
     for part in named(recipe.reward, recipe.origin("reward")):
-        if part.is_function:
-            function_of(part.source)
+        function_of(part.source) if part.is_function else locate(part.source)
     recipe = recipe.with_settings("algorithm", asdict(chosen)).with_settings("rollout", asdict(sampling))
     if recipe.origin("evaluation.best") == "default":
         recipe = recipe.with_value("evaluation.best", "reward", "auto: of held-out answers")
@@ -105,7 +114,7 @@ def carried(session: Session) -> Phases:
         prompts=session.batches,
         algorithm=algorithm(recipe),
         objective=session.objective,
-        reward=reward_of(named(recipe.reward, recipe.origin("reward"))),
+        reward=reward_of(named(recipe.reward, recipe.origin("reward")), session),
         settings=rollout(recipe),
         tokenizer=session.tokenizer,
         stop_ids=stop_ids(model, session.tokenizer, renderer.stop_ids),
@@ -114,10 +123,53 @@ def carried(session: Session) -> Phases:
     )
 
 
-def reward_of(parts: list[Named]) -> Reward:
+def reward_of(parts: list[Named], session: Session) -> Reward:
     """Who judges."""
-    made = [(function_of(part.source), part.weight) for part in parts]
-    return made[0][0] if len(made) == 1 and made[0][1] == 1 else WeightedReward(made)
+    made = [(judge_of(part, session, number), part.weight) for number, part in enumerate(parts)]
+    if len(made) == 1 and made[0][1] == 1:
+        return made[0][0]
+    if not any(weight for _, weight in made):
+        raise Refusal(f"reward ({session.recipe.origin('reward')}): every weight is 0, so nothing is rewarded")
+    return WeightedReward(made, [part.name for part in parts])
+
+
+def judge_of(part: Named, session: Session, number: int) -> Reward:
+    """A function, or a reward model: on the policy's base if it is an adapter of it, else a model of its own.
+
+    Raises:
+        Refusal: neither; a model without a reward head.
+    """
+    if part.is_function:
+        return function_of(part.source)
+    place = locate(part.source)
+    model, name = session.model, f"reward_{number}"
+    if place.adapter is not None and fits(model, place.adapter):
+        shell = under_head(model, place.adapter, name)
+        opened = Opened(shell, str(place.adapter), place.base, name, place.run, place.adapter / RENDERER)
+        own = own_tensors(shell, name)
+        return judge_by(opened, part.source, session, lambda: use(model, name), own)
+    opened = open_model(part.source, device=str(model.device))
+    parameters: dict[str, Tensor] = dict(opened.model.named_parameters())
+    return judge_by(opened, part.source, session, nullcontext, parameters)
+
+
+def judge_by(
+    opened: Opened,
+    source: str,
+    session: Session,
+    acting: Callable[[], AbstractContextManager[object]],
+    frozen: dict[str, Tensor],
+) -> RewardModel:
+    """An opened reward model as judge."""
+    renderer = reward_renderer(opened, session.recipe.model.trust_remote_code)
+    if renderer is None:
+        raise Refusal(
+            f"reward = {source} ({session.recipe.origin('reward')}): no reward model; name a run of stage reward, or a "
+            "function as path.py:function"
+        )
+    for parameter in frozen.values():
+        parameter.requires_grad_(False)
+    return RewardModel(opened.model, renderer, session.renderer, acting, frozen)
 
 
 def phases(recipe: Recipe) -> dict[str, Any]:

@@ -154,7 +154,8 @@ class Loop:
             "seconds": perf_counter() - began - self._watching,
             "memory": self.memory.bytes() if self.memory else None,
         }
-        told |= ({} if whole is None else whole.figures()) | ({} if self.carried is None else self.carried.figures())
+        told |= {} if whole is None else whole.figures()
+        told |= {} if self.carried is None else self.carried.figures(told)
         return told if extra is None else told | {"extra_loss": float(extra.detach())}
 
     def parameters(self) -> dict[str, nn.Parameter]:

@@ -1,7 +1,7 @@
 """What a loop may be given beside a function: an objective that knows whole steps, and what is carried between them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -49,8 +49,8 @@ class Carried(ABC):
         """Go on from there."""
 
     @abstractmethod
-    def figures(self) -> dict[str, Any]:
-        """What there is to tell with the step that was just made."""
+    def figures(self, told: Mapping[str, Any]) -> dict[str, Any]:
+        """What there is to tell with the step that was just made, beside what is told of it already."""
 
 
 class Making(Carried):
@@ -68,6 +68,15 @@ class Making(Carried):
     @abstractmethod
     def together(self, segments: Sequence[Segment]) -> Batch:
         """Rows in a micro-batch of the shapes that are learned from."""
+
+    @abstractmethod
+    def frozen(self) -> Mapping[str, Tensor]:
+        """Tensors beside the model's own that nothing may change: those of who judges."""
+
+    @property
+    @abstractmethod
+    def phase(self) -> int | None:
+        """The number of the phase that is learned from."""
 
     @abstractmethod
     def few(self) -> tuple[Sequence[Segment], Sequence[Batch]]:
