@@ -21,7 +21,6 @@ from accorda.data.prompts.experience import PromptBatches
 from accorda.methods.install import freeze, install, trainable
 from accorda.methods.registry import read
 from accorda.methods.routing import use
-from accorda.objectives.policy.aggregation import Step
 from accorda.rl.contract import Algorithm
 from accorda.rl.phases import Phases
 from accorda.rl.reward import Reward, Said
@@ -112,6 +111,7 @@ class World:
     phases: Phases
     score: Score
     prompts: Prompts
+    steps: int
 
     @torch.no_grad()
     def log_probs(self, prompt: Sequence[int], reference: bool = False) -> Tensor:
@@ -203,7 +203,7 @@ def world(algorithm: Algorithm, model: LlamaForCausalLM | None = None, **setting
         schedule=lambda step: given.rate * (1 - step / total),
     )
     loop.carried = phases
-    return World(model, loop, phases, given.score, rows)
+    return World(model, loop, phases, given.score, rows, given.steps)
 
 
 def learn(world: World, steps: int) -> list[dict[str, Any]]:
@@ -211,4 +211,24 @@ def learn(world: World, steps: int) -> list[dict[str, Any]]:
     return [world.loop.step() for _ in range(steps * world.phases.algorithm.updates)]
 
 
-__all__ = ["Step", "World", "learn", "length_target", "positions", "token_count", "world"]
+@dataclass(frozen=True)
+class Case:
+    """An algorithm with the settings under which its optimum is the one that is known."""
+
+    algorithm: str
+    settings: dict[str, Any]
+    world: dict[str, Any]
+
+
+BETA = 0.5
+CASES = {
+    "rloo": Case("rloo", {"kl_coef": BETA}, {"steps": 60, "rate": 6e-3}),
+    "reinforce": Case("reinforce", {"kl_coef": BETA}, {"steps": 60, "rate": 6e-3}),
+    "ppo": Case("ppo", {"kl_coef": BETA, "num_epochs": 2, "num_minibatches": 2}, {"steps": 60, "rate": 3e-3}),
+    "grpo": Case(
+        "grpo",
+        {"kl_coef": BETA, "kl_estimator": "k2_sequence", "scale_rewards": "rloo", "aggregation": "dr_grpo"},
+        {"steps": 60, "rate": 6e-3},
+    ),
+}
+BOUNDS = {"rloo": 0.04, "reinforce": 0.08, "ppo": 0.04, "grpo": 0.08}

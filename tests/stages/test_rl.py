@@ -237,9 +237,9 @@ def test_what_is_only_watched_is_told_and_decides_nothing(tmp_path):
     assert "Distance from the reference" in page
 
 
-def test_the_value_model_may_have_an_adapter_of_its_own(tmp_path, monkeypatch):
-    own = {"algorithm": {"name": "ppo", "value": "adapter", "num_epochs": 2}}
-    run = run_of(tmp_path, **own)
+def test_the_value_model_may_have_an_adapter_of_its_own(tmp_path):
+    own = {"algorithm": {"name": "ppo", "value": "adapter", "num_epochs": 2}, "evaluation": {"every": 8}}
+    run = run_of(tmp_path, **own, training={"max_steps": 8})
     assert run.proven, run.proofs
     assert {proof.name: proof.verdict for proof in verify(run.folder.path)} == run.result["proofs"]
     assert installed(reopen(run.folder).model).keys() == {"default", "value"}
