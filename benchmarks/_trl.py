@@ -68,9 +68,7 @@ def plain_trainer(
 
     assert not packing
     in_order = _in_order(Trainer)
-    return in_order(
-        model=model, args=TrainingArguments(**_fixed() | settings), train_dataset=rows, callbacks=list(callbacks)
-    )
+    return in_order(model=model, args=TrainingArguments(**_fixed() | settings), train_dataset=rows)
 
 
 def _in_order(kind: Any) -> Any:
