@@ -22,6 +22,7 @@ from benchmarks._llama import LLAMA3_8B, make_model, make_rows, matmul_peak, pea
 
 LAYERS, STEPS = int(os.environ.get("LAYERS", "32")), int(os.environ.get("STEPS", "10"))
 CHECKPOINTING = os.environ.get("CHECKPOINTING") == "1"
+NEEDS_CUDA = True
 DROPPED, LENGTH, RANK, RATE = 3, 4096, 16, 1e-4
 SIDES = {"accorda": "ours", "trl": "theirs"}  # and the function that is one
 

@@ -21,6 +21,7 @@ from benchmarks._in_turn import measured, serve
 from benchmarks._llama import LLAMA_7B, make_model, make_rows, matmul_peak, peaks
 
 LAYERS, STEPS = int(os.environ.get("LAYERS", "32")), int(os.environ.get("STEPS", "12"))
+NEEDS_CUDA = True
 DROPPED, LENGTH, RANK, RATE = 3, 2048, 64, 2e-4
 SIDES = {"accorda": "ours", "peft": "theirs"}  # and the function that is one
 

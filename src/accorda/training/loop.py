@@ -103,15 +103,12 @@ class Loop:
     step_number: int = field(default=0, init=False)
     loss_scale: LossScale | None = field(default=None, init=False)
     updating: bool = field(default=False, init=False)  # stays True where the optimizer's own step was cut short
-    _counting: list[tuple[str, nn.Module]] = field(init=False)
     _begun: bool = field(default=False, init=False)
     _watching: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
         if self.precision.name == "fp16":
             self.loss_scale = LossScale()
-        trained = [(n, m) for n, m in self.model.named_modules() if any(p.requires_grad for p in m.parameters(False))]
-        self._counting = [(name, module) for name, module in trained if any(True for _ in module.buffers(False))]
 
     def step(self) -> dict[str, Any]:
         """Make one optimizer step and tell about it: the event of the run's log. Its seconds leave observers out.
