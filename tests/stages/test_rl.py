@@ -1,13 +1,16 @@
 """Whole runs of stage rl: every algorithm, from a base and from an adapter, stopped and resumed, refused."""
 
+import json
 import os
 import signal
 
 import pytest
 import torch
 from tests.stages.compared import settings as compared_settings
+from tests.stages.runs import write_rows
 from tests.stages.sampled import ASKED, settings
 
+from accorda.cli.main import main
 from accorda.data.example import Example
 from accorda.data.prompts.experience import Sample
 from accorda.errors import Refusal, Stopped
@@ -243,3 +246,28 @@ def test_the_value_model_may_have_an_adapter_of_its_own(tmp_path):
     assert run.proven, run.proofs
     assert {proof.name: proof.verdict for proof in verify(run.folder.path)} == run.result["proofs"]
     assert installed(reopen(run.folder).model).keys() == {"default", "value"}
+
+
+def test_rows_are_learned_beside_the_answers(tmp_path):
+    rows = write_rows(tmp_path / "texts.jsonl", [{"prompt": "a ", "completion": f"row {n}"} for n in range(20)])
+    fast = {"training": {"learning_rate": 0.03, "max_steps": 12, "checkpoint_every": 12}, "evaluation": {"every": 12}}
+    ptx = {"name": "ppo", "num_epochs": 1, "ptx_data": str(rows), "ptx_coef": 10.0, "ptx_rows": 4}
+    run = run_of(tmp_path, algorithm=ptx, **fast)
+    assert run.proven, run.proofs
+    losses = [step["ptx/loss"] for step in told(run, "step")]
+    assert losses[-1] < losses[0] - 0.3
+    plain = run_of(tmp_path, "plain", algorithm={"name": "ppo", "num_epochs": 1}, **fast)
+    assert told(plain, "step")[0]["supervised_tokens"] == told(run, "step")[0]["supervised_tokens"]
+
+
+def test_eval_asks_the_held_out_prompts_again(tmp_path, capsys):
+    run = run_of(tmp_path)
+    assert main(["eval", str(run.folder.path), "--json", "--limit", "3"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [row["name"] for row in found["rows"]] == ["reference", "tuned"]
+    assert found["num_rows"] == 3
+    assert found["rows"][0]["metrics"]["kl"]["value"] == 0
+    assert found["rows"][1]["metrics"]["reward"]["value"] > -1
+    assert (
+        main(["data", "check", f"{tmp_path / 'run.jsonl'}", "--model", str(tmp_path / "llama"), "--stage", "rl"]) == 0
+    )

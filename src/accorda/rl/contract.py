@@ -64,6 +64,15 @@ class Algorithm(ABC):
         """Rows of one optimizer step, put together for its forward passes."""
 
 
+@dataclass(frozen=True)
+class Rehearsed:
+    """Rows that are learned beside the answers: where they are, what their loss weighs, how many a step takes."""
+
+    source: str
+    coef: float
+    rows: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class PolicyAlgorithm(Algorithm):
     """An algorithm that makes sampled tokens likelier or less likely by their advantage."""
@@ -86,6 +95,11 @@ class PolicyAlgorithm(Algorithm):
     def needs_reference(self) -> bool:
         return self.kl_price > 0
 
+    @property
+    def rehearsed(self) -> Rehearsed | None:
+        """Rows that are learned beside the answers, for an algorithm that has such."""
+        return None
+
     def value_model(self, model: PreTrainedModel) -> Value | None:
         """The value model, for an algorithm that has one."""
         return None
@@ -98,6 +112,7 @@ class PolicyAlgorithm(Algorithm):
             max_new_tokens=rollout.max_new_tokens,
             value=self.value_model(model),
             reference=self.needs_reference,
+            text_coef=0.0 if self.rehearsed is None else self.rehearsed.coef,
         )
 
     @abstractmethod

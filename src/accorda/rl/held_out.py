@@ -10,15 +10,20 @@ from typing import Any
 import numpy as np
 
 from accorda.data.dataset import Dataset
+from accorda.errors import Refusal
 from accorda.generation.words import decoded
+from accorda.methods.install import installed
+from accorda.methods.routing import use
 from accorda.rl.health import held_out
 from accorda.rl.phases import Phases
 from accorda.rl.rollout import Answer, Group
+from accorda.training.preferring import REFERENCE
 
 EVALUATION = 1 << 32
 """In place of a phase's number, in what random numbers are made from."""
 SHOWN = 4
 REPORTED = ("reward", "length", "ended", "kl")
+DIRECTIONS = {"reward": "higher", "length": "lower", "kl": "lower"}
 
 
 def evaluator(session: Any) -> Callable[[], dict[str, Any]] | None:
@@ -44,6 +49,53 @@ def evaluator(session: Any) -> Callable[[], dict[str, Any]] | None:
         return values | {"samples": [shown(session, rows, group) for group in groups[:SHOWN]]}
 
     return evaluate
+
+
+def report(session: Any, limit: int | None = None) -> dict[str, Any]:
+    """What `accorda eval` tells of a run of stage rl: its held-out prompts answered by reference and by policy.
+
+    The keys are those of `accorda.evaluation.report.report`. Both answer with the same random numbers.
+
+    Raises:
+        Refusal: the run has no held-out prompts.
+    """
+    phases, rows = session.loop.carried, session.eval
+    assert isinstance(phases, Phases)
+    if rows is None:
+        raise Refusal("data: the run kept no prompts apart; name rows with --data")
+    numbers = range(len(rows) if limit is None else min(limit, len(rows)))
+    reference = REFERENCE if REFERENCE in installed(session.model) else None
+    with session.loop.precision.autocast():
+        with use(session.model, reference):
+            before = measured(phases, rows, numbers)
+        after = measured(phases, rows, numbers)
+    pairs = list(zip(before, after, strict=True))[:SHOWN]
+    return {
+        "rows": [line("reference", before, phases), line("tuned", after, phases)],
+        "metrics": [{"name": name, "direction": way} for name, way in DIRECTIONS.items()],
+        "num_rows": len(numbers),
+        "data": rows.report.rows,
+        "samples": [
+            {
+                "prompt": decoded(session.tokenizer, one.prompt.input_ids.tolist()),
+                "reference": session.renderer.completion_text(rows.example(one.prompt.index)),
+                "answers": {"reference": one.answers[0].completion.text, "tuned": two.answers[0].completion.text},
+            }
+            for one, two in pairs
+        ],
+    }
+
+
+def line(name: str, groups: Sequence[Group], phases: Phases) -> dict[str, Any]:
+    """One row of the report."""
+    found = statistics([group.answers[0] for group in groups], phases)
+    metrics = {}
+    for key in DIRECTIONS:
+        if values := found.get(key):
+            low, high = interval(values)
+            metrics[key] = {"value": float(np.mean(values)), "low": low, "high": high}
+    ended = float(np.mean(found["ended"]))
+    return {"name": name, "metrics": metrics, "stop_rate": ended, "shots": None, "note": ""}
 
 
 def measured(phases: Phases, rows: Dataset, numbers: Sequence[int]) -> list[Group]:

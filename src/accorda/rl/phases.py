@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from accorda.data.batch import Batch, Segment
 from accorda.data.dataset import Dataset
 from accorda.data.prompts.experience import Experience, PromptBatches, Sample, with_told
-from accorda.data.sampler import keys
+from accorda.data.sampler import Batches, keys
 from accorda.rl.contract import Algorithm, Memory, PolicyAlgorithm
 from accorda.rl.health import hacked, length_of_first, verdicts
 from accorda.rl.reward import Reward, Said
@@ -39,7 +39,8 @@ class Phases(Making):
 
     model: the policy. prompts: which of them each phase answers, and how rows share forward passes. algorithm: what is
     learned from answers. objective: the loop's. reward: judges answers. settings: of the rollout. tokenizer: makes text
-    of answers, None where nobody reads it. stop_ids: what ends an answer. seed: of all random numbers.
+    of answers, None where nobody reads it. stop_ids: what ends an answer. seed: of all random numbers. beside: ordinary
+    rows that every step learns, too.
     """
 
     model: PreTrainedModel
@@ -52,6 +53,7 @@ class Phases(Making):
     stop_ids: frozenset[int]
     precision: Precision
     seed: int = 0
+    beside: Batches | None = None
     memory: Memory = field(default_factory=Memory)
     before: dict[str, float] = field(default_factory=dict)
     current: int | None = None
@@ -85,7 +87,10 @@ class Phases(Making):
         if self.current != phase:
             self.rows, self.told = self.make(phase)
             self.current = phase
-        return self.algorithm.micro_batches(self.prompts, self.part(phase, update))
+        found = self.algorithm.micro_batches(self.prompts, self.part(phase, update))
+        if self.beside is None or not found:
+            return found
+        return found + [replace(batch, num_supervised=0, num_tokens=0) for batch in self.beside.at(step)]
 
     def few(self) -> tuple[list[Segment], list[Batch]]:
         numbers = dict(self.memory.numbers)

@@ -7,6 +7,7 @@ arXiv:2403.17031.
     r_t    = -kl_coef k1_t, and the score on the last token
     A, ret = gae(r, V), the advantages whitened over the phase's tokens
     loss   = max(-A ratio, -A clip(ratio)) + value_coef max((V - ret)^2, (clip(V) - ret)^2) / 2       means over tokens
+             - ptx_coef log policy(rows of ptx_data)                                                  (PPO-ptx)
 
 The details, chosen: rewards and values are read at sampled tokens only, told by position and never by an id; the KL is
 charged per token in the reward; the discount is 1; whitening takes the biased variance, over the phase; values start at
@@ -36,9 +37,9 @@ from accorda.objectives.policy.ratio import token_ratio
 from accorda.objectives.policy.rewards import token_rewards
 from accorda.objectives.policy.value import clipped_value_loss, explained_variance
 from accorda.objectives.policy.whitening import whiten
-from accorda.recipe.types import NonNegativeFloat, PositiveFloat, PositiveInt, Probability, Share
+from accorda.recipe.types import NonNegativeFloat, PositiveFloat, PositiveInt, Probability, Share, Text
 from accorda.rl.advantage import judged, log_ratios, stacked
-from accorda.rl.contract import Memory, PolicyAlgorithm, together
+from accorda.rl.contract import Memory, PolicyAlgorithm, Rehearsed, together
 from accorda.rl.rollout import Group
 from accorda.training.policy import VALUE, Value
 
@@ -74,10 +75,20 @@ class PPO(PolicyAlgorithm):
     """Bring the advantages of a phase to mean 0 and variance 1."""
     normalise_rewards: bool = False
     """Bring rewards to mean 0 and variance 1, as they are in the first phase."""
+    ptx_data: Text | None = None
+    """Rows, as stage sft reads them, that are learned beside the answers so that nothing is forgotten (PPO-ptx)."""
+    ptx_coef: NonNegativeFloat = 1.0
+    """The weight of their loss, a mean over their tokens; InstructGPT's is 27.8."""
+    ptx_rows: PositiveInt = 8
+    """How many of them every optimizer step learns."""
 
     @property
     def kl_price(self) -> float:
         return self.kl_coef
+
+    @property
+    def rehearsed(self) -> Rehearsed | None:
+        return None if self.ptx_data is None else Rehearsed(self.ptx_data, self.ptx_coef, self.ptx_rows)
 
     def value_model(self, model: PreTrainedModel) -> Value:
         return Value(model, VALUE if self.value == "adapter" else None)

@@ -11,8 +11,11 @@ from typing import Any
 
 from torch import Tensor
 
+from accorda.data.prepare import prepare
 from accorda.data.prompts.experience import PromptBatches
 from accorda.data.prompts.renderer import prompts_of
+from accorda.data.renderer import Renderer
+from accorda.data.sampler import Batches
 from accorda.errors import Refusal
 from accorda.evaluation.preferences.score import reward_renderer
 from accorda.generation.stopping import stop_ids
@@ -24,8 +27,8 @@ from accorda.methods.shell import fits, under_head
 from accorda.models.labels import Labels
 from accorda.recipe.layers import leaves
 from accorda.recipe.reader import read as read_settings
-from accorda.recipe.sections import Recipe
-from accorda.rl.contract import Algorithm
+from accorda.recipe.sections import DataSection, Recipe
+from accorda.rl.contract import Algorithm, PolicyAlgorithm
 from accorda.rl.held_out import REPORTED, evaluator
 from accorda.rl.phases import Phases
 from accorda.rl.registry import read
@@ -120,6 +123,29 @@ def carried(session: Session) -> Phases:
         stop_ids=stop_ids(model, session.tokenizer, renderer.stop_ids),
         precision=session.loop.precision,
         seed=recipe.training.seed,
+        beside=rehearsed(session),
+    )
+
+
+def rehearsed(session: Session) -> Batches | None:
+    """Rows that are learned beside the answers, read and put together as stage sft would."""
+    chosen, recipe, renderer = algorithm(session.recipe), session.recipe, session.renderer
+    rows = chosen.rehearsed if isinstance(chosen, PolicyAlgorithm) else None
+    if rows is None:
+        return None
+    section, length = DataSection(train=rows.source, eval_split=0.0, overlong="skip"), recipe.data.max_length
+    assert isinstance(length, int)
+    own = Renderer(renderer.tokenizer, renderer.template, reasoning=renderer.reasoning)
+    dataset = prepare(section, own, max_length=length, seed=recipe.training.seed)
+    prompts = session.batches
+    return Batches(
+        dataset,
+        batch_size=min(rows.rows, len(dataset)),
+        micro_tokens=prompts.micro_tokens,
+        packed=prompts.packed,
+        pad_id=own.pad_id,
+        seed=recipe.training.seed,
+        device=session.device,
     )
 
 

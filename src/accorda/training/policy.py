@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from accorda.data.batch import Batch
+from accorda.data.batch import IGNORE_INDEX, Batch
 from accorda.data.prompts.experience import Experience, flat
 from accorda.methods.install import install, installed, own_tensors
 from accorda.methods.routing import acting, routing, use
@@ -24,7 +24,7 @@ from accorda.objectives.language_model import log_probs
 from accorda.objectives.policy.aggregation import Step
 from accorda.objectives.policy.entropy import entropy
 from accorda.training.figures import Figures
-from accorda.training.next_token import Tail, carried_back, positions_at_once
+from accorda.training.next_token import NextToken, Tail, carried_back, positions_at_once
 from accorda.training.objective import StepObjective
 from accorda.training.preferring import REFERENCE
 
@@ -83,7 +83,10 @@ class Scored:
 
 
 class Policy(StepObjective):
-    """(model, batch) -> the algorithm's loss, times the sampled tokens of the step, by which the loop divides."""
+    """(model, batch) -> the algorithm's loss, times the sampled tokens of the step, by which the loop divides.
+
+    Batches of ordinary rows beside those of sampled ones are learned as texts, with a weight of their own.
+    """
 
     def __init__(
         self,
@@ -94,6 +97,7 @@ class Policy(StepObjective):
         max_new_tokens: int,
         value: Value | None,
         reference: bool,
+        text_coef: float = 0.0,
     ) -> None:
         without_dropout(model)
         self.learns, self.temperature, self.value = learns, temperature, value
@@ -101,6 +105,7 @@ class Policy(StepObjective):
         self.has_reference = reference
         for original in routing(model).originals if reference else ():
             original.value_of(self.reference)  # refuses now where the base's values were not kept
+        self.text, self.text_coef, self.num_text = NextToken(model), text_coef, 0
         self.parameters = tail_parameters(model)
         self.chunk = positions_at_once(model)
         self.seen, self.largest = Figures(), list[Tensor]()
@@ -127,10 +132,15 @@ class Policy(StepObjective):
             len(sampled),
             self.step.max_new_tokens,
         )
+        beside = [batch for batch in batches if not isinstance(batch, Experience)]
+        self.num_text = sum(int((batch.labels != IGNORE_INDEX).sum()) for batch in beside)
         self.seen, self.largest = Figures(), []
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
-        assert isinstance(batch, Experience)
+        if not isinstance(batch, Experience):
+            loss = self.text(model, batch) / max(1, self.num_text)
+            self.seen.add({"ptx/loss": loss.reshape(1)})
+            return self.text_coef * loss * self.step.num_tokens
         model = cast(PreTrainedModel, model)
         if batch.value_only:
             return self.valued(batch, self.value_of(model, batch)) * self.step.num_tokens
