@@ -222,13 +222,14 @@ class Case:
 
 BETA = 0.5
 CASES = {
-    "rloo": Case("rloo", {"kl_coef": BETA}, {"steps": 150, "rate": 6e-3}),
-    "reinforce": Case("reinforce", {"kl_coef": BETA}, {"steps": 150, "rate": 6e-3}),
-    "ppo": Case("ppo", {"kl_coef": BETA, "num_epochs": 2, "num_minibatches": 2}, {"steps": 80, "rate": 3e-3}),
+    "rloo": Case("rloo", {"kl_coef": BETA}, {"steps": 60, "rate": 6e-3}),
+    "reinforce": Case("reinforce", {"kl_coef": BETA}, {"steps": 60, "rate": 6e-3}),
+    "ppo": Case("ppo", {"kl_coef": BETA, "num_epochs": 2, "num_minibatches": 2}, {"steps": 60, "rate": 3e-3}),
     "grpo": Case(
         "grpo",
         {"kl_coef": BETA, "kl_estimator": "k2_sequence", "scale_rewards": "rloo", "aggregation": "dr_grpo"},
-        {"steps": 150, "rate": 6e-3},
+        {"steps": 60, "rate": 6e-3},
     ),
 }
-BOUNDS = {"rloo": 0.04, "reinforce": 0.08, "ppo": 0.04, "grpo": 0.08}
+BOUNDS = {"rloo": 0.07, "reinforce": 0.24, "ppo": 0.04, "grpo": 0.38}
+"""Three times the worst of five seeds (0.0232, 0.0792, 0.0135, 0.1273 after 60 phases, short of convergence)."""

@@ -1,6 +1,6 @@
 """Does an algorithm find the optimum that is known? Two seeds here, five in `make bench ARGS=rl_oracle`.
 
-The bounds are three times the worst gap that was measured over five seeds (benchmarks/results/rl_oracle.json).
+The bounds are three times the worst gap that was measured over five seeds.
 """
 
 import pytest

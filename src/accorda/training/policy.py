@@ -20,7 +20,7 @@ from accorda.methods.install import install, installed, own_tensors
 from accorda.methods.routing import acting, routing, use
 from accorda.models.dropout import without_dropout
 from accorda.models.heads import last_hidden, logits, tail_parameters
-from accorda.objectives.language_model import log_probs
+from accorda.objectives.language_model import SCORES_AT_ONCE, log_probs
 from accorda.objectives.policy.aggregation import Step
 from accorda.objectives.policy.entropy import entropy
 from accorda.training.figures import Figures
@@ -221,7 +221,9 @@ def scored(hidden_ND: Tensor, labels_N: Tensor, head: Callable[[Tensor], Tensor]
     parts = []
     for hidden, labels in zip(hidden_ND.split(chunk), labels_N.split(chunk), strict=True):
         found = head(hidden)
-        parts.append((log_probs(found, labels), entropy(found)))
+        rows = max(1, SCORES_AT_ONCE // found.shape[-1])  # in fp32 several times over: few at a time
+        for some, label in zip(found.split(rows), labels.split(rows), strict=True):
+            parts.append((log_probs(some, label), entropy(some)))
     if not parts:
         nothing = hidden_ND.new_zeros(0, dtype=torch.float32)
         return nothing, nothing
