@@ -16,11 +16,12 @@ from transformers import PreTrainedModel
 
 from accorda.data.batch import IGNORE_INDEX, Batch
 from accorda.data.prompts.experience import Experience, flat
+from accorda.kernels.softmax_loss import SCORES_AT_ONCE
 from accorda.methods.install import install, installed, own_tensors
 from accorda.methods.routing import acting, routing, use
 from accorda.models.dropout import without_dropout
 from accorda.models.heads import last_hidden, logits, tail_parameters
-from accorda.objectives.language_model import SCORES_AT_ONCE, log_probs
+from accorda.objectives.language_model import log_probs
 from accorda.objectives.policy.aggregation import Step
 from accorda.objectives.policy.entropy import entropy
 from accorda.training.figures import Figures
