@@ -57,7 +57,14 @@ def make_model(folder: Path, case: Case) -> None:
         file = str(SHARED / "data/tokenizers/t5/tokenizer.json")
         tokenizer = PreTrainedTokenizerFast(tokenizer_file=file, eos_token="</s>", pad_token="<pad>", unk_token="<unk>")
         config = T5Config(
-            d_model=768, d_ff=3072, num_heads=12, num_layers=6, num_decoder_layers=6, vocab_size=32128, dropout_rate=0.0
+            d_model=768,
+            d_ff=3072,
+            num_heads=12,
+            num_layers=6,
+            num_decoder_layers=6,
+            vocab_size=32128,
+            dropout_rate=0.0,
+            decoder_start_token_id=0,
         )
         model: Any = T5ForConditionalGeneration(config)
     else:

@@ -7,12 +7,15 @@ of 512 tokens, about as many tokens a step. The loop by hand pads the rows in th
 the whole run by length. A side is a process of its own; they make their steps in turn, so that all meet the same
 machine. The first step is dropped. What is compared is the time of a token: for the same order that is the time of a
 step. `processor` counts the seconds that the processors worked for a side, in which no other work of the machine is.
-Peaks are of whole processes, imports included.
+Peaks are of whole processes, imports included. Where others use the machine, too, `OMP_NUM_THREADS=1` for all sides
+tells more: threads that wait for each other's core take time of their own.
 
-Needs the folder with real data (`ACCORDA_SHARED`, or `../shared`), peft and trl. STEPS says how many.
+Needs the folder with real data (`ACCORDA_SHARED`, or `../shared`), peft and trl. STEPS says how many, ORDERS which of
+`same_order` and `own_order`.
 """
 
 import json
+import os
 import tempfile
 from pathlib import Path
 
@@ -21,8 +24,12 @@ from benchmarks._in_turn import Measured, measured
 from benchmarks._peers import grouped, hand, packed, trl
 
 __all__ = ["grouped", "hand", "ours", "packed", "trl"]  # the sides
-SIDES = {"accorda": "ours", "trl": "trl", "trl_packing": "packed", "by_hand": "hand", "by_hand_grouped": "grouped"}
+SIDES = {
+    "same_order": {"accorda": "ours", "trl": "trl", "by_hand": "hand"},
+    "own_order": {"accorda": "ours", "trl_packing": "packed", "by_hand_grouped": "grouped"},
+}
 SAME_ORDER = ("trl", "by_hand")
+RESULT = Path(__file__).parent / "results" / "sft_vs_trl.json"
 DROPPED = 1
 
 
@@ -36,6 +43,7 @@ def figures(found: Measured) -> dict[str, object]:
         ratios[name] = {side: round(of_token[side] / of_token["accorda"], 3) for side in peers}
     return {
         "steps": STEPS,
+        "threads": int(os.environ.get("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))),
         **found.figures(),
         **ratios,
         "share_of_memory": {side: round(peaks["accorda"] / peaks[side], 3) for side in peers},
@@ -57,5 +65,7 @@ def compare(benchmark: str, case: str, sides: dict[str, str]) -> dict[str, objec
 
 
 def main() -> dict[str, object]:
-    """All sides of LoRA."""
-    return compare(__name__, "lora", SIDES)
+    """Peers in the same order, and those that choose their own; what ORDERS does not name keeps the figures it has."""
+    found = json.loads(RESULT.read_text(encoding="utf-8"))["figures"] if RESULT.exists() else {}
+    asked = os.environ.get("ORDERS", ",".join(SIDES)).split(",")
+    return found | {order: compare(__name__, "lora", SIDES[order]) for order in asked}
