@@ -1,15 +1,6 @@
 """Triton's code for y + s B z: the sum in one pass over y; back, two thin products that share their wide factor."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-triton: Any = import_module("triton")
-tl: Any = import_module("triton.language")
-
-if TYPE_CHECKING:
-    from typing import Any as constexpr
-else:
-    constexpr = tl.constexpr
+from accorda.kernels.jit.language import constexpr, tl, triton
 
 
 @triton.jit

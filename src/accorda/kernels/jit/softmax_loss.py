@@ -1,15 +1,6 @@
 """Triton's code for the loss: a running maximum and sum over a row, then the gradient in a second reading."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-triton: Any = import_module("triton")
-tl: Any = import_module("triton.language")
-
-if TYPE_CHECKING:
-    from typing import Any as constexpr
-else:
-    constexpr = tl.constexpr
+from accorda.kernels.jit.language import constexpr, tl, triton
 
 
 @triton.jit
