@@ -91,6 +91,7 @@ def serve_steps(
 
     asked: queue.Queue[None] = queue.Queue()
     told: queue.Queue[dict[str, float]] = queue.Queue()
+    ended = threading.Event()
 
     class WhenAsked(TrainerCallback):
         def on_train_begin(self, *arguments: Any, **settings: Any) -> None:
@@ -107,7 +108,8 @@ def serve_steps(
         try:
             trainer.train()
         finally:
-            told.put({})  # nobody waits for a step that will not come
+            ended.set()
+            told.put({})
 
     trainer.add_callback(WhenAsked())
     trainer.remove_callback(PrinterCallback)  # its lines are no JSON
@@ -116,7 +118,9 @@ def serve_steps(
 
     def step(_: int) -> dict[str, float]:
         asked.put(None)
-        return told.get()
+        if found := told.get():
+            return found
+        raise RuntimeError("the trainer ended before its time" if ended.is_set() else "a step told no loss")
 
     serve(step, peaks)
 

@@ -4,7 +4,7 @@
 
 In torch y is copied before B z is added to it, and dy' is read twice, for dz and for dB, by products too thin to be
 fast. Triton adds in one pass over y and forms both gradients in one over dy'. There A and B are rounded to y's dtype as
-autocast rounds them, but their gradients stay in fp32.
+autocast rounds them; B's gradient stays in fp32, A's is a product in y's dtype.
 """
 
 from typing import Any

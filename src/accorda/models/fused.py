@@ -2,7 +2,8 @@
 
 Nothing is patched globally: a module instance gets a `forward` of its own, and its hooks act as before. Which modules
 is not asked of a list of classes but tried: one whose answer to a random input is, bit for bit, that of the kernel's
-reference computes the same. What is not recognised stays as it is.
+reference computes the same. The first of a class and dtype is tried for all of them. What is not recognised stays as it
+is.
 """
 
 import copy
@@ -100,7 +101,7 @@ def _attention(module: nn.Module, dtype: torch.dtype) -> Callable[..., Any] | No
     angles = _random(2, 3, 8, like=like)
     try:
         found = cast(Any, theirs)(q, k, angles.cos(), angles.sin())
-        same = len(found) == 2 and all(map(_same, found, _turn_both(q, k, angles.cos(), angles.sin())))
+        same = len(found) == 2 and all(map(_same, found, _turned_in_torch(q, k, angles.cos(), angles.sin())))
     except (TypeError, RuntimeError, IndexError):  # another signature, or other shapes: another function
         same = False
     if not same:
@@ -121,6 +122,10 @@ def _turn(theirs: Any, q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, unsqueeze
 def _turn_both(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
     """Queries and keys (B, H, T, K) turned by their tokens' angles."""
     return rotary.rotate(q, cos, sin), rotary.rotate(k, cos, sin)
+
+
+def _turned_in_torch(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    return rotary.reference(q, cos, sin), rotary.reference(k, cos, sin)
 
 
 def _function(module: nn.Module) -> FunctionType:
