@@ -101,6 +101,14 @@ def measured(benchmark: str, sides: Mapping[str, str], place: Path, num_steps: i
     return Measured(in_turn(processes, num_steps), dropped)
 
 
+def one_by_one(benchmark: str, sides: Mapping[str, str], place: Path, num_steps: int, dropped: int) -> Measured:
+    """Let a side make all its steps before the next begins: for a GPU that nobody else uses and two models overfill."""
+    steps: dict[str, list[dict[str, float]]] = {}
+    for side, function in sides.items():
+        steps |= in_turn({side: begun(benchmark, function, place)}, num_steps)
+    return Measured(steps, dropped)
+
+
 def in_turn(sides: Mapping[str, subprocess.Popen[str]], num_steps: int) -> dict[str, list[dict[str, float]]]:
     """What each side tells of each step; who goes first changes at every step. The sides end with it."""
     steps: dict[str, list[dict[str, float]]] = {side: [] for side in sides}

@@ -4,8 +4,6 @@ Adapters are peft's and begin with our numbers. A base stays in the type that th
 fp32, products bf16 under autocast, as ours. Every step is made at a line of standard input.
 """
 
-import queue
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,42 +103,8 @@ def packed(place: Path) -> None:
 
 
 def in_trainer(place: Path, packing: bool) -> None:
-    """A trainer in a thread of its own, waiting for a line before every step."""
-    asked: queue.Queue[None] = queue.Queue()
-    told: queue.Queue[dict[str, float]] = queue.Queue()
-
-    def work() -> None:
-        try:
-            _train(place, packing, asked, told)
-        finally:
-            told.put({})  # nobody waits for a step that will not come
-
-    threading.Thread(target=work, daemon=True).start()
-    told.get()  # it is about to make its first step
-
-    def step(_: int) -> dict[str, float]:
-        asked.put(None)
-        return told.get()
-
-    serve(step)
-
-
-def _train(place: Path, packing: bool, asked: "queue.Queue[None]", told: "queue.Queue[dict[str, float]]") -> None:
-    from transformers import PrinterCallback, TrainerCallback
-
+    """A trainer that makes a step at every line."""
     seen: list[int] = []
-
-    class WhenAsked(TrainerCallback):
-        def on_train_begin(self, *arguments: Any, **more: Any) -> None:
-            told.put({})
-
-        def on_step_begin(self, *arguments: Any, **more: Any) -> None:
-            asked.get()
-
-        def on_log(self, arguments: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:
-            if "loss" in logs:
-                told.put({"loss": float(logs["loss"]), "tokens": seen[state.global_step - 1]})
-
     case = chosen(place)
     make = _trl.trainer if case.shape == "llama" else _trl.plain_trainer
     steps = rows_of(place)
@@ -150,7 +114,6 @@ def _train(place: Path, packing: bool, asked: "queue.Queue[None]", told: "queue.
         loaded(place, case),
         place / "model",
         rows,
-        callbacks=[WhenAsked()],
         packing=packing,
         output_dir=str(place / "trainer"),
         max_steps=STEPS,
@@ -161,9 +124,8 @@ def _train(place: Path, packing: bool, asked: "queue.Queue[None]", told: "queue.
         disable_tqdm=True,
         **({"max_length": LENGTH} if packing else {}),
     )
-    trainer.remove_callback(PrinterCallback)  # its lines are no JSON
     trainer.data_collator = _counting(trainer.data_collator, seen, case)
-    trainer.train()
+    _trl.serve_steps(trainer, more=lambda step: {"tokens": seen[step - 1]})
 
 
 def _counting(collator: Callable[[list[Row]], Any], seen: list[int], case: Case) -> Callable[[list[Row]], Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from accorda.runs.markup import section, text
-from accorda.runs.sections import charts, samples
+from accorda.runs.sections import charts, health, samples
 from accorda.runs.sections.data import data
 from accorda.runs.sections.headline import headline
 from accorda.runs.sections.memory import memory
@@ -44,6 +44,7 @@ def contents(story: Story) -> list[tuple[str, str, str, str]]:
     return [
         ("samples", "Before and after", samples.samples(story), samples.lead(story)),
         ("curves", "Curves", charts.charts(story), charts.lead(story)),
+        ("health", "Health", health.health(story), health.LEAD),
         ("proofs", "Proofs", proofs(story), PROVEN),
         ("memory", "Memory", memory(story), ""),
         ("time", "Where the time went", spent(story), ""),

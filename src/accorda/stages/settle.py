@@ -10,7 +10,7 @@ from accorda.methods.contract import Method
 from accorda.methods.registry import name_of
 from accorda.models.attention import has_position_bias
 from accorda.models.positions import positions
-from accorda.recipe.rates import learning_rates, rates_of
+from accorda.recipe.rates import learning_rates, rates_of, why_unlearned
 from accorda.recipe.sections import Recipe
 from accorda.recipe.words import several
 from accorda.training.precision import SMALL_MODEL, Precision
@@ -87,8 +87,9 @@ def settle_rate(
         if name not in rates:
             size = "a small " if small else ""
             model = "" if encoder_decoder is None else f" for {size}{encoder_decoder}"
+            why = why_unlearned(table, recipe.stage, num_parameters, name) if encoder_decoder is None else ""
             raise Refusal(
-                f"training.learning_rate = auto: no rate is known for {name} at stage {recipe.stage}{model}; "
+                f"training.learning_rate = auto: no rate is known for {name} at stage {recipe.stage}{model}{why}; "
                 "give one with --lr"
             )
         found[name] = rates[name]

@@ -171,7 +171,9 @@ def steps(
 def reopen(folder: str | Path | RunFolder) -> Session:
     """The session of a complete run with what it trained in place, for proofs and evaluation."""
     place = run_folder(folder)
-    return build(recorded(place), place, trained=True)
+    session = build(recorded(place), place, trained=True)
+    outcome.put_beside(session)
+    return session
 
 
 def verify(

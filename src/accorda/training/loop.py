@@ -5,7 +5,6 @@ micro-batches gives the same gradient. Sums run in a fixed order: the same state
 """
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
@@ -21,6 +20,7 @@ from accorda.data.batch import Batch, Segment
 from accorda.data.sampler import Segments
 from accorda.training.checkpoint import State
 from accorda.training.memory import PeakMemory
+from accorda.training.objective import Carried, StepObjective
 from accorda.training.optimizers.states import copied, letting_go, load_states, states_of
 from accorda.training.precision import LossScale, Precision
 from accorda.training.rng import Generators, undisturbed
@@ -34,24 +34,8 @@ def unwatched(name: str) -> AbstractContextManager[object]:
     return nullcontext()
 
 
-class StepObjective(ABC):
-    """An objective that must know a whole step before its first micro-batch, and tells more of it than the loss."""
-
-    @abstractmethod
-    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
-        """The summed loss of a micro-batch."""
-
-    @abstractmethod
-    def begin(self, model: nn.Module, batches: Sequence[Batch]) -> None:
-        """Called with all micro-batches of a step before the first of them."""
-
-    @abstractmethod
-    def figures(self) -> dict[str, float]:
-        """What there is to tell of the micro-batches since `begin`."""
-
-
 class Batches(Protocol):
-    """The micro-batches of every optimizer step: a pure function, so that there is no position to lose."""
+    """The micro-batches of every optimizer step: a pure function of the step and what the loop's state holds."""
 
     @property
     def dataset(self) -> Segments:
@@ -99,6 +83,7 @@ class Loop:
     on_step: called with the number of a step after its update, before the gradients are dropped.
     part: called with the name of a part of a step; what it gives is entered around that part.
     check: called between micro-batches; may raise to stop the run there.
+    carried: what else belongs to the state.
     """
 
     model: nn.Module
@@ -114,18 +99,16 @@ class Loop:
     on_step: Callable[[int], None] | None = None
     part: Part = unwatched
     check: Callable[[], None] = lambda: None
+    carried: Carried | None = None
     step_number: int = field(default=0, init=False)
     loss_scale: LossScale | None = field(default=None, init=False)
     updating: bool = field(default=False, init=False)  # stays True where the optimizer's own step was cut short
-    _counting: list[tuple[str, nn.Module]] = field(init=False)
     _begun: bool = field(default=False, init=False)
     _watching: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
         if self.precision.name == "fp16":
             self.loss_scale = LossScale()
-        trained = [(n, m) for n, m in self.model.named_modules() if any(p.requires_grad for p in m.parameters(False))]
-        self._counting = [(name, module) for name, module in trained if any(True for _ in module.buffers(False))]
 
     def step(self) -> dict[str, Any]:
         """Make one optimizer step and tell about it: the event of the run's log. Its seconds leave observers out.
@@ -175,6 +158,7 @@ class Loop:
             "memory": self.memory.bytes() if self.memory else None,
         }
         told |= {} if whole is None else whole.figures()
+        told |= {} if self.carried is None else self.carried.figures(told)
         return told if extra is None else told | {"extra_loss": float(extra.detach())}
 
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -192,6 +176,8 @@ class Loop:
         state.put("buffers", State(self._buffers()))
         state.put("optimizer", State(*states_of(self.optimizer, self.parameters())))
         state.put("rng", State(rng.tensors, rng.values))
+        if self.carried is not None:
+            state.put("carried", self.carried.state())
         state.values["loss_scale"] = asdict(self.loss_scale) if self.loss_scale else None
         if copy:
             state.tensors = copied(self.optimizer, state.tensors)
@@ -211,6 +197,8 @@ class Loop:
         load_states(self.optimizer, self.parameters(), learned.tensors | learned.values)
         rng = state.part("rng")
         Generators(rng.tensors, rng.values).restore()
+        if self.carried is not None:
+            self.carried.load_state(state.part("carried"))
         self.loss_scale = LossScale(**state.values["loss_scale"]) if state.values["loss_scale"] else None
         self.step_number = state.values["step"]
         self.updating = False

@@ -15,8 +15,17 @@ REGION = "accorda::"  # in front of the names of the stretches that are looked a
 PRODUCTS, ATTENTION, LOSS, OTHER, BETWEEN = "products", "attention", "loss", "other operators", "between operators"
 NAMED = {
     LOSS: ("_ChunkedLoss", "log_softmax", "LogSoftmax", "nll_loss", "NllLoss", "log_sigmoid", "LogSigmoid"),
-    ATTENTION: ("_Attention", "scaled_dot_product", "ScaledDotProduct", "flex_attention", "bmm", "softmax", "Softmax"),
-    PRODUCTS: ("::mm", "::addmm", "::linear", "matmul"),
+    ATTENTION: (
+        "_Attention",
+        "scaled_dot_product",
+        "ScaledDotProduct",
+        "varlen_attn",
+        "flash_attention",
+        "bmm",
+        "softmax",
+        "Softmax",
+    ),
+    PRODUCTS: ("::mm", "::addmm", "::linear", "matmul", "_LowRank"),
 }
 FUSED = "aten::_scaled_dot_product_"
 Shape = Sequence[int]
@@ -91,7 +100,8 @@ def _walk(thread: Iterable[Any], found: Operators, kernels: dict[int, int]) -> N
 def flops(name: str, shapes: Sequence[Shape]) -> float:
     """Multiplications and additions of a product by the shapes of its arguments; 0 for all other operators.
 
-    A fused attention of as many queries as keys counts half its scores, since a causal one leaves out the others.
+    A fused attention of as many queries as keys counts half its scores, since a causal one leaves out the others. On
+    CUDA attention over packed segments and the fused low-rank sums tell no shapes of products here: they count nothing.
     """
     match name:
         case "aten::mm" | "aten::bmm":
