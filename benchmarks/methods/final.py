@@ -56,7 +56,7 @@ def accuracy(answers: str, truth: Sequence[int]) -> dict[str, Any]:
 
 
 def summary(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row per method: the mean and range of its seeds, the mean on dev, the interval and costs of its first seed."""
+    """One row per method: the mean and range of its seeds, that on dev, the interval and costs of the first."""
     rows = []
     for method in dict.fromkeys(cell["method"] for cell in found):
         own = sorted((cell for cell in found if cell["method"] == method), key=lambda cell: cell["seed"])

@@ -26,13 +26,14 @@ Run = tuple[str, int, float | None]
 """A method, a seed and a rate; the probe has no rate."""
 
 
-def wanted_long(methods: Iterable[str], short: Sequence[dict[str, Any]]) -> list[Run]:
+def wanted(methods: Iterable[str], short: Sequence[dict[str, Any]], long: Sequence[dict[str, Any]]) -> list[Run]:
     """The probe, and the runs among which the rate of a method is chosen, of methods whose short sweep is done."""
     found: list[Run] = [(PROBE, 0, None)]
     for method in methods:
         losses = cells.losses(list(short), method)
         if grid.next_rate(grid.GUESSES[STAGE].get(method, grid.GUESS), losses) is None:
-            found += [(method, seed, rate) for seed in seeds(method) for rate in grid.candidates(losses)]
+            rates = grid.followed(grid.candidates(losses), means(method, long))
+            found += [(method, seed, rate) for seed in seeds(method) for rate in rates]
     return found
 
 
@@ -48,16 +49,18 @@ def chosen(method: str, short: Sequence[dict[str, Any]], long: Sequence[dict[str
 
 
 def accuracies(method: str, short: Sequence[dict[str, Any]], long: Sequence[dict[str, Any]]) -> dict[float, float]:
-    """The accuracy on dev at each rate that a method may get, the mean of its seeds; empty while a run is missing.
+    """The accuracy on dev at each rate that a method may get; empty while a run is missing."""
+    rates = [rate for name, _, rate in wanted([method], short, long) if name == method]
+    found = means(method, long)
+    return {rate: found[rate] for rate in rates if rate is not None} if set(rates) <= set(found) else {}
 
-    A run that broke down was right about nothing.
-    """
-    found = {(cell["method"], cell["seed"], cell["rate"]): cell["accuracy"] or 0.0 for cell in long}
-    wanted = [run for run in wanted_long([method], short) if run[0] == method]
-    if any(run not in found for run in wanted):
-        return {}
-    rates = dict.fromkeys(rate for _, _, rate in wanted if rate is not None)
-    return {rate: statistics.fmean(found[run] for run in wanted if run[2] == rate) for rate in rates}
+
+def means(method: str, long: Sequence[dict[str, Any]]) -> dict[float, float]:
+    """The mean accuracy on dev of a method's seeds, where all have run; a broken run is right in nothing."""
+    found = {(cell["rate"], cell["seed"]): cell["accuracy"] or 0.0 for cell in long if cell["method"] == method}
+    own = seeds(method)
+    rates = {rate for rate, _ in found if all((rate, seed) in found for seed in own)}
+    return {rate: statistics.fmean(found[rate, seed] for seed in own) for rate in rates}
 
 
 def short_cells() -> list[dict[str, Any]]:
@@ -72,7 +75,8 @@ def long_cells() -> list[dict[str, Any]]:
 
 def missing(methods: Sequence[str]) -> list[Run]:
     """The runs that have no file yet."""
-    return [run for run in wanted_long(methods, short_cells()) if not (FOLDER / f"{name_of(*run)}.json").exists()]
+    runs = wanted(methods, short_cells(), long_cells())
+    return [run for run in runs if not (FOLDER / f"{name_of(*run)}.json").exists()]
 
 
 def name_of(method: str, seed: int, rate: float | None) -> str:

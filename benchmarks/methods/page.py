@@ -117,11 +117,11 @@ def rates() -> str:
     at_classify = paragraph(
         f"Stage `classify`: {methods_of(short)} methods in {len(short)} short runs on MiniLM,",
         f"{ROWS['classify']} sentences and one epoch, judged by the loss on 200 sentences of dev; then {len(tuned)}",
-        "long runs at the best of those rates and the two places below it, with {long.SEEDS} seeds or one; the highest",
-        f"accuracy on dev, the mean of the seeds, has the rate. {len(kept)} of {len(best)} methods keep the best rate of the short runs, the others take a lower",
-        f"one. The rate is the lowest that was tried in long runs for: {names(lowest)}.",
-        "No better on dev than the linear probe at any",
-        f"rate, so without a rate of their own: {names(sorted(found['classify']['unlearned']))}.",
+        "long runs at the best of those rates and the two places below it, and further down while the lowest is the",
+        f"best, with {long.SEEDS} seeds or one; the highest accuracy on dev, the mean of the seeds, has the rate.",
+        f"{len(kept)} of {len(best)} methods keep the best rate of the short runs, the others take a lower one.",
+        f"The rate is the lowest that was tried in long runs for: {names(lowest)}. No better on dev than the linear",
+        f"probe at any rate, so without a rate of their own: {names(sorted(found['classify']['unlearned']))}.",
     )
     return f"{at_sft}\n{at_classify}"
 

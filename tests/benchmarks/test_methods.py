@@ -90,24 +90,35 @@ def run(rate, accuracy, method="rslora", seed=0):
 
 def test_long_runs_look_at_the_best_short_rate_and_two_places_below_it_for_every_method():
     others = [each | {"method": "pissa"} for each in SHORT]
-    assert long.wanted_long(["rslora"], SHORT) == [
+    assert long.wanted(["rslora"], SHORT, []) == [
         (long.PROBE, 0, None),
         *(("rslora", 0, r) for r in (3e-3, 1e-3, 3e-4)),
     ]
-    assert [rate for _, _, rate in long.wanted_long(["pissa"], others)] == [None, 3e-3, 1e-3, 3e-4]
-    assert long.wanted_long(["rslora"], SHORT[:4]) == [(long.PROBE, 0, None)], "the short sweep is not done"
+    assert [rate for _, _, rate in long.wanted(["pissa"], others, [])] == [None, 3e-3, 1e-3, 3e-4]
+    assert long.wanted(["rslora"], SHORT[:4], []) == [(long.PROBE, 0, None)], "the short sweep is not done"
 
 
 def test_the_highest_accuracy_on_dev_has_the_rate_and_the_lower_rate_of_two_alike():
     runs = [run(3e-3, 0.5), run(1e-3, 0.8), run(3e-4, 0.75)]
     assert long.chosen("rslora", SHORT, runs) == 1e-3
     assert long.chosen("rslora", SHORT, [run(3e-3, 0.8), run(1e-3, 0.8), run(3e-4, 0.75)]) == 1e-3
-    assert long.chosen("rslora", SHORT, [run(3e-3, None), run(1e-3, 0.5), run(3e-4, 0.5)]) == 3e-4
+    broken = [run(3e-3, None), run(1e-3, 0.5), run(3e-4, 0.5)]
+    assert long.chosen("rslora", SHORT, broken) is None, "a lower rate may be better still"
+    assert long.chosen("rslora", SHORT, [*broken, run(1e-4, 0.4)]) == 3e-4
     assert long.chosen("rslora", SHORT, runs[:2]) is None, "a run is missing"
     others = [run(1e-2, 0.99), run(3e-3, 0.9, seed=1), run(3e-4, 0.9, method="dora")]
     assert long.chosen("rslora", SHORT, [*runs, *others]) == 1e-3, (
         "rates, seeds and methods that are not its candidates"
     )
+
+
+def test_long_runs_go_further_down_while_the_lowest_rate_is_the_best_but_not_for_ever():
+    rates = (3e-3, 1e-3, 3e-4, 1e-4, 3e-5)
+    runs = [run(rate, 0.8 - rate) for rate in rates]
+    for known, rate in ((3, 1e-4), (4, 3e-5)):
+        assert long.wanted(["rslora"], SHORT, runs[:known])[-1] == ("rslora", 0, rate)
+    assert long.wanted(["rslora"], SHORT, runs)[1:] == [("rslora", 0, rate) for rate in rates]
+    assert long.chosen("rslora", SHORT, runs) == 3e-5
 
 
 def test_no_choice_reads_a_score_on_test():
@@ -134,11 +145,12 @@ def unlabelled():
 
 
 def test_a_classifier_that_does_no_better_than_the_probe_has_no_rate():
-    high, low = [run(rate, 0.71) for rate in (3e-3, 1e-3, 3e-4)], [run(rate, 0.7) for rate in (3e-3, 1e-3, 3e-4)]
+    rates = (3e-3, 1e-3, 3e-4, 1e-4, 3e-5)
+    high, low = [run(rate, 0.71) for rate in rates], [run(rate, 0.7) for rate in rates]
     found = table.found_at_classify(SHORT, [PROBE, *high])
-    assert found["rates"]["rslora"]["rate"] == 3e-4
+    assert found["rates"]["rslora"]["rate"] == 3e-5
     assert found["rates"]["rslora"]["origin"].startswith(
-        "the best on dev of 3 rates, the lowest of them, on MiniLM (22M)"
+        "the best on dev of 5 rates, the lowest of them, on MiniLM (22M)"
     )
     found = table.found_at_classify(SHORT, [PROBE, *low])
     assert (found["rates"], list(found["unlearned"])) == ({}, ["rslora"])
@@ -163,7 +175,7 @@ def test_the_committed_table_holds_what_the_committed_cells_say(stage):
 def test_the_first_methods_run_with_several_seeds_and_their_mean_chooses():
     """One lucky seed does not choose a rate at which another breaks down."""
     short = [each | {"method": name} for each in SHORT for name in ("lora", "rslora")]
-    wanted = [each for each in long.wanted_long(["lora", "rslora"], short) if each[0] != long.PROBE]
+    wanted = [each for each in long.wanted(["lora", "rslora"], short, []) if each[0] != long.PROBE]
     assert sorted(wanted) == sorted(
         [("lora", seed, rate) for seed in range(3) for rate in (3e-3, 1e-3, 3e-4)]
         + [("rslora", 0, rate) for rate in (3e-3, 1e-3, 3e-4)]
