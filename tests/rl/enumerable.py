@@ -61,6 +61,10 @@ class Scored(Reward):
     def __init__(self, score: Score):
         self.score = score
 
+    @property
+    def identity(self) -> str:
+        return self.score.__name__
+
     def judge(self, answers: Sequence[Said]) -> list[float]:
         return [self.score(tuple(one.sample.input_ids[one.sample.supervised].tolist())) for one in answers]
 
