@@ -84,10 +84,14 @@ def flat(values_BT: Tensor, learned: Sequence[int]) -> Tensor:
 def experience(samples: Sequence[Sample], *, packed: bool, pad_id: int) -> Experience:
     """Completions in one forward pass, end to end or side by side."""
     plain = pack_batch(samples) if packed else pad_batch(samples, pad_id)
+    learned = tuple(one.num_sampled for one in samples)
     content: dict[str, Any] = vars(plain) | {
-        name: torch.cat([one.told.get(name, torch.zeros(one.num_sampled)) for one in samples]).float() for name in TOLD
+        name: torch.cat(
+            [one.told[name] if name in one.told else torch.zeros(n) for one, n in zip(samples, learned, strict=True)]
+        )
+        for name in TOLD
     }
-    return Experience(**content, learned=tuple(one.num_sampled for one in samples))
+    return Experience(**content, learned=learned)
 
 
 def for_values(batch: Experience) -> Experience:
