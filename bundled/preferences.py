@@ -3,42 +3,23 @@
 Every pair is two summaries of one ticket that miss a different number of facts: a fact is missed where it is left open
 (seen in the summary alone) or wrong (seen beside the ticket only), the one as often as the other. One label in ten is
 turned round, so no model that has not seen the pair can agree with the labels much more often than in nine of ten.
+
+And demonstrations to begin from, which are worse than what the pairs prefer: facts are left open in them.
 """
 
 import json
-import re
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+from accorda.evaluation.preferences.facts import NAMES
 from bundled.tickets import PROBLEMS, SUMMARY, URGENCY, WISHES, Facts, facts, ticket
 from bundled.words import PRODUCTS, full_name, pick
 
 TRAIN, HELDOUT, NOISE, MOST_WRONG = 400, 100, 0.1, 4
+DEMONSTRATIONS, LEFT_OPEN = 400, 1 / 3
 OPEN = Facts("A customer", "an item", "unknown", "has a problem", "help", "unknown")
 """What stands in a summary in place of facts that it leaves open."""
-NAMES = tuple(field.name for field in fields(Facts))
-STATED = {
-    "name": r"^\s*([^:]+):",
-    "product": r"^[^:]*: *(.+?) \(order",
-    "order": r"\(order (\w+)\)",
-    "problem": r"\(order \w+\) (.+?); wants",
-    "wish": r"; wants (.+?)\. Urgency",
-    "urgency": r"Urgency: (\w+)",
-}
-"""How each fact is found in a summary."""
-
-
-def stated(summary: str) -> dict[str, str | None]:
-    """The facts that a summary states; None where it has no such part."""
-    found = {name: re.search(pattern, summary) for name, pattern in STATED.items()}
-    return {name: match.group(1) if match else None for name, match in found.items()}
-
-
-def true_reward(summary: str, true_summary: str) -> int:
-    """How many of the six facts of a ticket's true summary another summary states: 0 to 6."""
-    meant, said = stated(true_summary), stated(summary)
-    return sum(said[name] == meant[name] for name in NAMES)
 
 
 def spoiled(rng: Random, about: Facts, number: int) -> Facts:
@@ -63,13 +44,26 @@ def rows(seed: int, count: int) -> list[dict[str, str]]:
     return made
 
 
+def demonstrations(seed: int, count: int) -> list[dict[str, str]]:
+    """{"prompt", "completion"}: summaries by somebody in a hurry: every third fact is left open, none is wrong."""
+    rng, made = Random(seed), list[dict[str, str]]()
+    for _ in range(count):
+        about = facts(rng)
+        prompt = ticket(rng, about) + SUMMARY
+        hurried = replace(about, **{name: getattr(OPEN, name) for name in NAMES if rng.random() < LEFT_OPEN})
+        made.append({"prompt": prompt, "completion": " " + hurried.summary()})
+    return made
+
+
 def write(folder: Path) -> None:
-    """The bundled pairs: no held-out ticket stands among those to train on."""
+    """The bundled pairs and demonstrations: no held-out ticket stands among those to train on."""
     train, heldout = rows(300, TRAIN), rows(301, HELDOUT)
     assert not {row["prompt"] for row in train} & {row["prompt"] for row in heldout}
-    for split, made in (("", train), ("-heldout", heldout)):
+    hurried = demonstrations(302, DEMONSTRATIONS)
+    assert not {row["prompt"] for row in hurried} & {row["prompt"] for row in heldout}
+    for name, made in (("preferences", train), ("preferences-heldout", heldout), ("demonstrations", hurried)):
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in made)
-        (folder / f"preferences{split}.jsonl").write_text(text, encoding="utf-8")
+        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
 
 
 def _other(rng: Random, name: str, value: str) -> str:

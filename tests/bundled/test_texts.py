@@ -12,6 +12,7 @@ from bundled.stories import story
 from bundled.words import PRODUCTS
 
 from accorda.data.sources import BUNDLED_FOLDER
+from accorda.evaluation.preferences.facts import stated, true_reward
 from accorda.models.load import load_tokenizer
 from bundled import corpus, preferences, tickets
 
@@ -112,12 +113,12 @@ def test_the_known_preference_agrees_with_nine_labels_in_ten():
         made = preferences.rows(seed, count)
         agree = []
         for row in made:
-            chosen, rejected = (preferences.true_reward(row[side], row["summary"]) for side in ("chosen", "rejected"))
+            chosen, rejected = (true_reward(row[side], row["summary"]) for side in ("chosen", "rejected"))
             assert chosen != rejected
-            assert preferences.true_reward(row["summary"], row["summary"]) == 6
+            assert true_reward(row["summary"], row["summary"]) == 6
             agree.append(chosen > rejected)
         assert abs(sum(agree) / count - (1 - preferences.NOISE)) < 0.06
-    assert preferences.true_reward("nothing of the kind", made[0]["summary"]) == 0
+    assert true_reward("nothing of the kind", made[0]["summary"]) == 0
 
 
 def test_the_bundled_pairs_are_what_the_generator_makes():
@@ -127,4 +128,19 @@ def test_the_bundled_pairs_are_what_the_generator_makes():
     ):
         lines = (BUNDLED_FOLDER / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
         assert [json.loads(line) for line in lines] == preferences.rows(seed, count)
+    lines = (BUNDLED_FOLDER / "demonstrations.jsonl").read_text(encoding="utf-8").splitlines()
+    made = preferences.demonstrations(302, preferences.DEMONSTRATIONS)
+    assert [json.loads(line) for line in lines] == made
     assert sum((BUNDLED_FOLDER / f"preferences{part}.jsonl").stat().st_size for part in ("", "-heldout")) < 300_000
+
+
+def test_demonstrations_leave_facts_open_and_tell_none_wrong():
+    """Every third fact in the mean; what is told is told in the ticket, as a name, a product or a number."""
+    made = preferences.demonstrations(5, 300)
+    words = vars(preferences.OPEN)
+    told = [stated(row["completion"]) for row in made]
+    opened = [sum(one[name] == words[name] for name in words) for one in told]
+    assert abs(sum(opened) / 300 - 6 * preferences.LEFT_OPEN) < 0.2
+    for row, one in zip(made, told, strict=True):
+        for name in ("name", "order"):
+            assert one[name] == words[name] or one[name] in row["prompt"]

@@ -33,14 +33,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", metavar="DIR", type=filled, help="the run folder; default: runs/demo, or the next free"
     )
     parser.add_argument("--long", action="store_true", help="threads of several messages instead of single ones")
-    parser.add_argument("--limit", metavar="N", type=whole_number(1), help="measure with at most N of the 200 tickets")
+    parser.add_argument(
+        "--align",
+        action="store_true",
+        help="the road to a preferred model instead: demonstrations, a reward model, PPO; changes to the recipes begin "
+        "with sft., reward. or rl.",
+    )
+    parser.add_argument("--limit", metavar="N", type=whole_number(1), help="measure with at most N held-out tickets")
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
     """Bill, training, curve, the report of three rows, answers, proofs, what to do next."""
     from accorda.cli.terminal.facts import facts
+    from accorda.cli.terminal.road import road
     from accorda.cli.terminal.scenes import Scenes
 
+    if arguments.align:
+        return road(arguments)
     begun, scenes = monotonic(), Scenes()
     settings = changed(recipe("long-tickets" if arguments.long else "tickets", arguments.output), arguments.settings)
     bill(settings, scenes)

@@ -40,7 +40,7 @@ def estimate(
             draws[name].append(value)
     if metric.share and num_resamples and (statistics == statistics[0]).all():
         return {name: Estimate(value, *_alike(value, len(rows))) for name, value in values.items()}
-    return {name: Estimate(value, *_bounds(sorted(draws[name]) or [value])) for name, value in values.items()}
+    return {name: Estimate(value, *bounds(sorted(draws[name]) or [value])) for name, value in values.items()}
 
 
 def _alike(value: float, num_rows: int) -> tuple[float, float]:
@@ -52,6 +52,7 @@ def _alike(value: float, num_rows: int) -> tuple[float, float]:
     return (least, 1.0) if value else (0.0, 1 - least)
 
 
-def _bounds(draws: list[float]) -> tuple[float, float]:
+def bounds(draws: list[float]) -> tuple[float, float]:
+    """The percentiles of resampled values, in order, that a 95% interval lies between."""
     outside = round(len(draws) * (1 - CONFIDENCE) / 2)
     return draws[outside], draws[-1 - outside]

@@ -56,7 +56,8 @@ def unusable(rehearsal: Rehearsal) -> dict[str, int]:
     stretches = rehearsal.stretches
     last = max(place for place, stretch in enumerate(stretches) if stretch.name == TRAINING)
     order = [*stretches[: last + 1], *[stretches[last]] * REPEATS, *stretches[last + 1 :]]
-    graph = [number for number, label in rehearsal.ledger.labels.items() if label in (FORWARD, LOSS)]
+    labels, recorded = rehearsal.ledger.labels, rehearsal.ledger.recorded
+    graph = [number for number, label in labels.items() if label in (FORWARD, LOSS) and number in recorded]
     most = held(
         Course(
             events=rehearsal.ledger.events,

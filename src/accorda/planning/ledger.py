@@ -21,7 +21,8 @@ class Ledger(TorchDispatchMode):
     """While entered, notes every storage that an operator makes. Enter it after the mode that makes values vanish.
 
     events: what was made and let go, in order: (number, bytes), or (number, None) where it went.
-    sizes: bytes by number. labels: what `label` was when it was made.
+    sizes: bytes by number. labels: what `label` was when it was made. recorded: what has a node in the graph, being
+        made with gradients from something that has one or is trained.
     """
 
     def __init__(self) -> None:
@@ -30,6 +31,7 @@ class Ledger(TorchDispatchMode):
         self.unseen = False
         self.sizes: dict[int, int] = {}
         self.labels: dict[int, str] = {}
+        self.recorded: set[int] = set()
         self.label = ""
         self._known: dict[int, int] = {}
 
@@ -40,9 +42,13 @@ class Ledger(TorchDispatchMode):
         made = func(*args, **(kwargs or {}))
         if self.unseen:
             return made
+        given = tree_leaves((args, kwargs)) if torch.is_grad_enabled() else ()
+        recorded = any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in given)
         for leaf in tree_leaves(made):
             if isinstance(leaf, Tensor):
-                self.note(leaf)
+                number = self.note(leaf)
+                if recorded:
+                    self.recorded.add(number)
         return made
 
     @contextmanager

@@ -1,0 +1,28 @@
+"""How often one model's answers are better than another's to the same prompts.
+
+    win rate = mean over prompts of 1 where ours is better, 1/2 where both are worth the same, 0 where theirs is
+
+The interval is the bootstrap's over prompts, each with both its answers (see `evaluation.intervals`).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from accorda.evaluation.intervals import Estimate, bounds
+
+NUM_RESAMPLES = 1000
+
+
+def win_rate(ours: Sequence[float], theirs: Sequence[float], *, seed: int = 0) -> Estimate:
+    """Of our answers' worth over theirs, prompt by prompt.
+
+    Raises:
+        ValueError: not as many of the one as of the other, or none.
+    """
+    if len(ours) != len(theirs) or not ours:
+        raise ValueError(f"{len(ours)} of our answers and {len(theirs)} of theirs cannot be compared prompt by prompt")
+    difference = np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)
+    won = (np.sign(difference) + 1) / 2
+    drawn = np.random.default_rng(seed).integers(len(won), size=(NUM_RESAMPLES, len(won)))
+    return Estimate(float(won.mean()), *bounds(sorted(won[drawn].mean(1).tolist())))
