@@ -41,7 +41,7 @@ def evaluator(session: Any) -> Callable[[], dict[str, Any]] | None:
 
     def evaluate() -> dict[str, Any]:
         with session.loop.precision.autocast():
-            groups = measured(phases, rows, range(number))
+            groups = measured(phases, rows, range(number), session.loop.step_number)
         found = statistics([group.answers[0] for group in groups], phases)
         values: dict[str, Any] = {name: float(np.mean(values)) for name, values in found.items() if len(values)}
         values["intervals"] = {name: interval(values) for name, values in found.items() if len(values)}
@@ -98,10 +98,10 @@ def line(name: str, groups: Sequence[Group], phases: Phases) -> dict[str, Any]:
     return {"name": name, "metrics": metrics, "stop_rate": ended, "shots": None, "note": ""}
 
 
-def measured(phases: Phases, rows: Dataset, numbers: Sequence[int]) -> list[Group]:
-    """One judged answer to each of these prompts, with what policy and reference say of it."""
+def measured(phases: Phases, rows: Dataset, numbers: Sequence[int], version: int | None = None) -> list[Group]:
+    """One judged answer to each of these prompts, with what policy and reference say of it; as `answered` samples."""
     settings = replace(phases.settings, num_generations=1)
-    groups = phases.answered([rows[number] for number in numbers], (phases.seed, EVALUATION), settings)
+    groups = phases.answered([rows[number] for number in numbers], (phases.seed, EVALUATION), settings, version)
     groups = phases.judged(groups, rows)
     return phases.scored(groups)[0] if phases.scores else groups
 

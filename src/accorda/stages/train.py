@@ -137,6 +137,9 @@ def go(session: Session, *, resume: bool, watch: Watch | None, signals: Signals 
     except Stopped:
         outcome.show(session)
         raise
+    finally:
+        if session.loop.carried is not None:
+            session.loop.carried.close()
     part = session.loop.part
     with part("files"):
         outcome.save(session)
