@@ -20,6 +20,7 @@ from accorda.data.dataset import Dataset
 from accorda.data.prompts.experience import Experience, PromptBatches, Sample, with_told
 from accorda.data.sampler import Batches, keys
 from accorda.rl.backends.contract import Asked, Backend
+from accorda.rl.backends.registry import backends
 from accorda.rl.backends.torch import Here
 from accorda.rl.contract import Algorithm, Memory, PolicyAlgorithm
 from accorda.rl.health import hacked, length_of_first, verdicts
@@ -74,7 +75,11 @@ class Phases(Making):
 
     @property
     def unrepeatable(self) -> str:
-        return "answers are a server's, which need not give the same again" if self.backend.elsewhere else ""
+        elsewhere = backends()[self.settings.backend].elsewhere
+        return "answers are a server's, which need not give the same again" if elsewhere else ""
+
+    def stay_here(self) -> None:
+        self.backend = Here(self.settings, Path())
 
     def close(self) -> None:
         self.backend.close()

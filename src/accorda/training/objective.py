@@ -82,6 +82,10 @@ class Making(Carried):
     def phase(self) -> int | None:
         """The number of the phase that is learned from."""
 
+    @abstractmethod
+    def stay_here(self) -> None:
+        """Ask nobody outside this process from here on: the run is over, and is only looked at."""
+
     @property
     def unrepeatable(self) -> str:
         """What of the batches a resumed run need not make again as it was, as the proof of that says; often nothing."""

@@ -4,7 +4,7 @@
     POST /v1/completions         {model: the adapter's name, prompt: token ids, n, seed, temperature, ...}, one a prompt
     POST /v1/unload_lora_adapter {lora_name}
 
-Every adapter has a name of its own, made of its step and its bytes: a server that keeps what it has read of a prompt
+Every adapter has a name of its own, made of run, step and bytes: a server that keeps what it has read of a prompt
 keeps it by that name, so what older weights read is never taken for what newer ones would. Which weights sampled is
 read from the answer, not assumed. Top k, top p and penalties are switched off by name, since a server takes what is
 left out from the model's own generation settings.
@@ -13,6 +13,7 @@ left out from the model's own generation settings.
 import hashlib
 import logging
 import math
+import secrets
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -66,6 +67,7 @@ class Http(Backend):
         assert settings.url is not None
         self.server = Server(settings.url, settings.timeout)
         self.folder = (Path(settings.folder) if settings.folder else folder).absolute()
+        self.mine = secrets.token_hex(4)  # of several runs, or one that was killed and began again
         self.name: str | None = None
         self.last: tuple[Any, list[Completion]] | None = None
 
@@ -115,7 +117,7 @@ class Http(Backend):
         shutil.rmtree(new, ignore_errors=True)
         save_adapter(model, new, adapter)
         digest = hashlib.sha256((new / TENSORS).read_bytes()).hexdigest()[:12]
-        name = f"accorda-step-{version}-{digest}"
+        name = f"accorda-{self.mine}-step-{version}-{digest}"
         if name == self.name:
             shutil.rmtree(new)
         else:
@@ -125,7 +127,8 @@ class Http(Backend):
                 self.server.load(name, str(self.folder / name))
             except Unreachable as error:
                 shutil.rmtree(self.folder / name)
-                raise Unreachable(f"{error}; {HOW}") from None
+                unknown = "says 404" in str(error)
+                raise Unreachable(f"{error}; {HOW}" if unknown else str(error)) from None
             self.name = name
         self.version = version
 
@@ -192,8 +195,9 @@ class Http(Backend):
             return
         name, self.name = self.name, None
         shutil.rmtree(self.folder / name, ignore_errors=True)
-        with suppress(OSError):  # others' adapters may stand there, too
-            self.folder.rmdir()
+        if not self.settings.folder:
+            with suppress(OSError):  # what comes next may stand there
+                self.folder.rmdir()
         try:
             self.server.unload(name)
         except Unreachable as error:  # one that was started anew has it no longer

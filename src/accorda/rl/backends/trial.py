@@ -40,6 +40,10 @@ def try_out(phases: Phases, max_length: int, near: Path) -> None:
     if not phases.backend.elsewhere:
         return
     ground = phases.settings.folder or next(str(one) for one in near.absolute().parents if one.is_dir())
+    if not os.access(ground, os.W_OK):
+        raise Refusal(
+            f"rollout.folder = {ground}: no folder that can be written to; name one that the server reads, too"
+        )
     try:
         with TemporaryDirectory(dir=ground, prefix=".rollout-") as place:
             os.chmod(place, 0o755)  # who reads it may be another user
@@ -50,7 +54,7 @@ def try_out(phases: Phases, max_length: int, near: Path) -> None:
 
 def made_at(phases: Phases, place: Path) -> Backend:
     """The run's backend, with its files at another place."""
-    return type(phases.backend)(replace(phases.settings, folder=None), place)
+    return type(phases.backend)(replace(phases.settings, folder=str(place)), place)
 
 
 def compare(phases: Phases, max_length: int) -> None:
