@@ -1,6 +1,7 @@
 """Stage rl with a server that samples: whole runs by the command line, servers that are not as they should be."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,8 +11,14 @@ from tests.stages.sampled import ASKED, REWARDS
 from tests.zoo import tiny_model_folder
 
 from accorda.cli.main import main
+from accorda.methods.install import freeze, install, trainable
+from accorda.methods.reparametrized.lora import LoRA
+from accorda.models.load import load_model
 from accorda.rl.backends import server as client
+from accorda.rl.backends.contract import Asked
+from accorda.rl.backends.http import Http
 from accorda.rl.backends.registry import backends
+from accorda.rl.settings import RolloutSettings
 from accorda.runs import events
 from accorda.runs.layout import RunFolder
 
@@ -306,3 +313,45 @@ def test_another_base_is_refused(small, capsys):
     finally:
         weight.div_(5)
     assert "it must serve the policy's own base" in said(capsys)
+
+
+@pytest.fixture
+def policy(small):
+    """A model with an adapter whose factors are far from zero."""
+    model = load_model(small.folder)
+    install(freeze(model), LoRA(rank=2))
+    torch.manual_seed(0)
+    for parameter in trainable(model).values():
+        torch.nn.init.normal_(parameter)
+    return model
+
+
+def asked_of(backend, model):
+    settings = replace(backend.settings, num_generations=3, max_new_tokens=8)
+    stops = frozenset({2})
+    return Asked(model=model, prompts=[[5, 6, 7]], seeds=[(0,)], settings=settings, stop_ids=stops, tokenizer=None)
+
+
+def test_other_weights_are_asked_again_and_the_same_ones_are_not(small, policy, tmp_path):
+    backend = Http(RolloutSettings(backend="http", url=small.url), tmp_path / "adapters")
+    backend.update(policy, 0)
+    first = backend.generate(asked_of(backend, policy))
+    asked = len(small.seen)
+    backend.update(policy, 0)
+    assert backend.generate(asked_of(backend, policy)) == first
+    assert len(small.seen) == asked
+    with torch.no_grad():
+        next(iter(trainable(policy).values())).neg_()
+    backend.update(policy, 0)
+    assert backend.generate(asked_of(backend, policy)) != first
+    backend.close()
+
+
+def test_two_runs_of_the_same_weights_do_not_meet_at_a_server(small, policy, tmp_path):
+    both = [Http(RolloutSettings(backend="http", url=small.url), tmp_path / name) for name in ("one", "other")]
+    for backend in both:
+        backend.update(policy, 0)
+    assert len(set(small.loaded)) == 2
+    for backend in both:
+        backend.close()
+        backend.close()
