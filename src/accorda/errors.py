@@ -6,7 +6,7 @@ class Refusal(Exception):
 
 
 class Stopped(Exception):
-    """A run stopped before its end and can be resumed: signal, memory, disk, non-finite loss. Exit code 3.
+    """A run stopped before its end and can be resumed: signal, memory, disk, non-finite loss, server. Exit code 3.
 
     `own`: the run's settings are the reason (memory, non-finite loss), so that other runs need not stop.
     """

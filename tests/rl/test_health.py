@@ -15,6 +15,7 @@ WELL = {
     "reward/equal_groups": 0.1,
     "reward/failed_share": 0.0,
     "rollout/log_prob_difference": 1e-6,
+    "rollout/staleness": 3,
 }
 ILL = {
     "distance": {"kl/sequence": 40.0},
@@ -27,6 +28,7 @@ ILL = {
     "spread in groups": {"reward/equal_groups": 1.0},
     "failed rewards": {"reward/failed_share": 0.5},
     "rollout against training": {"rollout/log_prob_difference": 0.5},
+    "staleness": {"rollout/staleness": 64},
 }
 
 

@@ -4,6 +4,7 @@ import hashlib
 import random
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from accorda.proofs.contract import Proof, Prover, names
 from accorda.proofs.tensors import checksum
 from accorda.training import checkpoint
 from accorda.training.loop import Batches, Loop, Observer
+from accorda.training.objective import Making
 from accorda.training.session import Session
 
 TOLD = ("rows", "step", "loss", "learning_rate", "grad_norm", "tokens", "supervised_tokens")
@@ -34,8 +36,8 @@ class Resume(Prover):
         """What the trial found; a run that ended before its first checkpoint is tried at its end."""
         stored = session.notes.get(self.name)
         if stored is None:
-            return try_here(session.loop, folder)
-        return Proof.from_dict(stored)
+            return noted(session, try_here(session.loop, folder))
+        return noted(session, Proof.from_dict(stored))
 
     def verify(self, session: Session, folder: Path, stored: Proof | None) -> Proof:
         """Once more, from the last checkpoint in the folder."""
@@ -52,6 +54,13 @@ class Resume(Prover):
             return try_at(session.loop, found[0])
         finally:
             session.loop.load_state(kept)
+
+
+def noted(session: Session, proof: Proof) -> Proof:
+    """The proof with what it does not say: of batches that come from outside, the same ones were stepped on."""
+    making = session.loop.carried
+    note = making.unrepeatable if isinstance(making, Making) else ""
+    return replace(proof, reason=f"{proof.reason}; on the same batches: {note}") if note else proof
 
 
 def _drops(session: Session) -> bool:

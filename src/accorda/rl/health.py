@@ -15,6 +15,7 @@ LEAST_ENTROPY = 0.02
 LONGER, SHORTER = 3.0, 0.25
 LEAST_ENDED, MOST_EQUAL, MOST_FAILED = 0.1, 0.9, 0.1
 MOST_DIFFERENCE = 0.02
+MOST_STALE = 32  # optimizer steps
 SMOOTH = 0.8  # of a mean that runs along, what stays of it at every phase
 RISEN, FALLEN = 0.5, -0.25  # of the first phase's spread
 FIRST_LENGTH = "health/first_length"
@@ -100,6 +101,13 @@ SIGNS = (
         "rollout/log_prob_difference",
         "tokens have another probability in training than where they were sampled; compare precision and temperature",
         most=MOST_DIFFERENCE,
+    ),
+    Sign(
+        "staleness",
+        "rollout/staleness",
+        "answers are learned from that many steps after the weights that gave them; lower algorithm.num_epochs or "
+        "algorithm.num_minibatches",
+        most=MOST_STALE,
     ),
 )
 

@@ -43,7 +43,7 @@ def evaluator(session: Any) -> Callable[[], dict[str, Any]] | None:
 
     def evaluate() -> dict[str, Any]:
         with session.loop.precision.autocast():
-            groups = measured(phases, rows, range(number))
+            groups = measured(phases, rows, range(number), session.loop.step_number)
         found = statistics([group.answers[0] for group in groups], phases)
         values: dict[str, Any] = {"reward": None}
         values |= {name: float(np.mean(values)) for name, values in found.items() if len(values)}
@@ -76,7 +76,7 @@ def report(session: Any, limit: int | None = None, best_of: int = 1) -> dict[str
             with use(session.model, reference):
                 found["reference"] = measured(phases, rows, numbers)
                 if best_of > 1:
-                    found[f"best of {best_of}"] = bests(measured(phases, rows, numbers, best_of))
+                    found[f"best of {best_of}"] = bests(measured(phases, rows, numbers, num_generations=best_of))
         found["tuned"] = measured(phases, rows, numbers)
     lines = [line(name, groups, phases) for name, groups in found.items()]
     for told in lines[1:-1]:
@@ -129,10 +129,12 @@ def bests(groups: Sequence[Group]) -> list[Group]:
     return [replace(group, answers=[best(group) or group.answers[0]]) for group in groups]
 
 
-def measured(phases: Phases, rows: Dataset, numbers: Sequence[int], num_generations: int = 1) -> list[Group]:
-    """Judged answers to each of these prompts, with what policy and reference say of them."""
+def measured(
+    phases: Phases, rows: Dataset, numbers: Sequence[int], version: int | None = None, *, num_generations: int = 1
+) -> list[Group]:
+    """Judged answers to each of these prompts, with what policy and reference say of them; as `answered` samples."""
     settings = replace(phases.settings, num_generations=num_generations)
-    groups = phases.answered([rows[number] for number in numbers], (phases.seed, EVALUATION), settings)
+    groups = phases.answered([rows[number] for number in numbers], (phases.seed, EVALUATION), settings, version)
     groups = phases.judged(groups, rows)
     return phases.scored(groups)[0] if phases.scores else groups
 

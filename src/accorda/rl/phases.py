@@ -7,6 +7,7 @@ random numbers are made from its number, and what its later updates still need i
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -19,6 +20,9 @@ from accorda.data.dataset import Dataset
 from accorda.data.prompts.experience import Experience, PromptBatches, Sample, with_told
 from accorda.data.sampler import Batches, keys
 from accorda.objectives.policy.kl import k3
+from accorda.rl.backends.contract import Asked, Backend
+from accorda.rl.backends.registry import backends
+from accorda.rl.backends.torch import Here
 from accorda.rl.contract import Algorithm, Memory, PolicyAlgorithm
 from accorda.rl.health import hacked, length_of_first, verdicts
 from accorda.rl.reward import Reward, Said
@@ -41,7 +45,7 @@ class Phases(Making):
     model: the policy. prompts: which of them each phase answers, and how rows share forward passes. algorithm: what is
     learned from answers. objective: the loop's. reward: judges answers. settings: of the rollout. tokenizer: makes text
     of answers, None where nobody reads it. stop_ids: what ends an answer. seed: of all random numbers. beside: ordinary
-    rows that every step learns, too.
+    rows that every step learns, too. backend: who samples. version: of the weights that sampled what is learned from.
     """
 
     model: PreTrainedModel
@@ -55,11 +59,13 @@ class Phases(Making):
     precision: Precision
     seed: int = 0
     beside: Batches | None = None
+    backend: Backend = field(default_factory=lambda: Here(RolloutSettings(), Path()))
     memory: Memory = field(default_factory=Memory)
     before: dict[str, float] = field(default_factory=dict)
     current: int | None = None
     rows: list[Any] = field(default_factory=list)
     told: Figures = field(default_factory=dict)
+    version: int = 0
 
     @property
     def phase(self) -> int | None:
@@ -75,6 +81,17 @@ class Phases(Making):
 
     def frozen(self) -> Mapping[str, torch.Tensor]:
         return self.reward.frozen
+
+    @property
+    def unrepeatable(self) -> str:
+        elsewhere = backends()[self.settings.backend].elsewhere
+        return "answers are a server's, which need not give the same again" if elsewhere else ""
+
+    def stay_here(self) -> None:
+        self.backend = Here(self.settings, Path())
+
+    def close(self) -> None:
+        self.backend.close()
 
     @property
     def scores(self) -> bool:
@@ -126,7 +143,8 @@ class Phases(Making):
         step = phase * self.algorithm.updates
         prompts = [self.dataset[int(row)] for row in self.prompts.rows(step)]
         with self.precision.autocast():
-            groups = self.answered(prompts, (self.seed, phase))
+            groups = self.answered(prompts, (self.seed, phase), version=step)
+            self.version = groups[0].version
             sampled = perf_counter() - began
             groups = self.judged(groups)
             told = figures(groups) | watched(self.reward)
@@ -141,17 +159,27 @@ class Phases(Making):
         return rows, told
 
     def answered(
-        self, prompts: Sequence[Segment], seed: tuple[int, ...], settings: RolloutSettings | None = None
+        self,
+        prompts: Sequence[Segment],
+        seed: tuple[int, ...],
+        settings: RolloutSettings | None = None,
+        version: int | None = None,
     ) -> list[Group]:
-        """The prompts with the policy's answers."""
-        return rollout(
-            self.model,
-            prompts,
-            settings or self.settings,
-            tokenizer=self.tokenizer,
+        """The prompts with the policy's answers, by the weights of that version; without one they are sampled here.
+
+        A completion's random numbers are made from (seed, prompt, its number) alone.
+        """
+        backend = Here(self.settings, Path()) if version is None else self.backend
+        backend.update(self.model, version or 0)
+        asked = Asked(
+            model=self.model,
+            prompts=[prompt.input_ids.tolist() for prompt in prompts],
+            seeds=[(*seed, prompt.index) for prompt in prompts],
+            settings=settings or self.settings,
             stop_ids=self.stop_ids,
-            seed=seed,
+            tokenizer=self.tokenizer,
         )
+        return rollout(backend, asked, prompts)
 
     def judged(self, groups: Sequence[Group], dataset: Any = None) -> list[Group]:
         """The answers with their rewards, None where there is none; to prompts of a data set, else of the run's own."""
@@ -191,6 +219,7 @@ class Phases(Making):
 
     def figures(self, told: Mapping[str, Any]) -> Figures:
         found, self.told = self.told, {}
+        found |= {"rollout/version": self.version, "rollout/staleness": told["step"] - 1 - self.version}
         health = verdicts({**told, **found}) + found.pop("hacking", [])
         return {**found, "health": health}
 
@@ -199,6 +228,7 @@ class Phases(Making):
         numbers = self.memory.numbers if begun else self.before
         lasts = begun and self.algorithm.updates > 1
         state = State(values={"phase": self.current if lasts else None, "memory": dict(numbers), "rows": []})
+        state.values["version"] = self.version
         if lasts:
             for number, row in enumerate(self.rows):
                 state.values["rows"].append([row.index, row.num_sampled])
@@ -208,21 +238,24 @@ class Phases(Making):
 
     def load_state(self, state: State) -> None:
         self.memory.numbers = dict(state.values["memory"])
-        self.rows = [self._row(number, told[0], told[1], state) for number, told in enumerate(state.values["rows"])]
-        self.current = state.values["phase"]
+        kept = enumerate(state.values["rows"])
+        self.rows = [kept_row(self.dataset, number, told[0], told[1], state) for number, told in kept]
+        self.current, self.version = state.values["phase"], state.values["version"]
         self.told = {}
 
-    def _row(self, number: int, index: int, sampled: int, state: State) -> Sample:
-        ids = state.tensors[f"{number}.ids"].numpy().astype(np.int32)
-        prompt = self.dataset[index]
-        start = f"{number}."
-        told = {
-            key.removeprefix(start): value.clone()
-            for key, value in state.tensors.items()
-            if key.startswith(start) and key != f"{start}ids"
-        }
-        learned = np.arange(len(ids)) >= len(ids) - sampled
-        return Sample(index, ids, learned, prompt.file, prompt.line, told=told)
+
+def kept_row(dataset: Any, number: int, index: int, sampled: int, state: State) -> Sample:
+    """The row of that number as a checkpoint keeps it."""
+    ids = state.tensors[f"{number}.ids"].numpy().astype(np.int32)
+    prompt = dataset[index]
+    start = f"{number}."
+    told = {
+        key.removeprefix(start): value.clone()
+        for key, value in state.tensors.items()
+        if key.startswith(start) and key != f"{start}ids"
+    }
+    learned = np.arange(len(ids)) >= len(ids) - sampled
+    return Sample(index, ids, learned, prompt.file, prompt.line, told=told)
 
 
 @torch.no_grad()

@@ -6,12 +6,11 @@ batch nor what is answered beside it changes it, and a resumed run samples the s
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from accorda.data.batch import Segment
 from accorda.data.prompts.experience import Sample, sample
-from accorda.generation.sample import Completion, generate
-from accorda.rl.settings import RolloutSettings
+from accorda.generation.sample import Completion
+from accorda.rl.backends.contract import Asked, Backend
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,41 +24,24 @@ class Answer:
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """A prompt with its completions."""
+    """A prompt with its completions. `version`: how many optimizer steps made the weights that sampled them."""
 
     prompt: Segment
     answers: Sequence[Answer] = field(default_factory=tuple)
+    version: int = 0
 
 
-def rollout(
-    model: Any,
-    prompts: Sequence[Segment],
-    settings: RolloutSettings,
-    *,
-    tokenizer: Any,
-    stop_ids: frozenset[int],
-    seed: tuple[int, ...],
-) -> list[Group]:
-    """`settings.num_generations` completions of each prompt, in the prompts' order.
+def rollout(backend: Backend, asked: Asked, prompts: Sequence[Segment]) -> list[Group]:
+    """`num_generations` completions of each prompt, in the prompts' order.
 
     A completion's ids are all that were sampled, the one that ended it among them; their text leaves that one out.
     """
-    number = settings.num_generations
-    completions = generate(
-        model,
-        [prompt.input_ids.tolist() for prompt in prompts],
-        tokenizer=tokenizer,
-        stop_ids=stop_ids,
-        num_samples=number,
-        seeds=[(*seed, prompt.index) for prompt in prompts],
-        batch_size=max(number, settings.batch_size),
-        max_new_tokens=settings.max_new_tokens,
-        temperature=settings.temperature,
-    )
+    completions, number = backend.generate(asked), asked.settings.num_generations
     return [
         Group(
             prompt,
             [Answer(sample(prompt, one.token_ids), one) for one in completions[place * number : (place + 1) * number]],
+            backend.version,
         )
         for place, prompt in enumerate(prompts)
     ]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from annotated_types import Gt
 
-from accorda.recipe.types import NonNegativeFloat, PositiveInt
+from accorda.recipe.types import NonNegativeFloat, PositiveFloat, PositiveInt, Text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,3 +22,13 @@ class RolloutSettings:
     """Taken from the reward of a completion that was cut off before it ended."""
     batch_size: PositiveInt = 64
     """Completions that are sampled at once; changes speed and memory only."""
+    backend: Text = "torch"
+    """Who samples: torch, this process; http, a server as vLLM is one, which is handed every phase's adapter."""
+    url: Text | None = None
+    """Of http: the server, as http://host:8000. Its key is sent from the variable ACCORDA_ROLLOUT_KEY."""
+    model: Text | None = None
+    """Of http: what the server calls the policy's base, where it serves several."""
+    folder: Text | None = None
+    """Of http: where adapters are put, which the server reads, too; in the run's folder if none is named."""
+    timeout: PositiveFloat = 600.0
+    """Of http: seconds that the answers to one prompt may take."""

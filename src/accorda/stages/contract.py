@@ -36,6 +36,7 @@ class Stage:
     evaluator: makes, of a session, what its loop calls to evaluate.
     samples: of a session and a number of seconds, a few rows with what the model says to them.
     carried: of a session, what makes its loop's batches out of the model as it is; None where they are rows as read.
+    check: refuses what only this stage's runs would find wrong, before a session's first step.
     phases: of a recipe, how its prompts are answered: the settings of `PromptBatches` that rows do not have.
     reported: the numbers that the evaluator gives beside metrics.
     """
@@ -49,6 +50,7 @@ class Stage:
     evaluator: Callable[[Any], Evaluate | None] = during_training.evaluator
     samples: Callable[[Any, float], dict[str, Any] | None] = side_by_side
     carried: Callable[[Session], Making | None] = lambda session: None
+    check: Callable[[Session], None] = lambda session: None
     phases: Callable[[Recipe], dict[str, Any]] = lambda recipe: {}
     reported: tuple[str, ...] = ()
 

@@ -35,7 +35,13 @@ logger = logging.getLogger(__name__)
 
 VALUE_FILE = "value.safetensors"
 LEAST_SECONDS, SHARE_OF_TRAINING = 10.0, 0.05
-ELSEWHERE = ("output", "training.trackers")  # settings that change nothing of what is trained
+ELSEWHERE = (
+    "output",
+    "training.trackers",
+    "rollout.url",
+    "rollout.folder",
+    "rollout.timeout",
+)  # settings that change nothing of what is trained
 
 
 def begin(session: Session) -> None:

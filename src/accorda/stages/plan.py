@@ -36,7 +36,7 @@ from accorda.recipe.sections import Recipe
 from accorda.stages import settle, tune
 from accorda.stages.build import make_batches, read_data
 from accorda.stages.contract import find_stage
-from accorda.stages.pricing import file_dtype, is_tried, passes
+from accorda.stages.pricing import at_once, file_dtype, is_tried, passes
 from accorda.stages.train import as_recipe
 from accorda.training.optimizers.registry import read as read_optimizer
 from accorda.training.precision import Precision, choose_precision
@@ -192,9 +192,8 @@ def _sampled(recipe: Recipe, rows: int, length: int) -> Found:
     training, answer, number = recipe.training, recipe.rollout["max_new_tokens"], recipe.rollout["num_generations"]
     times = min(2, ceil(training.batch_size * number / rows))
     work = SampledWorkload((length,) * rows, (answer,) * rows, bool(training.packing))
-    at_once = min(max(number, recipe.rollout["batch_size"]), training.batch_size * number)
     steps = training.max_steps or training.checkpoint_every + 1
-    passes = Passes((work,) * times, answers=(at_once, max(1, length - answer), answer))
+    passes = Passes((work,) * times, answers=(at_once(recipe), max(1, length - answer), answer))
     return Found(passes, is_tried(recipe, steps, bool(recipe.data.eval_split)))
 
 

@@ -79,6 +79,7 @@ def check(session: Session) -> Report:
     for proof in proofs:
         if proof.verdict == "fails":
             raise Refusal(f"preflight: the proof of {proof.name} fails: {proof.reason}")
+    find_stage(session.recipe.stage).check(session)
     return Report(session, proofs, bill(session))
 
 

@@ -27,6 +27,8 @@ from accorda.models.load import DTYPES
 from accorda.planning.rehearsal import Passes
 from accorda.planning.workload import LabelledWorkload, Workload
 from accorda.recipe.sections import Recipe
+from accorda.rl.backends.registry import backends
+from accorda.rl.phases import FEW
 
 STEPS_LOOKED_AT = 2000
 
@@ -47,9 +49,14 @@ def passes(recipe: Recipe, batches: Batches, evaluation: Dataset | None) -> Pass
 
 def sampled(recipe: Recipe, batches: PromptBatches) -> tuple[int, int, int]:
     """Completions sampled at once, the longest prompt and the tokens they may get."""
-    number, at_once = batches.num_generations, recipe.rollout["batch_size"]
-    rows = min(max(number, at_once), recipe.training.batch_size * number)
-    return rows, int(batches.dataset.lengths.max()), batches.max_new_tokens
+    return at_once(recipe), int(batches.dataset.lengths.max()), batches.max_new_tokens
+
+
+def at_once(recipe: Recipe) -> int:
+    """Completions sampled at once in this process; where a server samples, those that proofs look at."""
+    number, elsewhere = recipe.rollout["num_generations"], backends()[recipe.rollout["backend"]].elsewhere
+    prompts = FEW if elsewhere else recipe.training.batch_size
+    return min(max(number, recipe.rollout["batch_size"]), prompts * number)
 
 
 def measured(evaluation: Dataset) -> Workload:

@@ -27,6 +27,8 @@ from accorda.methods.shell import fits, under_head
 from accorda.models.labels import Labels
 from accorda.recipe.reader import read as read_settings
 from accorda.recipe.sections import DataSection, Recipe
+from accorda.rl.backends import registry as backends
+from accorda.rl.backends.trial import try_out
 from accorda.rl.contract import Algorithm, PolicyAlgorithm
 from accorda.rl.held_out import REPORTED, evaluator
 from accorda.rl.phases import Phases
@@ -64,6 +66,7 @@ def settle(recipe: Recipe, labels: Labels | None) -> Recipe:
     """
     recipe = recipe.with_settings("algorithm", {"name": DEFAULT})
     chosen, sampling = algorithm(recipe), rollout(recipe)
+    backends.check(sampling, recipe.origin)
     if sampling.num_generations < chosen.least_generations:
         raise Refusal(
             f"rollout.num_generations = {sampling.num_generations} ({recipe.origin('rollout.num_generations')}): "
@@ -115,7 +118,16 @@ def carried(session: Session) -> Phases:
         precision=session.loop.precision,
         seed=recipe.training.seed,
         beside=rehearsed(session),
+        backend=backends.made(rollout(recipe), session.folder.rollout),
     )
+
+
+def check(session: Session) -> None:
+    """Ask whoever samples for a few answers, and whether they are the policy's."""
+    phases, length = session.loop.carried, session.recipe.data.max_length
+    assert isinstance(phases, Phases)
+    assert isinstance(length, int)
+    try_out(phases, length, session.folder.path)
 
 
 def rehearsed(session: Session) -> Batches | None:
@@ -207,6 +219,7 @@ STAGE = Stage(
     opened=opened,
     evaluator=evaluator,
     carried=carried,
+    check=check,
     phases=phases,
     reported=REPORTED,
 )

@@ -22,6 +22,7 @@ from accorda.stages.resident import Resident
 from accorda.stages.settle import default_device, settle_threads
 from accorda.training.guard import Signals
 from accorda.training.loop import unwatched
+from accorda.training.objective import Making
 from accorda.training.profile import Profiler
 from accorda.training.run import Course, Show, run_by_turns
 from accorda.training.session import Session
@@ -137,6 +138,9 @@ def go(session: Session, *, resume: bool, watch: Watch | None, signals: Signals 
     except Stopped:
         outcome.show(session)
         raise
+    finally:
+        if session.loop.carried is not None:
+            session.loop.carried.close()
     part = session.loop.part
     with part("files"):
         outcome.save(session)
@@ -173,6 +177,8 @@ def reopen(folder: str | Path | RunFolder) -> Session:
     place = run_folder(folder)
     session = build(recorded(place), place, trained=True)
     outcome.put_beside(session)
+    if isinstance(session.loop.carried, Making):
+        session.loop.carried.stay_here()
     return session
 
 

@@ -17,6 +17,10 @@ class Interrupted(Exception):
     """A signal asked the run to stop; raised at a moment from which it can go on."""
 
 
+class Unreachable(Exception):
+    """What a run needs from outside itself is not there, or not as it should be; the run can go on once it is."""
+
+
 class Signals:
     """While entered, SIGTERM and Ctrl-C are noted instead of obeyed; a second Ctrl-C is obeyed at once.
 

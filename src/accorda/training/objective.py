@@ -52,6 +52,10 @@ class Carried(ABC):
     def figures(self, told: Mapping[str, Any]) -> dict[str, Any]:
         """What there is to tell with the step that was just made, beside what is told of it already."""
 
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of what is held outside this process, at the end of a run or where it stops."""
+
 
 class Making(Carried):
     """Batches that a model makes itself: what `loop.Batches` says, and what has to be known from step to step."""
@@ -82,6 +86,15 @@ class Making(Carried):
     @abstractmethod
     def phase(self) -> int | None:
         """The number of the phase that is learned from."""
+
+    @abstractmethod
+    def stay_here(self) -> None:
+        """Ask nobody outside this process from here on: the run is over, and is only looked at."""
+
+    @property
+    def unrepeatable(self) -> str:
+        """What of the batches a resumed run need not make again as it was, as the proof of that says; often nothing."""
+        return ""
 
     @abstractmethod
     def few(self) -> tuple[Sequence[Segment], Sequence[Batch]]:

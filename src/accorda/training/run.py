@@ -14,7 +14,7 @@ from accorda.runs import events
 from accorda.runs.events import EventLog
 from accorda.runs.layout import RunFolder
 from accorda.training import checkpoint
-from accorda.training.guard import Interrupted, Signals, is_disk_full, is_out_of_memory
+from accorda.training.guard import Interrupted, Signals, Unreachable, is_disk_full, is_out_of_memory
 from accorda.training.loop import Loop, NonFinite
 from accorda.training.nonfinite import explain
 from accorda.training.rng import undisturbed
@@ -102,7 +102,7 @@ def run_by_turns(
         The run's totals (`totals`).
 
     Raises:
-        Stopped: signal, out of memory, disk full, non-finite loss; what could be saved is.
+        Stopped: signal, out of memory, disk full, non-finite loss, a server gone; what could be saved is.
         Refusal: a checkpoint of another identity; an evaluation without the metric `course.best`.
     """
     with signals or Signals() as watched, closing(EventLog(folder.events)) as log:
@@ -112,7 +112,7 @@ def run_by_turns(
             work.start(resume)
             yield from work.go()
             return totals(events.read(folder.events))
-        except (Interrupted, NonFinite) as stop:
+        except (Interrupted, NonFinite, Unreachable) as stop:
             fault = stop
         except Exception as error:
             if not is_disk_full(error) and not is_out_of_memory(error):
@@ -259,6 +259,8 @@ class _Run:
             reason = f"stopped by {fault} after step {step}"
         elif isinstance(fault, NonFinite):
             reason = explain(self.loop, fault, self.folder.path)
+        elif isinstance(fault, Unreachable):
+            reason = f"{fault} (after step {step})"
         elif is_disk_full(fault):
             return f"the disk is full at {self.folder.path} after step {step}; free some space"
         else:

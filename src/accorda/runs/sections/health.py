@@ -13,6 +13,8 @@ CHARTS = (
     ("Distance from the reference", "nats per answer", ("kl/sequence",)),
     ("Length", "tokens per answer", ("length/mean",)),
     ("Answers that end", "share of sampled answers", ("length/ended",)),
+    ("Staleness", "steps from sampling to learning", ("rollout/staleness",)),
+    ("Sampler against training", "nats per token", ("rollout/log_prob_difference",)),
     ("Entropy", "nats per token", ("policy/entropy",)),
     ("Value model", "share of the returns' variance explained", ("value/explained_variance",)),
 )

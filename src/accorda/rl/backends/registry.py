@@ -1,0 +1,34 @@
+"""The backends there are: the files of this folder that define `BACKEND`; a file's name is what settings call it."""
+
+import importlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from accorda.errors import Refusal
+from accorda.recipe.named import defining
+from accorda.recipe.words import meant, shown
+from accorda.rl.backends.contract import Backend
+from accorda.rl.settings import RolloutSettings
+
+FOLDER = Path(__file__).parent
+
+
+@cache
+def backends() -> dict[str, type[Backend]]:
+    """Every backend by its file's name."""
+    return {name: importlib.import_module(f"{__package__}.{name}").BACKEND for name in defining(FOLDER, "BACKEND")}
+
+
+def check(settings: RolloutSettings, origin: Callable[[str], str]) -> None:
+    """Refuse a backend that does not exist, and settings it has no use for or lacks."""
+    known, name = backends(), settings.backend
+    if name not in known:
+        near = meant(name, known) or f": choose one of {', '.join(known)}"
+        raise Refusal(f"rollout.backend = {shown(name)} ({origin('rollout.backend')}): no such backend{near}")
+    known[name].check(settings, origin)
+
+
+def made(settings: RolloutSettings, folder: Path) -> Backend:
+    """The backend that the settings name."""
+    return backends()[settings.backend](settings, folder)
