@@ -126,9 +126,12 @@ class _Course:
             if self.passes.evaluation is not None:
                 with self.stretch("evaluation"):
                     self.evaluate(self.passes.evaluation)
-            for _ in range(2):  # the second has the optimizer's states from its beginning
+            for works in (
+                self.passes.step[:1],
+                self.passes.step,
+            ):  # the second has the optimizer's states from its start
                 with self.stretch(TRAINING):
-                    self.step()
+                    self.step(works)
             if self.passes.answers is not None:
                 with self.stretch("answers"):
                     self.answer(*self.passes.answers)
@@ -149,10 +152,10 @@ class _Course:
             kind = COPY if ".originals." in f".{name}" else ADAPTER if ".adapters." in f".{name}." else BASE
             self.kinds.setdefault(number, kind)
 
-    def step(self) -> None:
-        """One optimizer step as the loop makes it."""
+    def step(self, works: Sequence[Workload]) -> None:
+        """One optimizer step as the loop makes it, of these micro-batches."""
         self.model.train()
-        for number, work in enumerate(self.passes.step):
+        for number, work in enumerate(works):
             batch = work.batch()
             self.ledger.label = FORWARD
             with self.autocast(), self.loss_apart():

@@ -16,6 +16,12 @@ def number_formats() -> tuple[str, ...]:
     return tuple(defining(Path(accorda.__file__).parent / "quantization", "FORMAT"))
 
 
+@cache
+def stages() -> tuple[str, ...]:
+    """The stages there are, by the files that define one."""
+    return tuple(defining(Path(accorda.__file__).parent / "stages", "STAGE"))
+
+
 def check_format(name: str, setting: str, others: tuple[str, ...] = ()) -> None:
     """Refuse what is no number format and none of the `others`."""
     known = (*others, *number_formats())
