@@ -17,14 +17,15 @@ def resident() -> dict[str, int]:
     return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
 
 
-def serve(step: Callable[[int], float], peaks: Callable[[], dict[str, int]] = resident) -> None:
-    """A step for every line: seconds, loss and the process's peaks go out as a line."""
+def serve(step: Callable[[int], float | Mapping[str, float]], peaks: Callable[[], dict[str, int]] = resident) -> None:
+    """A step for every line: seconds, those its processor worked, loss (or what else it tells) and peaks go out."""
     print(json.dumps({"ready": True}), flush=True)
     for number, _ in enumerate(sys.stdin):
-        began = time.perf_counter()
-        loss = step(number)
-        seconds = time.perf_counter() - began
-        print(json.dumps({"seconds": seconds, "loss": loss, **peaks()}), flush=True)
+        began, worked = time.perf_counter(), time.process_time()
+        told = step(number)
+        spent = {"seconds": time.perf_counter() - began, "processor": time.process_time() - worked}
+        found = told if isinstance(told, Mapping) else {"loss": told}
+        print(json.dumps({**spent, **found, **peaks()}), flush=True)
 
 
 def begun(benchmark: str, side: str, place: Path) -> subprocess.Popen[str]:
@@ -63,6 +64,19 @@ class Measured:
         return {side: median(step["seconds"] for step in found[self.dropped :]) for side, found in self.steps.items()}
 
     @property
+    def processor(self) -> dict[str, float]:
+        """The median of the seconds that the processor worked for a step: other work on the machine is not in them."""
+        return {side: median(step["processor"] for step in found[self.dropped :]) for side, found in self.steps.items()}
+
+    def per_token(self, spent: str) -> dict[str, float]:
+        """Seconds of all steps that count by their tokens, for sides that tell `tokens`; `spent`: which seconds."""
+        kept = {side: found[self.dropped :] for side, found in self.steps.items()}
+        return {
+            side: sum(step[spent] for step in found) / sum(step["tokens"] for step in found)
+            for side, found in kept.items()
+        }
+
+    @property
     def peaks(self) -> dict[str, float]:
         """The largest memory in bytes."""
         return {side: found[-1]["peak"] for side, found in self.steps.items()}
@@ -85,6 +99,14 @@ def measured(benchmark: str, sides: Mapping[str, str], place: Path, num_steps: i
     """Let the sides make their steps in turn; `sides`: by name, the function of the benchmark's module that is one."""
     processes = {side: begun(benchmark, function, place) for side, function in sides.items()}
     return Measured(in_turn(processes, num_steps), dropped)
+
+
+def one_by_one(benchmark: str, sides: Mapping[str, str], place: Path, num_steps: int, dropped: int) -> Measured:
+    """Let a side make all its steps before the next begins: for a GPU that nobody else uses and two models overfill."""
+    steps: dict[str, list[dict[str, float]]] = {}
+    for side, function in sides.items():
+        steps |= in_turn({side: begun(benchmark, function, place)}, num_steps)
+    return Measured(steps, dropped)
 
 
 def in_turn(sides: Mapping[str, subprocess.Popen[str]], num_steps: int) -> dict[str, list[dict[str, float]]]:

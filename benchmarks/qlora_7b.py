@@ -18,64 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._in_turn import measured, serve
+from benchmarks._llama import LLAMA_7B, make_model, make_rows, matmul_peak, peaks
 
-TICKETS = Path(__file__).resolve().parents[1] / "src/accorda/data/bundled/long-tickets.jsonl"
 LAYERS, STEPS = int(os.environ.get("LAYERS", "32")), int(os.environ.get("STEPS", "12"))
+NEEDS_CUDA = True
 DROPPED, LENGTH, RANK, RATE = 3, 2048, 64, 2e-4
-WIDTH, WIDE, HEADS, WORDS = 4096, 11008, 32, 32000
 SIDES = {"accorda": "ours", "peft": "theirs"}  # and the function that is one
-
-
-def make_model(folder: Path) -> None:
-    """Random weights, a file per block, drawn on the GPU, with the bundled tokenizer."""
-    import torch
-    from safetensors.torch import save_file
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    from accorda.models.load import load_tokenizer
-
-    folder.mkdir(parents=True)
-    config = LlamaConfig(
-        hidden_size=WIDTH,
-        intermediate_size=WIDE,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=HEADS,
-        vocab_size=WORDS,
-        max_position_embeddings=LENGTH,
-        tie_word_embeddings=False,
-        dtype="bfloat16",
-        architectures=["LlamaForCausalLM"],
-    )
-    with torch.device("meta"):
-        shapes = {name: value.shape for name, value in LlamaForCausalLM(config).state_dict().items()}
-    files: dict[str, list[str]] = {}
-    for name in shapes:
-        files.setdefault(name.split(".")[2] if ".layers." in name else "rest", []).append(name)
-    torch.manual_seed(0)
-    index = {}
-    for part, names in files.items():
-        tensors = {
-            name: (
-                torch.ones(shapes[name], dtype=torch.bfloat16)
-                if "norm" in name
-                else (0.02 * torch.randn(shapes[name], device="cuda")).bfloat16().cpu()
-            )
-            for name in names
-        }
-        file = f"model-{part}.safetensors"
-        save_file(tensors, folder / file, metadata={"format": "pt"})
-        index |= dict.fromkeys(names, file)
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
-    config.save_pretrained(folder)
-    load_tokenizer("bundled").save_pretrained(folder)
-    torch.cuda.empty_cache()
-
-
-def make_rows(path: Path) -> None:
-    """Long rows of tickets, cut to the length by whoever reads them."""
-    tickets = [json.loads(line)["prompt"] for line in TICKETS.read_text(encoding="utf-8").splitlines()]
-    rows = [{"prompt": "Tickets:", "completion": " ".join(tickets[at : at + 60])} for at in range(0, 13 * STEPS, 13)]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def recipe(place: Path) -> dict[str, Any]:
@@ -161,49 +109,23 @@ def theirs(place: Path) -> None:
     serve(step, peaks)
 
 
-def peaks() -> dict[str, int]:
-    """What the allocator gave out, and reserved, at most."""
-    import torch
-
-    return {"peak": torch.cuda.max_memory_allocated(), "reserved": torch.cuda.max_memory_reserved()}
-
-
-def matmul_peak() -> float:
-    """Floating-point operations a second of a large bf16 product, the best of some."""
-    import torch
-
-    a, b = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(2))
-    best = 0.0
-    for _ in range(10):
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        begin.record()
-        a @ b
-        end.record()
-        end.synchronize()
-        best = max(best, 2 * 8192**3 / (begin.elapsed_time(end) / 1e3))
-    del a, b
-    torch.cuda.empty_cache()
-    return best
-
-
 def main() -> dict[str, object]:
     """Both sides in turn."""
     peak = matmul_peak()
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
-        make_model(place / "model")
-        make_rows(place / "rows.jsonl")
+        make_model(place / "model", LLAMA_7B, LAYERS, LENGTH)
+        make_rows(place / "rows.jsonl", STEPS, 60)
         found = measured(__name__, SIDES, place, STEPS, DROPPED)
         tokens = [len(row["ids"]) for row in json.loads((place / "steps.json").read_text(encoding="utf-8"))]
     seconds = found.seconds
-    weights = LAYERS * (4 * WIDTH**2 + 3 * WIDTH * WIDE) + WIDTH * WORDS
     figures: dict[str, object] = {"layers": LAYERS, "tokens": tokens, "bf16_peak_tflops": round(peak / 1e12, 1)}
     for side, steps in found.steps.items():
         rate = statistics.median(tokens) / seconds[side]
         figures[side] = {
             "seconds_per_step": round(seconds[side], 4),
             "tokens_per_second": round(rate, 1),
-            "share_of_bf16_peak": round(6 * weights * rate / peak, 3),
+            "share_of_bf16_peak": round(6 * LLAMA_7B.weights(LAYERS) * rate / peak, 3),
             "peak_gb": round(steps[-1]["peak"] / 1e9, 3),
             "reserved_gb": round(steps[-1]["reserved"] / 1e9, 3),
             "losses": [round(step["loss"], 5) for step in steps],

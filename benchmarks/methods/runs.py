@@ -1,4 +1,4 @@
-"""One training run in this process: built as `accorda train` builds it, stepped to its end and evaluated."""
+"""One training run in this process: built as `accorda train` builds it, stepped to its end and looked at."""
 
 import csv
 import datetime
@@ -6,6 +6,7 @@ import functools
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,9 +20,8 @@ Stage = Literal["sft", "classify"]
 
 @dataclass(frozen=True)
 class Done:
-    """A finished run: its model, what its evaluation found, peak bytes and seconds of training, seconds of it all."""
+    """A finished run: what was found of its model, peak bytes and seconds of training, seconds of it all."""
 
-    model: Any
     found: dict[str, Any]
     memory: int
     training_seconds: float
@@ -73,26 +73,32 @@ def built(recipe: dict[str, Any], place: str) -> Any:
     return build(load(recipe | {"output": f"{place}/run"}))
 
 
-def run(recipe: dict[str, Any]) -> Done:
-    """Train to the end and evaluate; nothing of the run is kept.
+def run(recipe: dict[str, Any], look: Callable[[Any], dict[str, Any]] | None = None) -> Done:
+    """Train to the end and `look` at the session, as its stage evaluates it if not said; nothing of the run is kept.
 
     Raises:
         NonFinite: the rate was too high.
     """
     from accorda.stages.build import STEPS_NOTE
-    from accorda.stages.contract import find_stage
 
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as place:
         session = built(recipe, place)
-        evaluate = find_stage(recipe["stage"]).evaluator(session)
-        assert evaluate is not None
         stepped = time.perf_counter()
         for _ in range(session.notes[STEPS_NOTE]):
             session.loop.step()
         trained, memory = time.perf_counter(), session.loop.memory.bytes()
-        found = evaluate()
-    return Done(session.model, found, memory, trained - stepped, time.perf_counter() - began)
+        found = (look or evaluated)(session)
+    return Done(found, memory, trained - stepped, time.perf_counter() - began)
+
+
+def evaluated(session: Any) -> dict[str, Any]:
+    """What the evaluation of the session's stage finds."""
+    from accorda.stages.contract import find_stage
+
+    evaluate = find_stage(session.recipe.stage).evaluator(session)
+    assert evaluate is not None
+    return evaluate()
 
 
 def circumstances() -> dict[str, Any]:

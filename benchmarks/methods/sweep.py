@@ -1,11 +1,12 @@
 """The sweep over learning rates: a round gives every method one more rate, so that a stopped sweep has some of all."""
 
+import tempfile
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.methods import cells, grid
-from benchmarks.methods.runs import Stage, circumstances, run, settings
+from benchmarks.methods.runs import Stage, built, circumstances, evaluated, run, settings
 
 
 def sweep(stage: Stage, methods: Sequence[str], until: float | None = None) -> None:
@@ -16,6 +17,8 @@ def sweep(stage: Stage, methods: Sequence[str], until: float | None = None) -> N
         methods: their names.
         until: no cell begins after this time, in seconds since the epoch.
     """
+    if stage == "sft" and not cells.BASE.exists():
+        measure_base()
     for wanted in (grid.FEWEST_RATES, grid.NUM_RATES):
         for _ in range(grid.MOST_RATES):
             for method in methods:
@@ -41,3 +44,10 @@ def measure(stage: Stage, method: str, rate: float) -> None:
     cell |= {"seconds": round(time.perf_counter() - began, 1), **circumstances()}
     cells.write(cells.path_of(cells.RESULTS, cell), cell)
     print(stage, method, f"{rate:g}", cell["eval_loss"], cell["accuracy"], cell["seconds"], flush=True)
+
+
+def measure_base() -> None:
+    """The evaluation loss of stage sft before any training: what a method must lower to have learned something."""
+    with tempfile.TemporaryDirectory() as place:
+        found = evaluated(built(settings("sft", "lora", 1e-3), place))
+    cells.write(cells.BASE, {"stage": "sft", "eval_loss": found["eval_loss"], **circumstances()})

@@ -5,7 +5,7 @@ import math
 
 import pytest
 from benchmarks.__main__ import names
-from benchmarks.methods import cells, final, grid, table
+from benchmarks.methods import cells, final, grid, long, page, table
 
 
 def tried(loss, guess, wanted=grid.NUM_RATES):
@@ -56,42 +56,138 @@ def test_cells_are_read_back_and_a_run_that_broke_is_never_the_best(tmp_path):
     assert grid.best(cells.losses(read, "lora")) == 1e-3
 
 
-def test_the_table_says_measured_only_of_a_rate_between_two_others():
+BASE_LOSS = 10.0
+
+
+def test_the_table_says_where_a_rate_is_from():
     between = [cell(3e-4, 2.0), cell(1e-3, 1.0), cell(3e-3, 1.5, day="2026-01-02")]
     edge = [cell(rate, 1 - 100 * rate, "dora") for rate in (3e-4, 1e-3, 3e-3)]
-    flat = [cell(rate, 10.0 + rate, "rows") for rate in (3e-4, 1e-3, 3e-3)]
     few = [cell(1e-3, 1.0, "ia3")]
-    found = table.entries("sft", between + edge + flat + few)
-    assert set(found) == {"lora", "dora", "rows"}
-    assert found["rows"]["origin"].startswith("of 3 rates that made no difference on the bundled model")
+    found = table.found_at_sft(between + edge + few, BASE_LOSS)["rates"]
+    assert set(found) == {"lora", "dora"}
     assert found["lora"]["rate"] == 1e-3
-    assert found["lora"]["origin"].startswith("measured at 3 rates on the bundled model")
+    assert found["lora"]["origin"].startswith("the lowest loss of 3 rates on the bundled model")
     assert found["lora"]["origin"].endswith("2026-01-02")
-    assert found["dora"]["origin"].startswith("at the edge of the 3 rates tried on the bundled model")
+    assert found["dora"]["origin"].startswith("at the edge of the 3 rates")
 
 
-def test_a_classifiers_rate_is_a_place_below_the_best_and_says_so():
-    found = table.entries("classify", [cell(rate, away_from(1e-2)(rate)) for rate in (3e-3, 1e-2, 3e-2)])
-    assert found["lora"]["rate"] == 3e-3
-    assert found["lora"]["origin"].startswith("a third of the best, measured at 3 rates on MiniLM (22M)")
-    assert grid.chosen("sft", "lora", {1e-3: 1.0, 3e-3: 2.0}) == 1e-3
-    assert grid.chosen("classify", "houlsby", {1e-3: 1.0, 3e-3: 2.0}) == 1e-4
+def test_a_method_that_moved_no_loss_has_no_rate():
+    still = [cell(rate, 9.95 - rate, "rows") for rate in (3e-4, 1e-3, 3e-3)]
+    moved = [cell(rate, 9.85 - rate) for rate in (3e-4, 1e-3, 3e-3)]
+    found = table.found_at_sft(still + moved, BASE_LOSS)
+    assert set(found["rates"]) == {"lora"}
+    assert found["unlearned"]["rows"]["why"].startswith("at none of 3 rates did it lower the loss of the bundled model")
 
 
-@pytest.mark.parametrize("stage", table.PLACES)
+SHORT = [cell(rate, loss) for rate, loss in ((3e-4, 0.6), (1e-3, 0.5), (3e-3, 0.4), (1e-2, 0.7), (3e-2, 0.7))]
+PROBE = {"method": long.PROBE, "seed": 0, "rate": None, "accuracy": 0.7, "date": "2026-01-01"}
+
+
+def run(rate, accuracy, method="lora", seed=0):
+    """A long run with its accuracy on dev."""
+    return {"method": method, "seed": seed, "rate": rate, "accuracy": accuracy, "date": "2026-01-01"}
+
+
+def test_long_runs_look_at_the_best_short_rate_and_two_places_below_it_for_every_method():
+    others = [each | {"method": "houlsby"} for each in SHORT]
+    assert long.wanted_long(["lora"], SHORT) == [(long.PROBE, 0, None), *(("lora", 0, r) for r in (3e-3, 1e-3, 3e-4))]
+    assert [rate for _, _, rate in long.wanted_long(["houlsby"], others)] == [None, 3e-3, 1e-3, 3e-4]
+    assert long.wanted_long(["lora"], SHORT[:4]) == [(long.PROBE, 0, None)], "the short sweep is not done"
+
+
+def test_the_highest_accuracy_on_dev_has_the_rate_and_the_lower_rate_of_two_alike():
+    runs = [run(3e-3, 0.5), run(1e-3, 0.8), run(3e-4, 0.75)]
+    assert long.chosen("lora", SHORT, runs) == 1e-3
+    assert long.chosen("lora", SHORT, [run(3e-3, 0.8), run(1e-3, 0.8), run(3e-4, 0.75)]) == 1e-3
+    assert long.chosen("lora", SHORT, [run(3e-3, None), run(1e-3, 0.5), run(3e-4, 0.5)]) == 3e-4
+    assert long.chosen("lora", SHORT, runs[:2]) is None, "a run is missing"
+    others = [run(1e-2, 0.99), run(3e-3, 0.9, seed=1), run(3e-4, 0.9, method="dora")]
+    assert long.chosen("lora", SHORT, [*runs, *others]) == 1e-3, "rates, seeds and methods that are not its candidates"
+
+
+def test_no_choice_reads_a_score_on_test():
+    """The rule is handed cells of dev alone; with scores on test beside them it says the same."""
+    runs = [run(3e-3, 0.5) | {"test": 0.99}, run(1e-3, 0.8) | {"test": 0.1}, run(3e-4, 0.75) | {"test": 0.5}]
+    assert long.chosen("lora", SHORT, runs) == 1e-3
+    asked = {row["label"] for row in unlabelled()}
+    assert asked == {"negative"}, "a run is not given the labels of test"
+
+
+def unlabelled():
+    """What a run is asked behind the sentences of dev, on invented splits."""
+    splits = {
+        "train": [{"text": "a", "label": "positive"}],
+        "dev": [{"text": "b", "label": "positive"}],
+        "test": [{"text": "c", "label": "positive"}, {"text": "d", "label": "negative"}],
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(long, "sentences", splits.__getitem__)
+        patch.setattr(long, "encoder", lambda: "nowhere")
+        data = long.settings("lora", 1e-3, 0)["data"]
+    assert data["eval"][0] == splits["dev"][0]
+    return data["eval"][1:]
+
+
+def test_a_classifier_that_does_no_better_than_the_probe_has_no_rate():
+    high, low = [run(rate, 0.71) for rate in (3e-3, 1e-3, 3e-4)], [run(rate, 0.7) for rate in (3e-3, 1e-3, 3e-4)]
+    found = table.found_at_classify(SHORT, [PROBE, *high])
+    assert found["rates"]["lora"]["rate"] == 3e-4
+    assert found["rates"]["lora"]["origin"].startswith(
+        "the best on dev of 3 rates, the lowest of them, on MiniLM (22M)"
+    )
+    found = table.found_at_classify(SHORT, [PROBE, *low])
+    assert (found["rates"], list(found["unlearned"])) == ({}, ["lora"])
+    assert table.found_at_classify(SHORT, high) == {"rates": {}, "unlearned": {}}, "the probe is missing"
+
+
+def test_what_was_found_replaces_all_that_the_table_said_of_a_method():
+    whole = {"middle": {"rates": {"classify": {"lora": {"rate": 1}, "ia3": {"rate": 2}}}}}
+    table.put(whole, "classify", {"rates": {"dora": {"rate": 3}}, "unlearned": {"lora": {"why": "nothing"}}})
+    assert whole["middle"]["rates"]["classify"] == {"dora": {"rate": 3}, "ia3": {"rate": 2}}
+    assert whole["middle"]["unlearned"]["classify"] == {"lora": {"why": "nothing"}}
+
+
+@pytest.mark.parametrize("stage", table.SIZES)
 def test_the_committed_table_holds_what_the_committed_cells_say(stage):
-    committed = json.loads(table.TABLE.read_text(encoding="utf-8"))[table.PLACES[stage][0]]["rates"][stage]
-    found = table.entries(stage, cells.read(cells.RESULTS / stage))
-    assert found
-    assert {method: committed[method] for method in found} == found
+    committed = json.loads(table.TABLE.read_text(encoding="utf-8"))
+    before = json.loads(json.dumps(committed))
+    table.put(committed, stage, table.measured()[stage])
+    assert committed == before
 
 
-def test_the_final_table_has_three_seeds_of_the_first_methods_and_one_of_the_others():
-    runs = final.wanted()
-    assert runs[0] == (final.PROBE, 0)
-    assert sum(name == "lora" for name, _ in runs) == 3
-    assert sum(name == "vera" for name, _ in runs) == 1
-    assert len(set(runs)) == len(runs)
+def test_the_final_runs_are_further_seeds_of_the_first_methods_at_the_chosen_rate():
+    short = [each | {"method": name} for each in SHORT for name in ("lora", "vera")]
+    runs = [run(rate, 0.8 - rate, name) for rate in (3e-3, 1e-3, 3e-4) for name in ("lora", "vera")]
+    assert long.wanted_final(["lora", "vera"], short, runs) == [("lora", 1, 3e-4), ("lora", 2, 3e-4)]
+    assert long.wanted_final(["lora", "vera"], short, runs[:4]) == []
+
+
+def test_answers_are_scored_against_the_labels_of_test():
+    found = final.accuracy("1100", [1, 0, 0, 0])
+    assert (found["accuracy"], found["tested"]) == (0.75, 4)
+    assert found["interval"][0] < 0.75 < found["interval"][1]
+    with pytest.raises(ValueError, match="zip"):
+        final.accuracy("110", [1, 0, 0, 0])
+
+
+def test_only_runs_at_chosen_rates_are_scored(tmp_path, monkeypatch):
+    monkeypatch.setattr(long, "FOLDER", tmp_path / "long")
+    monkeypatch.setattr(long, "ANSWERS", tmp_path / "answers")
+    monkeypatch.setattr(final, "FOLDER", tmp_path / "final")
+    monkeypatch.setattr(final, "sentences", lambda split: [{"label": "positive"}, {"label": "negative"}])
+    monkeypatch.setattr(long, "short_cells", lambda: SHORT)
+    for each in [PROBE, run(3e-3, 0.5), run(1e-3, 0.8), run(3e-4, 0.75), run(1e-3, 0.7, seed=1)]:
+        cells.write(long.FOLDER / f"{long.name_of(each['method'], each['seed'], each['rate'])}.json", each)
+    for name, answers in {"linear_probe-0": "00", "lora-0.001-0": "10", "lora-0.001-1": "11"}.items():
+        cells.write_text(long.ANSWERS / f"{name}.txt", answers + "\n")
+    final.score(["lora", "vera"])
+    found = {path.stem: cells.one(path) for path in final.FOLDER.iterdir()}
+    assert {name: each["accuracy"] for name, each in found.items()} == {
+        "linear_probe-0": 0.5,
+        "lora-0": 1,
+        "lora-1": 0.5,
+    }
+    assert {name: each["dev"] for name, each in found.items()} == {"linear_probe-0": 0.7, "lora-0": 0.8, "lora-1": 0.7}
 
 
 def test_seeds_are_averaged_and_sorted_by_accuracy():
@@ -105,3 +201,28 @@ def test_seeds_are_averaged_and_sorted_by_accuracy():
 def test_a_package_is_a_benchmark_too():
     assert {"methods", "bill"} <= set(names())
     assert "results" not in names()
+
+
+def test_the_page_is_written_between_its_marks(tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "PAGE", tmp_path / "page.md")
+    page.PAGE.write_text(f"before\n{page.BEGIN}old\n{page.END}after\n")
+    monkeypatch.setattr(page, "text", lambda: "new\n")
+    page.write()
+    assert page.PAGE.read_text() == f"before\n{page.BEGIN}new\n{page.END}after\n"
+
+
+def test_the_page_tells_of_rounded_weights():
+    cell = {"tested": 9, "gpu": None, "date": "2026-01-01"}
+    assert "rounded" in page.how([cell | {"weights": ["BF16", "F32"]}])
+    assert "rounded" not in page.how([cell | {"weights": ["F32"]}])
+
+
+def test_a_row_of_the_page():
+    count = {"trained": 1000, "kept": 500}
+    row = {"method": "lora", "rate": 3e-4, "dev": 0.812, "range": [0.8, 0.85], "interval": [0.79, 0.84], "memory": 3e8}
+    told = page.line(row | {"seeds": 3, "accuracy": 0.8251, "parameters": count, "training_seconds": 30.9})
+    assert told == (
+        "| `lora` | 0.0003 | 3 | 81.2% | 82.5% (80.0 to 85.0) | 79.0 to 84.0 | 1,000 | 500 | 31 | 0.30 GB |\n"
+    )
+    probe = row | {"method": long.PROBE, "rate": None, "seeds": 1, "accuracy": 0.8}
+    assert page.line(probe) == "| linear probe | - | 1 | 81.2% | 80.0% | 79.0 to 84.0 | 770 | 770 | - | - |\n"

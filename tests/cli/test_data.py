@@ -43,7 +43,6 @@ def test_rows_that_a_run_would_refuse_fail_the_check(tiny, capsys, tmp_path):
     [
         (("check",), "FILE: missing"),
         (("chekc", "rows.jsonl"), "data chekc: no such verb; did you mean check?"),
-        (("check", "rows.jsonl", "--stage", "rl"), "stage = rl: data is checked for sft, pretrain, classify"),
         (("check", "rows.jsonl", "data.max_length=9999"), "data.max_length = 9999 (command line): the model has"),
         (("check", "none.jsonl"), "data.train: "),
     ],

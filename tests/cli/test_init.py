@@ -1,12 +1,14 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pytest
 import yaml
 from tests.stages.classified import ROWS as LABELLED
 from tests.stages.compared import PAIRS as COMPARED
 from tests.stages.runs import SUMS, write_rows
+from tests.stages.sampled import ASKED, REWARDS
 from tests.zoo import tiny_model_folder
 
 from accorda.cli import init
@@ -18,6 +20,8 @@ from accorda.recipe.load import load
 from accorda.recipe.reader import hints
 from accorda.recipe.sections import Recipe
 from accorda.recipe.words import literals
+from accorda.rl.registry import algorithms
+from accorda.rl.settings import RolloutSettings
 from accorda.stages.contract import stages
 from accorda.stages.settle import learning_rates, rates_of
 
@@ -42,7 +46,8 @@ def test_the_written_recipe_is_the_defaults(stage, method, here, capsys):
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory):
     place = tmp_path_factory.mktemp("filled")
-    made = {"classify": LABELLED, "reward": COMPARED, "preference": COMPARED}
+    made = {"classify": LABELLED, "reward": COMPARED, "preference": COMPARED, "rl": ASKED}
+    (place / "rewards.py").write_text(REWARDS)
     rows = {stage: write_rows(place / f"{stage}.jsonl", made.get(stage, SUMS)) for stage in stages()}
     return tiny_model_folder(place), rows
 
@@ -56,6 +61,7 @@ def test_every_recipe_trains_once_model_and_data_are_filled_in(name, filled, her
     assert (here / "r.yaml").read_text().splitlines()[0] == f"# {how}"
     command = how.rpartition("accorda ")[2].replace("--model M", f"--model {filled[0]}")
     command = command.replace("--data F", f"--data {filled[1][name if name in stages() else 'sft']}")
+    command = command.replace("reward=R", f"reward={filled[1]['rl'].parent / 'rewards.py'}:vowels")
     assert main([*command.split(), "--output", "run", "training.max_steps=2", "training.threads=1"]) == 0
 
 
@@ -68,17 +74,10 @@ def test_stages_and_methods_are_those_there_are():
         }
 
 
-def test_nothing_is_called_missing_that_is_there():
-    """Whoever adds a stage or a number format takes its names out of the waiting ones."""
-    assert not set(init.WAITING.values()) & set(stages())
-    assert not set(init.WAITING) & {*stages(), *methods()}
-
-
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("GRPO", "needs the stage rl"),
-        ("best-of-n", "needs the stage rl"),
+        ("gprpo", "no such stage, method or algorithm; did you mean grpo?"),
         ("lroa", "no such stage, method or algorithm; did you mean lora?"),
         ("stf", "no such stage, method or algorithm; did you mean sft?"),
         ("zzz", "no such stage, method or algorithm; there are"),
@@ -88,6 +87,25 @@ def test_what_cannot_run_is_not_written(name, words, here, capsys):
     assert main(["init", name]) == 2
     assert words in capsys.readouterr().err.splitlines()[-1]
     assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", sorted(algorithms()))
+def test_every_algorithm_of_rl_is_written_with_all_its_settings(name, here):
+    assert main(["init", name]) == 0
+    recipe = load(here / f"{name}.yaml")
+    assert recipe.stage == "rl"
+    assert recipe.algorithm == {"name": name, **asdict(algorithms()[name]())}
+    assert recipe.rollout == asdict(RolloutSettings())
+    text = (here / f"{name}.yaml").read_text()
+    assert "reward: null" in text
+    told = text[text.index("algorithm:") :].partition("\noutput")[0].splitlines()
+    assert all("#" in line for line in told if line.startswith("  "))
+
+
+@pytest.mark.parametrize(("name", "means"), [("rlhf", "ppo"), ("best-of-n", "rejection_sampling"), ("GRPO", "grpo")])
+def test_other_names_of_algorithms(name, means, here):
+    assert main(["init", name, "--output", "r.yaml"]) == 0
+    assert load(here / "r.yaml").algorithm["name"] == means
 
 
 def test_qlora_is_lora_on_an_nf4_base(here):

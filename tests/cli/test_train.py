@@ -173,3 +173,12 @@ def test_a_fault_of_ours_leaves_its_traceback_in_the_run(place, capsys, monkeypa
 def test_what_train_does_not_take(more, line, capsys):
     assert main([*TRAIN, *more]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {line}")
+
+
+def test_a_profile_is_of_one_run(capsys):
+    assert main([*TRAIN, "--rank", "[1,2]", "--profile"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: --profile: of one run")
+    assert main([*TRAIN, "--output", "profiled", "--profile"]) == 0
+    told = capsys.readouterr().out
+    assert "products" in told
+    assert "FLOP/s over whole steps" in told

@@ -138,7 +138,7 @@ def test_the_code_digest_reads_the_code(monkeypatch):
     identity.code_digest.cache_clear()
 
 
-@pytest.mark.parametrize("name", ["ids.bin", "supervised.bin", "examples.bin", "rows.npy", "meta.json"])
+@pytest.mark.parametrize("name", ["ids.bin", "supervised.bin", "examples.bin", "rows.bin", "meta.json"])
 @pytest.mark.parametrize("harm", ["flip", "cut", "remove"])
 def test_a_damaged_store_is_made_again(file: Path, encoded: list[int], caplog, name: str, harm: str):
     first = made(file)

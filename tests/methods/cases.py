@@ -14,16 +14,18 @@ from transformers import PreTrainedModel
 from accorda.errors import Refusal
 from accorda.methods.contract import Method
 from accorda.methods.install import freeze, install, resting, trainable
+from accorda.methods.prepare import prepare
 from accorda.methods.registry import methods
 from accorda.models.attention import Packing, use_attention
 from accorda.quantization import formats, quantize_model
 
 TEN = tuple(name for name in DECODERS if name not in ("gemma2", "falcon_multi_query", "falcon_alibi"))
-OTHERS = ("falcon_alibi", "bert", "distilbert", *ENCODER_DECODERS)
+OTHERS = ("gemma2", "falcon_alibi", *ENCODERS, *ENCODER_DECODERS)
 DENSE = "dense"
 FORMATS = (DENSE, *formats())
 PAD = 0
 RATE = 0.5
+NUM_BATCHES = 8
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ class Case:
 
     @property
     def method(self) -> Method:
-        """The method as its defaults make it."""
-        return methods()[self.name]()
+        """The method as its defaults make it, prepared where it asks for data."""
+        return prepared(methods()[self.name](), self.architecture)
 
     @property
     def has_decoder(self) -> bool:
@@ -75,8 +77,8 @@ def promised(cases: Sequence[Case]) -> list[Case]:
     return [
         case
         for case in cases
-        if (case.method.traits.quantized_base or case.number_format == DENSE)
-        and not (case.method.traits.needs_attention and case.keeps_attention)
+        if (methods()[case.name].traits.quantized_base or case.number_format == DENSE)
+        and not (methods()[case.name].traits.needs_attention and case.keeps_attention)
     ]
 
 
@@ -86,8 +88,24 @@ def every_case() -> list[Case]:
 
 
 def other_cases() -> list[Case]:
-    """All methods on encoders, encoder-decoders and a decoder with alibi, dense."""
-    return [Case(name, one) for name in methods() for one in OTHERS]
+    """All methods on encoders, encoder-decoders and two more decoders, dense; and in each number format on one of them.
+
+    The methods take turns, so that each number format meets each of these architectures too.
+    """
+    dense = [Case(name, one) for name in methods() for one in OTHERS]
+    turns = [
+        Case(name, OTHERS[(turn + 3 * shift) % len(OTHERS)], number)
+        for turn, name in enumerate(methods())
+        for shift, number in enumerate(formats())
+    ]
+    return dense + turns
+
+
+def prepared(method: Method, architecture: str) -> Method:
+    """The method with what it wants to know of data: here a few rows of random tokens."""
+    return prepare(
+        base_of(architecture, DENSE), method, (batch(architecture, rows=1, seed=seed) for seed in range(NUM_BATCHES))
+    )
 
 
 @functools.cache

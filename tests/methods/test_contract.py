@@ -104,8 +104,8 @@ def test_settings_survive_the_recipe(name):
 @METHODS
 @pytest.mark.parametrize("number_format", formats())
 def test_number_formats_are_promised_or_refused(name, number_format):
-    method = registry.methods()[name]()
-    model = Case(name, "llama", number_format).base()
+    case = Case(name, "llama", number_format)
+    method, model = case.method, case.base()
     if method.traits.quantized_base:
         install(model, method)
     else:
@@ -116,7 +116,7 @@ def test_number_formats_are_promised_or_refused(name, number_format):
 @METHODS
 @pytest.mark.parametrize("architecture", ["llama", "bert", "t5"])
 def test_architectures_are_promised_or_refused(name, architecture):
-    method, model = registry.methods()[name](), base_of(architecture, DENSE)
+    method, model = Case(name, architecture).method, base_of(architecture, DENSE)
     refused = refusal_of(lambda: install(copy.deepcopy(model), method))
     assert bool(refused) == (kind_of(model) not in method.traits.architectures), refused
 

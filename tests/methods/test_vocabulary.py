@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from tests.methods.cases import loss_of, refusal_of
-from tests.zoo import make, tiny_model_folder
+from tests.zoo import batch, make, tiny_model_folder
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import accorda
@@ -14,6 +14,7 @@ from accorda.methods.additive.prompt_tuning import PromptTuning
 from accorda.methods.install import freeze, install, own_tensors, remove, trainable
 from accorda.methods.merging import merge
 from accorda.methods.open import load_model, load_tokenizer
+from accorda.methods.prepare import prepare
 from accorda.methods.reparametrized.lora import LoRA
 from accorda.methods.routing import use
 from accorda.methods.selective.full import Full
@@ -176,9 +177,10 @@ def test_what_trains_beside_a_method(tmp_path):
     assert with_new_rows(model, (LoRA(),)) == (LoRA(),)
     rows = add_tokens(model, load_tokenizer(folder), NEW)
     assert rows == new_rows(model)
-    for method in (LoRA(), LayerNorm(), PromptTuning(), Rows(target_modules="mlp.up")):
+    for method in (LoRA(), LayerNorm(), PromptTuning(), Rows(target_modules="mlp.up", choose="largest", num_rows=8)):
         assert with_new_rows(model, (method,)) == (method, rows)
     assert with_new_rows(model, (Rows(),)) == with_new_rows(model, (rows,)) == (rows,)
+    assert with_new_rows(model, (prepare(model, Rows(), [batch("llama")]),)) == (rows,)
     assert with_new_rows(model, (Full(),)) == (Full(),)
     install(freeze(model), (PromptTuning(num_virtual_tokens=2), rows))
     assert say(model).shape == (1, 6, 328)

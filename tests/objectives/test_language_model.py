@@ -5,10 +5,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from accorda.objectives import language_model
+from accorda.kernels import softmax_loss
 from accorda.objectives.language_model import (
     ENOUGH_ROWS,
     LOGITS_AT_ONCE,
+    LOGITS_ON_GPU,
     MOST_LOGITS,
     chunk_size,
     chunked_log_probs,
@@ -182,6 +183,7 @@ def test_chunk_size_bounds_the_logits() -> None:
     assert chunk_size(2 * MOST_LOGITS) == 1
     assert chunk_size(512) * 512 == LOGITS_AT_ONCE
     assert chunk_size(50304) == ENOUGH_ROWS
+    assert chunk_size(128_256, "cuda") == LOGITS_ON_GPU // 128_256 > 1000
     assert chunk_size(256_000) * 256_000 <= MOST_LOGITS < (chunk_size(256_000) + 1) * 256_000
 
 
@@ -189,7 +191,7 @@ def test_chunk_size_bounds_the_logits() -> None:
 def test_pieces_of_the_softmax_change_nothing(monkeypatch: pytest.MonkeyPatch, scores: int) -> None:
     hidden, labels, head = problem(torch.float64)
     want = naive(hidden, labels, head)
-    monkeypatch.setattr(language_model, "SCORES_AT_ONCE", scores)
+    monkeypatch.setattr(softmax_loss, "SCORES_AT_ONCE", scores)
     loss = chunked_loss(hidden, labels, head, list(head.parameters()), 7)
     torch.testing.assert_close(loss, want.double(), rtol=1e-6, atol=0)
     for got, expected in zip(gradients(loss, hidden), gradients(want, hidden), strict=True):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tests.methods.cases import prepared
 from tests.zoo import DECODERS, make
 
 from accorda.methods.checkpointing import enable_checkpointing
@@ -29,8 +30,9 @@ def model_of(architecture="llama", method="lora", meta=False, quantization="none
     if quantization != "none":
         quantize_model(model, quantization)
     use_attention(model)
+    ready = prepared(read({"name": method}), architecture)
     with torch.device("meta" if meta else "cpu"):
-        install(freeze(model), read({"name": method}))
+        install(freeze(model), ready)
     return model
 
 

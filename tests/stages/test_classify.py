@@ -49,6 +49,14 @@ def test_every_method_trains_a_head_with_it_and_proves_it(method, tmp_path):
     assert run.result["supervised_tokens"] == 4 * 8
 
 
+@pytest.mark.parametrize("rows", [ROWS, NUMBERS], ids=["classes", "numbers"])
+def test_a_method_may_measure_the_loss_of_the_labels_before_it_begins(rows, tmp_path):
+    method = {"name": "rows", "target_modules": "mlp.up", "choose": "fisher", "num_rows": 2}
+    run = run_of(tmp_path, rows=rows, method=method, training={"max_steps": 2})
+    assert run.proven, run.proofs
+    assert all(len(numbers) == 2 for _, numbers in load(run.folder.recipe).method["found"])
+
+
 @pytest.mark.parametrize(
     "architecture", ["roberta", "distilbert", "electra", "llama", "gpt2", "falcon_new", "t5", "bart"]
 )

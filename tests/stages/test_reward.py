@@ -17,6 +17,8 @@ from accorda.methods.registry import methods
 from accorda.models.heads import new_heads
 from accorda.recipe.load import load
 from accorda.runs import events
+from accorda.runs.sections.onwards import commands
+from accorda.runs.story import tell
 from accorda.stages import plan, preflight, resume, train, verify
 from accorda.stages.build import build
 
@@ -42,6 +44,12 @@ def test_every_method_trains_a_head_with_it_and_proves_it(method, tmp_path):
     held = ("mask", "coverage", "movement", "gradient", "packing", "resume", "save")
     assert {run.result["proofs"][name] for name in held} == {"holds"}
     assert run.result["proofs"]["start"] == "not applicable"
+
+
+def test_what_writes_no_answers_is_not_offered_to_talk_to(tmp_path):
+    run = run_of(tmp_path, training={"max_steps": 1})
+    offered = [command.split()[1] for command, _ in commands(tell(run.folder.path))]
+    assert offered == ["eval", "verify", "merge"]
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "gpt_neox"])
@@ -179,3 +187,10 @@ def test_what_shifts_every_reward_alike_may_rest_unless_rewards_are_drawn_to_zer
     drawn = run_of(tmp_path, "drawn", method={"name": "bitfit"}, algorithm={"centring": 0.1})
     movement = next(proof for proof in drawn.proofs if proof.name == "movement")
     assert shifts in movement.evidence["first_gradient"]
+
+
+def test_a_method_that_measures_a_loss_first_is_refused_since_answers_alone_have_none(tmp_path):
+    method = {"name": "rows", "choose": "fisher", "num_rows": 4}
+    with pytest.raises(Refusal, match="these rows have no labels"):
+        train(load(settings(tmp_path, method=method) | {"stage": "reward"}))
+    assert not (tmp_path / "run").exists()

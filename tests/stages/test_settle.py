@@ -79,7 +79,22 @@ def test_a_rate_is_of_the_models_size_or_the_nearest_that_is_known():
 
 def test_every_method_has_a_rate_for_tuning_a_model_of_any_size():
     table = settle.learning_rates()
-    assert set(table["published"]["sft"]) == set(table["small"]["rates"]["sft"]) == set(methods())
+    small = {method for part in ("rates", "unlearned") for method in table["small"][part]["sft"]}
+    assert set(table["published"]["sft"]) == small == set(methods())
+
+
+def test_a_method_that_learned_nothing_has_no_measured_rate_and_the_refusal_says_so(monkeypatch):
+    unlearned = {"classify": {"lora": {"why": "at none of 3 rates"}}}
+    middle = {"most_parameters": 100, "rates": {"classify": {}}, "unlearned": unlearned}
+    table = {"small": {"most_parameters": 10, "rates": {}}, "middle": middle, "published": {}}
+    monkeypatch.setattr(settle, "learning_rates", lambda: table)
+    recipe = load({"stage": "classify"})
+    with pytest.raises(Refusal, match=r"no rate is known for lora at stage classify \(at none of 3 rates\); give one"):
+        settle.settle_rate(recipe, (LoRA(),), 100)
+    with pytest.raises(Refusal, match="at stage classify; give one with --lr"):
+        settle.settle_rate(recipe, (LoRA(),), 101)
+    table["published"] = {"classify": {"lora": {"rate": 0.1, "origin": "paper"}}}
+    assert settle.settle_rate(recipe, (LoRA(),), 100).training.learning_rate == 0.1
 
 
 def test_micro_batches_fill_the_device_and_no_more():

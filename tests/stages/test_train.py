@@ -26,7 +26,7 @@ def run_of(tmp_path, name="run", **sections):
     return train(load(settings(tmp_path, name, **sections)))
 
 
-SETTINGS = {"lora": {"rank": 2}, "rows": {"target_modules": "all-linear"}}  # few of these tokens are in the rows
+SETTINGS = {"lora": {"rank": 2}}
 
 
 @pytest.mark.parametrize("method", sorted(methods()))
@@ -44,7 +44,7 @@ def test_every_method_runs_learns_and_proves_itself(method, tmp_path):
 )
 def test_several_methods_are_one_adapter(names, tmp_path):
     first, second = names.split("+")
-    more = {"rows": {"target_modules": "all-linear"}}
+    more = {"rows": {"target_modules": "all-linear", "choose": "fisher", "num_rows": 8}}
     run = run_of(tmp_path, method={"name": names, **({first: more[first]} if first in more else {})})
     assert run.proven
     assert run.result["method"] == names

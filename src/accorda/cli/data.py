@@ -19,8 +19,9 @@ from accorda.errors import Refusal
 from accorda.recipe.words import meant, several, shown
 
 ACTIONS = ("check",)
-STAGES = ("sft", "pretrain", "classify", "reward", "preference")
+STAGES = ("sft", "pretrain", "classify", "reward", "preference", "rl")
 COMPARED = ("reward", "preference")
+ANSWER = 128  # tokens of an answer that prompts leave room for, where the recipe does not say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="*", metavar="FILE|KEY.PATH=VALUE", help="files, folders or hf:owner/name:split")
     parser.add_argument("--model", metavar="M", type=filled, help="whose tokenizer and template (required)")
     parser.add_argument(
-        "--stage", metavar="S", type=filled, help="sft (default), pretrain, classify, reward or preference"
+        "--stage", metavar="S", type=filled, help="sft (default), pretrain, classify, reward, preference or rl"
     )
     add_column(parser)
 
@@ -71,6 +72,8 @@ def report(files: list[str], tokenizer: Any, recipe: Any, model: Any) -> dict[st
     if recipe.stage == "classify":
         kind = recipe.algorithm.get("labels", "auto")
         return check_labelled(files, tokenizer, section, max_length=length, kind=kind)
+    if recipe.stage == "rl":
+        length -= recipe.rollout.get("max_new_tokens", ANSWER)
     if recipe.stage in COMPARED:
         return check_preferences(files, tokenizer, section, max_length=length, color=coloured())
     return check(

@@ -2,7 +2,8 @@
 
 Without --data the rows are those the run was evaluated with. Every number has a 95% interval (bootstrap over rows).
 Metrics of a model alone (a model folder, a hub id) are those of the base. Beside a classifier stand its commonest class
-and a linear probe on the frozen base.
+and a linear probe on the frozen base. A run of stage rl answers its held-out prompts again, and so does its reference;
+its reward judges both.
 """
 
 import argparse
@@ -54,6 +55,11 @@ def run(arguments: argparse.Namespace) -> Outcome:
     from accorda.models.labels import is_classifier
     from accorda.training.threads import settle_threads
 
+    if (session := of_rl(arguments)) is not None:
+        from accorda.rl.held_out import report as held_out
+
+        found = held_out(session, arguments.limit)
+        return Outcome(result={"model": arguments.run, **found}, text=told(found))
     metrics = read_metrics(arguments.metrics or "perplexity")
     opened = open_model(arguments.run, **base(arguments))
     settle_threads(opened.model)
@@ -76,6 +82,19 @@ def run(arguments: argparse.Namespace) -> Outcome:
             seed=arguments.seed,
         )
     return Outcome(result={"model": arguments.run, **found}, text=told(found))
+
+
+def of_rl(arguments: argparse.Namespace) -> Any:
+    """The session of a run of stage rl, of which neither rows nor metrics are named: its reward is asked again."""
+    from accorda.data.recorded import recorded
+    from accorda.runs.layout import RunFolder
+
+    folder = RunFolder(arguments.run)
+    if arguments.data or arguments.metrics or not folder.is_complete() or recorded(folder).stage != "rl":
+        return None
+    from accorda.stages import reopen
+
+    return reopen(folder)
 
 
 def labelled(arguments: argparse.Namespace, opened: Any) -> Outcome:

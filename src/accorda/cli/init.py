@@ -1,8 +1,8 @@
 """Write a commented recipe with every setting of a stage, to edit and to run.
 
-NAME is a stage (sft, pretrain, classify, reward, preference) or the common name of something to do: a method (lora,
-full, bitfit, ...) means supervised fine-tuning with it, an algorithm (dpo, ipo, kto, orpo, simpo, ...) the stage
-preference. Names of what this version cannot do yet are refused.
+NAME is a stage (sft, pretrain, classify, reward, preference, rl) or the common name of something to do: a method (lora,
+full, bitfit, ...) means supervised fine-tuning with it, an algorithm the stage it belongs to: dpo, ipo, kto, orpo,
+simpo, ... the stage preference, ppo, grpo, rloo, ... the stage rl.
 """
 
 import argparse
@@ -18,16 +18,23 @@ from accorda.recipe.words import meant, shown
 
 PACKAGE = Path(__file__).resolve().parents[1]
 FORMATS = {"qlora": ("lora", "nf4")}  # a name, the method it means, and the number format of the base
-STAGES = {"classification": "classify", "reward_model": "reward", "rm": "reward"}  # other names of stages
+NAMES = {  # other names of stages and algorithms
+    "classification": "classify",
+    "reward_model": "reward",
+    "rm": "reward",
+    "rlhf": "ppo",
+    "raft": "rejection_sampling",
+    "best_of_n": "rejection_sampling",
+}
 OWN: dict[str, dict[str, Any]] = {  # settings that a stage alone has
     "classify": {"algorithm.labels": "auto"},
     "reward": {"algorithm.centring": 0.0},
     "preference": {"algorithm.name": "dpo"},
+    "rl": {"algorithm.name": "rloo", "evaluation.best": "reward"},
 }
-ALGORITHMS = PACKAGE / "objectives" / "preference"
-WAITING = {  # names that people will ask for, and the stage that will bring them
-    **dict.fromkeys(("rl", "rlhf", "ppo", "grpo", "rloo", "reinforce", "online_dpo", "best_of_n"), "rl"),
-}
+ALGORITHMS = {"preference": PACKAGE / "objectives" / "preference", "rl": PACKAGE / "rl"}
+KINDS = ("Algorithm", "PairAlgorithm", "PolicyAlgorithm")
+REWARD = "who judges: path.py:function, a run of stage reward, or a list of {source, weight}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +57,7 @@ def names() -> str:
 
 def run(arguments: argparse.Namespace) -> Outcome:
     """Write the file; one that exists is never replaced."""
-    from accorda.methods.outline import outline, settings_in
+    from accorda.methods.outline import outline
     from accorda.recipe.load import load
     from accorda.recipe.parse import parse_value
     from accorda.recipe.template import commented
@@ -66,13 +73,33 @@ def run(arguments: argparse.Namespace) -> Outcome:
     require_rate(recipe)
     recipe = recipe.with_settings("method", method.defaults)
     says = {f"method.{setting.name}": setting.says for setting in method.settings}
-    if recipe.stage == "preference":
-        settings = settings_in(algorithms()[recipe.algorithm["name"]], ("Algorithm", "PairAlgorithm"))
-        recipe = recipe.with_settings("algorithm", {setting.name: setting.default for setting in settings})
-        says |= {f"algorithm.{setting.name}": setting.says for setting in settings}
-    how = way_to_run(path, arguments.model, arguments.data)
+    for section, settings in of_stage(recipe).items():
+        recipe = recipe.with_settings(section, {setting.name: setting.default for setting in settings})
+        says |= {f"{section}.{setting.name}": setting.says for setting in settings}
+    says |= {"reward": REWARD} if recipe.stage == "rl" else {}
+    how = way_to_run(path, arguments.model, arguments.data, judged=recipe.stage == "rl")
     write_text(path, commented(recipe, how, says))
     return Outcome(result={"status": "written", "path": str(path), "run": how}, text=f"wrote {path}; {how}")
+
+
+def of_stage(recipe: Any) -> dict[str, tuple[Any, ...]]:
+    """The settings by section that the recipe's stage and algorithm have, as their files say."""
+    from accorda.methods.outline import settings_in
+
+    if recipe.stage not in ALGORITHMS:
+        return {}
+    own = settings_in(algorithms(recipe.stage)[recipe.algorithm["name"]], KINDS)
+    if recipe.stage != "rl":
+        return {"algorithm": own}
+    file = ALGORITHMS["rl"] / "contract.py"
+    shared = settings_in(file, ("Algorithm",)) if learns_by_policy(recipe.algorithm["name"]) else ()
+    others = tuple(setting for setting in shared if setting.name not in {one.name for one in own})
+    return {"algorithm": (*own, *others), "rollout": settings_in(ALGORITHMS["rl"] / "settings.py", ("",))}
+
+
+def learns_by_policy(name: str) -> bool:
+    """Whether an algorithm of stage rl has the settings of those that learn from sampled tokens."""
+    return "(PolicyAlgorithm):" in algorithms("rl")[name].read_text(encoding="utf-8")
 
 
 def meaning(name: str, method: str | None) -> dict[str, Any]:
@@ -81,7 +108,7 @@ def meaning(name: str, method: str | None) -> dict[str, Any]:
     Raises:
         Refusal: nothing of that name, nothing yet, or two methods.
     """
-    name = STAGES.get(name, name)
+    name = NAMES.get(name, name)
     named: dict[str, Any] = {"stage": name, **OWN.get(name, {})}
     if name in FORMATS:
         means, number_format = FORMATS[name]
@@ -91,9 +118,8 @@ def meaning(name: str, method: str | None) -> dict[str, Any]:
     elif name in methods():
         named = {"stage": "sft", "method.name": name}
     elif name in algorithms():
-        named = {"stage": "preference", "algorithm.name": name}
-    elif name in WAITING:
-        raise Refusal(f"NAME = {name}: needs the stage {WAITING[name]}, which this version does not have; {there()}")
+        stage = next(stage for stage in ALGORITHMS if name in algorithms(stage))
+        named = {"stage": stage, **OWN[stage], "algorithm.name": name}
     elif name not in stages():
         near = meant(name, [*stages(), *methods(), *algorithms(), *FORMATS]) or f"; {there()}"
         raise Refusal(f"NAME = {shown(name)}: no such stage, method or algorithm{near}")
@@ -105,10 +131,12 @@ def meaning(name: str, method: str | None) -> dict[str, Any]:
     return named | ({"method.name": method} if method else {})
 
 
-def way_to_run(path: Path, model: str | None, data: str | None) -> str:
-    """The command that trains by the recipe, whatever of it is filled in."""
+def way_to_run(path: Path, model: str | None, data: str | None, judged: bool = False) -> str:
+    """The command that trains by the recipe, whatever of it is filled in; `judged`: it needs a reward, too."""
     missing = [("model.path", "--model M", model), ("data.train", "--data F", data)]
-    names = " and ".join(name for name, _, value in missing if value is None)
+    missing += [("reward", "reward=R", None)] if judged else []
+    open_ones = [name for name, _, value in missing if value is None]
+    names = " and ".join([", ".join(open_ones[:-1]), *open_ones[-1:]] if len(open_ones) > 1 else open_ones)
     flags = "".join(f" {flag}" for _, flag, value in missing if value is None)
     line = f"run it with: accorda train {path}"
     return f"fill in {names}, then {line}; or give them there: accorda train {path}{flags}" if names else line
@@ -144,10 +172,12 @@ def methods() -> list[str]:
     return list(files())
 
 
-def algorithms() -> dict[str, Path]:
-    """The file of every algorithm of stage preference, by name."""
-    files = {file.stem: file for file in sorted(ALGORITHMS.glob("*.py"))}
-    return {name: file for name, file in files.items() if name not in ("__init__", "contract", "registry")}
+def algorithms(stage: str | None = None) -> dict[str, Path]:
+    """The file of every algorithm by name: of a stage, or of all that have some."""
+    from accorda.recipe.named import from_papers
+
+    folders = ALGORITHMS.values() if stage is None else [ALGORITHMS[stage]]
+    return {name: file for folder in folders for name, file in from_papers(folder).items()}
 
 
 def there() -> str:

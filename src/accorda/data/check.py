@@ -12,7 +12,8 @@ from accorda.data.chat import PLAIN
 from accorda.data.dataset import DataReport, Dataset
 from accorda.data.example import Example
 from accorda.data.overlong import QUARTER
-from accorda.data.prepare import Preparation
+from accorda.data.preparation import preparation
+from accorda.data.prompts.renderer import PromptRenderer
 from accorda.data.renderer import Renderer
 from accorda.data.sample import sample
 from accorda.data.settings import Settings, Stage
@@ -46,12 +47,14 @@ def check(
     """
     section = replace(section or DataSection(), **({} if files is None else {"train": sources(files)}))
     renderer = Renderer(tokenizer, section.template, section.supervise, section.reasoning, decoder_start=decoder_start)
+    if stage == "rl":
+        renderer = PromptRenderer(tokenizer, section.template, section.reasoning)
     whole = replace(section, eval=None, eval_split=0.0)
-    making = Preparation(Settings(whole, renderer, max_length, stage, store_folder=store_folder, strict=False))
+    making = preparation(Settings(whole, renderer, max_length, stage, store_folder=store_folder, strict=False))
     dataset, table = making.train(), making.table("train")
     again, both = repeats(table), 0
     if section.eval is not None:
-        both = in_both(table, Preparation(replace(making.settings, section=section)).table("eval"))
+        both = in_both(table, preparation(replace(making.settings, section=section)).table("eval"))
     return {
         **dataset.report.to_dict(),
         "kind": renderer.kind,

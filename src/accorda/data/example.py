@@ -70,6 +70,8 @@ class Example:
     """Of each answer; equal ranks are ties. A single answer has 0 where people liked it, 1 where they did not."""
     margin: float | None = None
     """By how much the better answer should win, where people said so."""
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    """What else a row that only asks has, for the function that judges answers to it."""
     file: str = ""
     line: int = 0
 
@@ -88,6 +90,8 @@ class Example:
 
     def to_dict(self) -> dict[str, Any]:
         """The content without the place: equal for equal rows."""
+        if self.columns:
+            return {**replace(self, columns={}).to_dict(), "columns": dict(self.columns)}
         if self.answers:
             margin = {} if self.margin is None else {"margin": self.margin}
             compared = {"answers": [answer.to_dict() for answer in self.answers], "ranks": list(self.ranks)}
@@ -117,8 +121,8 @@ class Example:
         return cls(**turns, tools=tools, ranks=ranks, file=file, line=line, **given)
 
     def asked(self) -> "Example":
-        """Of compared answers: what they answer, alone."""
-        return replace(self, answers=(), ranks=(), margin=None)
+        """Of compared answers, or of a row with other columns: what is asked, alone."""
+        return replace(self, answers=(), ranks=(), margin=None, columns={})
 
     def answered(self, number: int) -> "Example":
         """Of compared answers: one of them behind what it answers, and nothing else to learn."""

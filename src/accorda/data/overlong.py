@@ -41,8 +41,11 @@ def fit(spans: np.ndarray, first: np.ndarray, max_length: int, policy: Overlong,
     `auto` and `error` leave out like `skip`; whoever calls counts, and refuses.
     """
     lengths = span_lengths(spans)
-    spans, long = spans.copy(), lengths > max_length
+    long = lengths > max_length
     kept = ~long
+    if kept.all():  # a copy of millions of spans is large
+        return Fitted(spans, np.arange(len(spans)), long)
+    spans = spans.copy()
     if policy == "truncate":
         spans["end"][long] = spans["start"][long] + max_length
         kept |= first < max_length

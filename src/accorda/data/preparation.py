@@ -5,11 +5,14 @@ from accorda.data.labelled.renderer import LabelledRenderer
 from accorda.data.preferences.prepare import PreferencePreparation
 from accorda.data.preferences.renderer import PreferenceRenderer
 from accorda.data.prepare import Preparation
+from accorda.data.prompts.prepare import PromptPreparation
+from accorda.data.prompts.renderer import PromptRenderer
 from accorda.data.settings import Settings
 
 KINDS: dict[type, type[Preparation]] = {
     LabelledRenderer: LabelledPreparation,
     PreferenceRenderer: PreferencePreparation,
+    PromptRenderer: PromptPreparation,
 }
 
 

@@ -71,7 +71,7 @@ class Preparation:
         for part, origin in enumerate(table.origins):
             mine = np.flatnonzero(fitted.spans["part"] == part)
             taken.append(mine[repeated(len(mine), origin.weight, self.settings.seed, part)])
-        spans = fitted.spans[np.concatenate(taken)]
+        spans = taken_of(fitted.spans, np.concatenate(taken))
         if self.settings.strict and not len(spans):
             raise Refusal(f"data.max_length={self.settings.max_length}: not one of {told.rows['seen']} rows fits")
         return self._dataset(table, spans, told)
@@ -93,7 +93,7 @@ class Preparation:
         return Dataset(table.parts, spans, told, everything=blocks, two_sides=table.two_sides)
 
     def _fitted(self, table: Table, chosen: np.ndarray, split: Split) -> tuple[Fitted, DataReport]:
-        spans = table.spans[chosen]
+        spans = taken_of(table.spans, chosen)
         fitted = self._fit(table, spans)
         told = report(self.settings, table, spans, fitted, split)
         if self.settings.strict:
@@ -124,3 +124,9 @@ class Preparation:
                 f"{told.lengths['p50']} tokens, the longest {told.lengths['p100']}), more than a quarter: say "
                 f"data.overlong={self.ways}, or data.max_length={needed} if the model takes it"
             )
+
+
+def taken_of(spans: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """The chosen ones (their numbers), and no copy where all are, in their order."""
+    whole = len(chosen) == len(spans) and bool((chosen[1:] > chosen[:-1]).all())
+    return spans if whole else spans[chosen]

@@ -228,9 +228,7 @@ class Renderer:
         if plan.closed and pieces[-1][-1:] != [self.tokens.eos[1]]:
             pieces[-1].append(self.tokens.eos[1])
         ids = self.tokens.joined(pieces)
-        shift = len(ids) - sum(map(len, pieces))
-        learned = np.repeat(plan.learned, [len(piece) for piece in pieces])
-        supervised = np.concatenate([np.zeros(shift, np.bool_), learned])
+        supervised = _of_pieces(pieces, plan.learned, len(ids))
         supervised[: len(self.tokens.prefix)] = False
         if not supervised[1:].any():
             return RowError("no token to learn")
@@ -247,3 +245,13 @@ def check_said(example: Example, turns: Sequence[int]) -> None:
         message = example.messages[turn]
         if not (message.content.strip() or message.tool_calls or message.reasoning):
             raise RowError(f"empty completion (message {turn})")
+
+
+def _of_pieces(pieces: Sequence[Sequence[int]], flags: Sequence[bool], length: int) -> np.ndarray:
+    """Of `length` tokens, which the pieces end, those of flagged pieces; what stands before the pieces is not."""
+    flagged = np.zeros(length, np.bool_)
+    begin = length - sum(map(len, pieces))
+    for piece, flag in zip(pieces, flags, strict=True):
+        flagged[begin : begin + len(piece)] = flag
+        begin += len(piece)
+    return flagged

@@ -15,7 +15,9 @@ LISTED = 20
 
 def report(settings: Settings, table: Table, spans: np.ndarray, fitted: Fitted, split: Split) -> DataReport:
     """The report on the `spans` of a split, of which `fitted` were kept."""
-    lost = np.setdiff1d(np.arange(len(spans)), fitted.kept)
+    fits = np.zeros(len(spans), np.bool_)
+    fits[fitted.kept] = True
+    lost = np.flatnonzero(~fits)
     bad = [] if split == "eval" and settings.section.eval is None else _bad(table)
     num_bad = sum(store.num_bad for store in table.stores) if bad else 0
     shortened = int(fitted.shortened.sum())
@@ -54,7 +56,7 @@ def percentiles(lengths: np.ndarray) -> dict[str, int]:
 
 
 def _supervised(table: Table, fitted: Fitted) -> int:
-    whole = fitted.spans[~fitted.shortened]
+    whole = fitted.spans[~fitted.shortened] if fitted.shortened.any() else fitted.spans
     total = int(table.column("supervised", whole).sum())
     for span in fitted.spans[fitted.shortened]:
         flags = table.stores[span["part"]].supervised

@@ -94,9 +94,13 @@ class Batches:
     def rows(self, step: int) -> np.ndarray:
         """The rows of optimizer step `step`, counted from 0, over all ranks."""
         epoch, within = divmod(step, self.steps_per_epoch)
+        return self.order(epoch)[within * self.batch_size : (within + 1) * self.batch_size]
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The order (n,) in which an epoch visits the rows."""
         if self._epoch is None or self._epoch[0] != epoch:
             self._epoch = (epoch, order(self.seed, epoch, len(self.dataset)))
-        return self._epoch[1][within * self.batch_size : (within + 1) * self.batch_size]
+        return self._epoch[1]
 
     def at(self, step: int) -> list[Batch]:
         """This rank's micro-batches of optimizer step `step`, counted from 0."""

@@ -8,7 +8,7 @@ from accorda.data.renderer import Renderer
 from accorda.recipe.sections import DataSection
 
 Split = Literal["train", "eval"]
-Stage = Literal["sft", "pretrain", "classify", "preference"]
+Stage = Literal["sft", "pretrain", "classify", "preference", "rl"]
 
 
 @dataclass(frozen=True, eq=False)

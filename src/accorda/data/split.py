@@ -14,8 +14,10 @@ def held_out(digests: np.ndarray, share: float, seed: int) -> np.ndarray:
     Rows are taken by the key of their content, so the split does not depend on the order or the place of rows, and
     equal rows never stand on both sides.
     """
+    if share <= 0:
+        return np.zeros(len(digests), np.bool_)
     unique, inverse, counts = np.unique(digests, return_inverse=True, return_counts=True)
-    if share <= 0 or len(unique) < 2:
+    if len(unique) < 2:
         return np.zeros(len(digests), np.bool_)
     ranking = np.argsort(keys(seed, EVAL, unique), kind="stable")
     wanted = max(1, int(np.floor(share * len(digests) + 0.5)))

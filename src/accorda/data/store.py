@@ -1,7 +1,7 @@
 """Tokenised sources on disk: memory-mapped, found by what decides their content, never half written.
 
 A store is a folder named by its key: `ids.bin` (int32) and `supervised.bin` (bool) of all rows end to end,
-`examples.bin` (their JSON), `rows.npy` (where each begins), `meta.json` (counts, bad rows, a checksum per file).
+`examples.bin` (their JSON), `rows.bin` (where each begins), `meta.json` (counts, bad rows, a checksum per file).
 A store whose files do not agree with their checksums counts as absent. Folders are kept in `$ACCORDA_CACHE`, else in
 `~/.cache/accorda`; deleting them is safe.
 """
@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import shutil
+import struct
 import tempfile
 import time
 import zlib
@@ -35,7 +36,8 @@ ROW = np.dtype(
 )
 """Of each row: where its tokens and its JSON begin, its line, a digest of its content, the first supervised token, the
 beginning of the last completion, the number of supervised tokens. One more entry closes the table."""
-BINARY = {"ids.bin": np.dtype("<i4"), "supervised.bin": np.dtype("?"), "examples.bin": np.dtype("u1")}
+BINARY = {"ids.bin": np.dtype("<i4"), "supervised.bin": np.dtype("?"), "examples.bin": np.dtype("u1"), "rows.bin": ROW}
+PACKED = struct.Struct("<qqqQiii")  # a row of the table as bytes
 DAY = 86400.0
 
 
@@ -81,36 +83,34 @@ class Writer:
         self.files: dict[str, BinaryIO] = {name: (folder / name).open("wb") for name in BINARY}
         self.checksums = dict.fromkeys(BINARY, 0)
         self.content = hashlib.sha256()
-        self.rows: list[tuple[int, ...]] = []
         self.tokens = self.bytes = 0
 
     def add(self, rendered: Rendered, content: str, line: int) -> None:
         """One row: its tokens, its JSON and its line."""
         supervised, encoded = rendered.supervised, content.encode()
         first, prompt = int(np.argmax(supervised)), rendered.prompt_length
-        self.rows.append((self.tokens, self.bytes, line, digest(encoded), first, prompt, int(supervised.sum())))
-        ids = rendered.input_ids.astype("<i4").tobytes()
-        self.content.update(len(supervised).to_bytes(8, "little") + ids + supervised.tobytes())
+        number = int(np.count_nonzero(supervised))
+        row = (self.tokens, self.bytes, line, digest(encoded), first, prompt, number)
+        ids, flags = rendered.input_ids.astype("<i4").tobytes(), supervised.tobytes()
+        self.content.update(len(supervised).to_bytes(8, "little") + ids + flags)
+        self._write("rows.bin", PACKED.pack(*row))
         self._write("ids.bin", ids)
-        self._write("supervised.bin", supervised.tobytes())
+        self._write("supervised.bin", flags)
         self._write("examples.bin", encoded)
         self.tokens += len(supervised)
         self.bytes += len(encoded)
 
     def finish(self, **meta: Any) -> None:
-        """Write the table and the description, last."""
-        for file in self.files.values():
-            file.close()
-        table = np.array([*self.rows, (self.tokens, self.bytes, 0, 0, 0, 0, 0)], ROW)
-        np.save(self.folder / "rows.npy", table)
-        self.checksums["rows.npy"] = checksum(self.folder / "rows.npy")
+        """Close the table and write the description, last."""
+        self._write("rows.bin", PACKED.pack(self.tokens, self.bytes, 0, 0, 0, 0, 0))
+        self.close()
         described = {**meta, "digest": self.content.hexdigest(), "checksums": self.checksums}
         (self.folder / "meta.json").write_text(json.dumps(described), encoding="utf-8")
         for path in [*self.folder.iterdir(), self.folder]:
             sync(path)
 
     def close(self) -> None:
-        """Close the files of a store that will not be finished."""
+        """Close the files."""
         for file in self.files.values():
             file.close()
 
@@ -148,12 +148,11 @@ def opened(key: str, root: Path) -> Store | None:
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         checksums = meta.pop("checksums")
-        if {name: checksum(folder / name) for name in (*BINARY, "rows.npy")} != checksums:
+        if {name: checksum(folder / name) for name in BINARY} != checksums:
             raise ValueError("a checksum differs")
         arrays = {name.partition(".")[0]: _mapped(folder / name, dtype) for name, dtype in BINARY.items()}
-        rows = np.load(folder / "rows.npy", mmap_mode="r")
         meta["bad"] = [(line, reason) for line, reason in meta["bad"]]
-        return Store(key=key, rows=rows, **arrays, **meta)
+        return Store(key=key, **arrays, **meta)
     except (OSError, ValueError, KeyError, TypeError) as error:
         log.warning("token store %s is damaged (%s) and is made again", folder, error)
         return None

@@ -36,6 +36,8 @@ class Table:
 
     def column(self, name: str, spans: np.ndarray) -> np.ndarray:
         """A column of the stores' tables, for each span (n,)."""
+        if len(self.stores) == 1:
+            return self.stores[0].rows[name][spans["row"]].astype(np.int64, copy=False)
         values = np.zeros(len(spans), np.int64)
         for part, store in enumerate(self.stores):
             mine = spans["part"] == part
@@ -79,7 +81,7 @@ def load(settings: Settings, setting: Split) -> Table:
     found = [
         _rows(store, part) if blocks is None else _blocks(store, part, blocks) for part, store in enumerate(stores)
     ]
-    spans, digests = (np.concatenate(columns) for columns in zip(*found, strict=True))
+    spans, digests = found[0] if len(found) == 1 else (np.concatenate(columns) for columns in zip(*found, strict=True))
     return Table(listed, stores, spans, digests, two_sides)
 
 

@@ -1,6 +1,8 @@
 """A source's rows into a token store, or out of the one that already holds them."""
 
+import gc
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -26,10 +28,24 @@ def tokenised(origin: Origin, renderer: Renderer, root: Path, *, limit: int | No
     key = store_key(origin, content, renderer, limit)
     store = opened(key, root)
     if store is None:
-        store = made(key, root, Filling(origin, renderer, limit, strict, content))
+        with _new_objects_alone():
+            store = made(key, root, Filling(origin, renderer, limit, strict, content))
     if strict and store.num_bad:
         raise refusal(origin.shown, store.bad, store.num_bad)
     return store
+
+
+@contextmanager
+def _new_objects_alone() -> Iterator[None]:
+    """The garbage collector looks at what is made inside and not again and again at all that stands there already."""
+    if gc.get_freeze_count():
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def refusal(shown: str, bad: Any, count: int) -> Refusal:

@@ -4,10 +4,12 @@ import hashlib
 import json
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import chain
 from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
 
+from accorda.data.words import Words, words_of
 from accorda.errors import Refusal
 
 ANCHORS = ("\n", "§", "a")
@@ -23,6 +25,9 @@ class Tokens:
         """The ids of each text alone, without the tokens that the tokenizer adds around a text."""
         if not texts:
             return []
+        return self._encoded(texts) if self.words is None else self.words(texts)
+
+    def _encoded(self, texts: Sequence[str]) -> list[list[int]]:
         encoded = self.tokenizer(
             list(texts),
             add_special_tokens=False,
@@ -31,6 +36,11 @@ class Tokens:
             verbose=False,
         )
         return [list(ids) for ids in cast(list[list[int]], encoded["input_ids"])]
+
+    @property
+    def words(self) -> Words | None:
+        """What encodes each word once, where the tokenizer allows it."""
+        return self._read[1]
 
     def answers(self, texts: Sequence[str]) -> list[list[int]]:
         """The same of what a decoder writes: some tokenizers have another vocabulary for that (Marian)."""
@@ -48,13 +58,13 @@ class Tokens:
 
     def joined(self, pieces: Sequence[Sequence[int]]) -> list[int]:
         """The ids of pieces one after the other, with the prefix in front once."""
-        ids = [number for piece in pieces for number in piece]
+        ids = list(chain.from_iterable(pieces))
         return ids if ids[: len(self.prefix)] == self.prefix else [*self.prefix, *ids]
 
     @cached_property
     def frame(self) -> tuple[list[int], list[int]]:
         """What the tokenizer puts in front of a text and behind it."""
-        return _around(self(["a"])[0], list(cast(list[int], self.tokenizer("a")["input_ids"])))
+        return _around(self._encoded(["a"])[0], list(cast(list[int], self.tokenizer("a")["input_ids"])))
 
     @cached_property
     def answer_frame(self) -> tuple[list[int], list[int]]:
@@ -123,18 +133,24 @@ class Tokens:
                 return anchor
         return ""
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """SHA-256 of what decides ids: the content of tokenizer.json, or the vocabulary of one written in Python."""
-        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        return self._read[0]
+
+    @cached_property
+    def _read(self) -> tuple[str, Words | None]:
+        """The digest and the words: from the content of tokenizer.json, which is large, read once."""
+        backend, words = getattr(self.tokenizer, "backend_tokenizer", None), None
         if backend is None:
             content: Any = [type(self.tokenizer).__name__, sorted(self.tokenizer.get_vocab().items())]
         else:
             content = json.loads(backend.to_str())
             for passing in ("truncation", "padding"):  # set by whoever encoded last
                 content.pop(passing, None)
+            words = words_of(self.tokenizer, content)
         state = [content, {key: str(value) for key, value in self.tokenizer.special_tokens_map.items()}, self.prefix]
-        return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest(), words
 
 
 def _around(bare: list[int], added: list[int]) -> tuple[list[int], list[int]]:

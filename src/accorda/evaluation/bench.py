@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from transformers import PreTrainedModel
+
 from accorda.data.renderer import Renderer
 from accorda.evaluation.evaluate import NUM_SAMPLES
 from accorda.evaluation.fewshot import Shots, Shown, show
@@ -50,12 +52,12 @@ class Bench:
     sampling: Mapping[str, Any]
     batch_size: int = 8
 
-    def line(self, name: str, model: Any, adapter: str | None) -> Line:
+    def line(self, name: str, model: PreTrainedModel, adapter: str | None) -> Line:
         """The model under this adapter, or as its base."""
         with use(model, adapter), part(name):
             return self._measured(name, model, self.asked, self.sampling)
 
-    def shown(self, model: Any, shots: Shots) -> Line:
+    def shown(self, model: PreTrainedModel, shots: Shots) -> Line:
         """The base with examples in context."""
         sampling = dict(self.sampling)
         if self.asked[0].example.kind == "completion":  # the base goes on with one more example: cut in front of it
@@ -65,7 +67,9 @@ class Bench:
             line = self._measured(name_of(shots.number), model, put.questions, sampling)
         return replace(line, shots=_counted(put, shots.number), note=_note(put, shots.number))
 
-    def _measured(self, name: str, model: Any, asked: Sequence[Question], sampling: Mapping[str, Any]) -> Line:
+    def _measured(
+        self, name: str, model: PreTrainedModel, asked: Sequence[Question], sampling: Mapping[str, Any]
+    ) -> Line:
         batch_size = self.batch_size
         measured = measure(model, self.renderer, asked, self.metrics, batch_size=batch_size, sampling=sampling)
         written = measured.completions[:NUM_SAMPLES] or complete(

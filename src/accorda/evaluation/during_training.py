@@ -7,11 +7,12 @@ from accorda.evaluation.evaluate import NUM_SAMPLES, answers
 from accorda.evaluation.measure import Measured, complete, measure, needing
 from accorda.evaluation.questions import questions
 from accorda.evaluation.registry import read_metrics
+from accorda.training.session import Session
 
 BATCH_SIZE = 8  # rows measured or answered at once
 
 
-def evaluator(session: Any, batch_size: int = BATCH_SIZE) -> Callable[[], dict[str, Any]] | None:
+def evaluator(session: Session, batch_size: int = BATCH_SIZE) -> Callable[[], dict[str, Any]] | None:
     """A function that measures the session's model now; None where the session has no evaluation rows.
 
     It gives `eval_loss` over all evaluation rows, the metrics the recipe names, "intervals" {name: [low, high]} of them

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 from accorda.data.renderer import Renderer
 from accorda.evaluation.measure import Measured, measure
 from accorda.evaluation.metric import Metric
@@ -16,8 +18,8 @@ Metrics = str | Iterable[str | Mapping[str, Any] | Metric]
 
 
 def evaluate(
-    model: Any,
-    tokenizer: Any,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     data: Any,
     metrics: Metrics,
     *,

@@ -4,10 +4,10 @@ Logits exist for one chunk of positions at a time and are never kept; what remai
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from accorda.data.batch import Batch, Segment, pad_batch
 from accorda.evaluation.metric import Row
@@ -17,7 +17,7 @@ from accorda.training.next_token import next_token_log_probs
 
 
 @torch.no_grad()
-def likelihoods(model: Any, segments: Sequence[Segment], *, batch_size: int = 8) -> list[Row]:
+def likelihoods(model: PreTrainedModel, segments: Sequence[Segment], *, batch_size: int = 8) -> list[Row]:
     """The log-likelihood of every segment's supervised tokens and their number, in the order given.
 
     The model runs without dropout and as its adapters are routed now; its modes are restored.
@@ -41,7 +41,7 @@ def by_length(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
         yield order[start : start + batch_size]
 
 
-def _of_batch(model: Any, batch: Batch) -> list[Row]:
+def _of_batch(model: PreTrainedModel, batch: Batch) -> list[Row]:
     """Sums per row of a padded batch (B, T)."""
     log_probs_N = next_token_log_probs(model, batch)
     rows_N = batch.targets()[0] // batch.labels.shape[1]

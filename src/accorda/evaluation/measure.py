@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from transformers import PreTrainedModel
+
 from accorda.data.renderer import Renderer
 from accorda.errors import Refusal
 from accorda.evaluation.intervals import NUM_RESAMPLES, Estimate, estimate
@@ -33,7 +35,7 @@ class Measured:
 
 
 def measure(
-    model: Any,
+    model: PreTrainedModel,
     renderer: Renderer,
     asked: Sequence[Question],
     metrics: Mapping[str, Metric],
@@ -74,7 +76,12 @@ def scored(metrics: Mapping[str, Metric], rows: Sequence[Row], num_resamples: in
 
 
 def complete(
-    model: Any, renderer: Renderer, asked: Sequence[Question], *, batch_size: int, sampling: Mapping[str, Any]
+    model: PreTrainedModel,
+    renderer: Renderer,
+    asked: Sequence[Question],
+    *,
+    batch_size: int,
+    sampling: Mapping[str, Any],
 ) -> list[Completion]:
     """What the model writes to every question."""
     tokenizer = renderer.tokenizer

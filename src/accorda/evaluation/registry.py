@@ -24,7 +24,7 @@ def metrics() -> dict[str, type[Metric]]:
     return found
 
 
-def _is_metric(value: Any) -> bool:
+def _is_metric(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, Metric)
 
 

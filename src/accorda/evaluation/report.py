@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from transformers import PreTrainedModel
+
 from accorda.data.dataset import Dataset
 from accorda.data.recorded import recorded
 from accorda.data.renderer import Renderer
@@ -149,7 +151,7 @@ def _lines(origin: Origin, bench: Bench, drawn: Shots | str, shots: int) -> list
     return [*lines, bench.line("tuned", opened.model, opened.adapter_name)]
 
 
-def _base_lines(bench: Bench, model: Any, drawn: Shots | str, shots: int) -> list[Line]:
+def _base_lines(bench: Bench, model: PreTrainedModel, drawn: Shots | str, shots: int) -> list[Line]:
     base = bench.line("base", model, None)
     return [base, Line(name_of(shots), note=drawn) if isinstance(drawn, str) else bench.shown(model, drawn)]
 

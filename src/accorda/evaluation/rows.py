@@ -4,6 +4,8 @@ from dataclasses import replace
 from os import PathLike
 from typing import Any
 
+from transformers import PreTrainedModel
+
 from accorda.data.dataset import Dataset
 from accorda.data.labelled.renderer import LabelledRenderer
 from accorda.data.preparation import preparation
@@ -20,7 +22,7 @@ LONGEST = 1024
 
 def dataset_of(
     data: Any,
-    model: Any,
+    model: PreTrainedModel,
     renderer: Renderer,
     *,
     limit: int | None = None,
@@ -63,6 +65,6 @@ def as_source(data: Any) -> Any:
     return str(data) if isinstance(data, PathLike) else data
 
 
-def room(model: Any) -> int:
+def room(model: PreTrainedModel) -> int:
     """How many tokens a row may have: the model's positions less those of acting soft prompts, at most 1024."""
     return min(positions(model) or LONGEST, LONGEST) - positions_in_front(model)

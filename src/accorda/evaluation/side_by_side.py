@@ -10,11 +10,12 @@ from accorda.generation.sample import Completion
 from accorda.generation.stopping import stop_ids
 from accorda.methods.routing import use
 from accorda.training.rng import undisturbed
+from accorda.training.session import Session
 
 HELD_OUT, TRAINED_ON = "held out", "trained on"
 
 
-def side_by_side(session: Any, seconds: float) -> dict[str, Any] | None:
+def side_by_side(session: Session, seconds: float) -> dict[str, Any] | None:
     """The answers of both models to the first `evaluation.samples` prompts, greedy; None where none are wanted.
 
     The base is the session's model with no adapter acting. Without held-out rows the prompts are training rows, and
@@ -42,7 +43,7 @@ def side_by_side(session: Any, seconds: float) -> dict[str, Any] | None:
     }
 
 
-def answered(session: Any, asked: Sequence[Question], longest: int, enough: Callable[[], bool]) -> list[Completion]:
+def answered(session: Session, asked: Sequence[Question], longest: int, enough: Callable[[], bool]) -> list[Completion]:
     """What the model writes as its adapters act now."""
     model, renderer = session.model, session.renderer
     return sample.generate(

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from accorda.generation.cache import buffered
 from accorda.generation.past import Past
@@ -63,7 +64,7 @@ class Decoding:
 
     def __init__(
         self,
-        model: Any,
+        model: PreTrainedModel,
         prompts: Sequence[Sequence[int]],
         sampling: Sampling,
         *,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from accorda.methods.backbone import cached_in_front
@@ -25,7 +25,7 @@ class Past:
         self.ids: list[int] = []
         self.cache: Any = None
 
-    def begin(self, model: Any, prompt: Sequence[int]) -> tuple[Any, int]:
+    def begin(self, model: PreTrainedModel, prompt: Sequence[int]) -> tuple[Any, int]:
         """A cache for this prompt, and how many of its tokens it already holds: never the last, which is to be read."""
         pairs = zip(self.ids, prompt[:-1], strict=False)
         held = next((at for at, (one, other) in enumerate(pairs) if one != other), min(len(self.ids), len(prompt) - 1))
@@ -40,13 +40,13 @@ class Past:
         self.ids = list(prompt[:held])
         return self.cache, held
 
-    def _can_be_cut(self, model: Any, num_positions: int) -> bool:
+    def _can_be_cut(self, model: PreTrainedModel, num_positions: int) -> bool:
         """Whether every layer has all positions: a window that was left, and a running state, forget the first."""
         plain = all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in self.cache.layers)
         return plain and fits_window(model, num_positions)
 
 
-def fits_window(model: Any, num_positions: int) -> bool:
+def fits_window(model: PreTrainedModel, num_positions: int) -> bool:
     """Whether no layer's sliding window is shorter than this many cached positions."""
     windows = [getattr(layer, "sliding_window", None) for layer in DynamicCache(config=model.config).layers]
     return all(window is None or num_positions <= window for window in windows)

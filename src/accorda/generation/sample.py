@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 from accorda.errors import Refusal
 from accorda.generation import stopping
 from accorda.generation.decoding import Decoding, Token
@@ -41,10 +43,10 @@ class Completion:
 
 
 def generate(
-    model: Any,
+    model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     *,
-    tokenizer: Any = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     stop_ids: Iterable[int] | None = None,
     num_samples: int = 1,
     seeds: Sequence[tuple[int, ...]] | None = None,
@@ -100,10 +102,10 @@ def generate(
 
 
 def stream(
-    model: Any,
+    model: PreTrainedModel,
     prompt: Sequence[int],
     *,
-    tokenizer: Any = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     stop_ids: Iterable[int] | None = None,
     past: Past | None = None,
     **sampling: Any,
@@ -123,7 +125,7 @@ def stream(
     return _tokens(decoding, tokenizer)
 
 
-def _tokens(decoding: Decoding, tokenizer: Any) -> Iterator[Token]:
+def _tokens(decoding: Decoding, tokenizer: PreTrainedTokenizerBase | None) -> Iterator[Token]:
     """The one row of a decoding, to its end."""
     given: list[int] = []
     with evaluating(decoding.model):
@@ -134,18 +136,18 @@ def _tokens(decoding: Decoding, tokenizer: Any) -> Iterator[Token]:
                 return
 
 
-def decoding_of(model: Any) -> type[Decoding]:
+def decoding_of(model: PreTrainedModel) -> type[Decoding]:
     """How this kind of model writes."""
     return TwoStackDecoding if model.config.is_encoder_decoder else Decoding
 
 
-def in_front(model: Any, prompt: Sequence[int]) -> Sequence[int]:
+def in_front(model: PreTrainedModel, prompt: Sequence[int]) -> Sequence[int]:
     """The ids that stand before an answer in one text with it: the prompt, or nothing where an encoder has it."""
     return () if model.config.is_encoder_decoder else prompt
 
 
 @contextmanager
-def evaluating(model: Any) -> Iterator[None]:
+def evaluating(model: PreTrainedModel) -> Iterator[None]:
     """Dropout off and caches on inside; every module's mode as it was outside, whatever the mixture."""
     training = [module for module in model.modules() if module.training]
     model.eval()
@@ -156,12 +158,12 @@ def evaluating(model: Any) -> Iterator[None]:
             module.training = True
 
 
-def context_length(model: Any) -> int | None:
+def context_length(model: PreTrainedModel) -> int | None:
     """How many positions the model has, or None where its config names no number."""
     return getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
 
 
-def _settings(sampling: dict[str, Any], tokenizer: Any) -> Sampling:
+def _settings(sampling: dict[str, Any], tokenizer: PreTrainedTokenizerBase | None) -> Sampling:
     settings = read(Sampling, sampling, at="sampling")
     if settings.stop_texts and tokenizer is None:
         raise Refusal("sampling.stop_texts: without a tokenizer no text is seen; pass one, or stop_ids instead")
@@ -178,7 +180,9 @@ def _draws(settings: Sampling, num_samples: int, seeds: Sequence[tuple[int, ...]
     return [[(*seed, sample) for sample in range(num_samples)] for seed in seeds]
 
 
-def _check(model: Any, prompts: Sequence[Sequence[int]], adapters: Sequence[str | None] | None) -> int | None:
+def _check(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], adapters: Sequence[str | None] | None
+) -> int | None:
     """Refuse what cannot be generated from; return how many positions prompt and completion may fill.
 
     An encoder-decoder's completion has positions of its own, as many.
@@ -196,7 +200,9 @@ def _check(model: Any, prompts: Sequence[Sequence[int]], adapters: Sequence[str 
     return limit if model.config.is_encoder_decoder else room
 
 
-def _batches(model: Any, lengths: Sequence[int], batch_size: int, max_new_tokens: int) -> Iterator[list[int]]:
+def _batches(
+    model: PreTrainedModel, lengths: Sequence[int], batch_size: int, max_new_tokens: int
+) -> Iterator[list[int]]:
     """Rows of one forward, longest first; only equally long ones where padding would shift a sliding window."""
     order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
     mixed = fits_window(model, cached_in_front(model) + max(lengths, default=0) + max_new_tokens)
@@ -211,7 +217,11 @@ def _batches(model: Any, lengths: Sequence[int], batch_size: int, max_new_tokens
 
 
 def _complete(
-    decoding: Decoding, prompts: Sequence[Sequence[int]], num_samples: int, tokenizer: Any, enough: Callable[[], bool]
+    decoding: Decoding,
+    prompts: Sequence[Sequence[int]],
+    num_samples: int,
+    tokenizer: PreTrainedTokenizerBase | None,
+    enough: Callable[[], bool],
 ) -> list[Completion]:
     """Run a batch to its end, or until it is enough."""
     whose = [prompt for prompt in prompts for _ in range(num_samples)]
@@ -239,7 +249,7 @@ def _complete(
     return completions
 
 
-def _holds_stop_text(ids: Sequence[int], stop_texts: Sequence[str], tokenizer: Any) -> bool:
+def _holds_stop_text(ids: Sequence[int], stop_texts: Sequence[str], tokenizer: PreTrainedTokenizerBase | None) -> bool:
     """Whether a stop text has just been completed. A character is at most four tokens, one per byte."""
     if not stop_texts:
         return False

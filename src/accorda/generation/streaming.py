@@ -1,7 +1,8 @@
 """One answer as it is written: text that a person can read while the model goes on."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+
+from transformers import PreTrainedTokenizerBase
 
 from accorda.generation.decoding import Token
 from accorda.generation.sample import Completion
@@ -25,7 +26,7 @@ class Stream:
     def __init__(
         self,
         tokens: Iterator[Token],
-        tokenizer: Any,
+        tokenizer: PreTrainedTokenizerBase,
         prompt: Sequence[int],
         *,
         stop_ids: frozenset[int] = frozenset(),

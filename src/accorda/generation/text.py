@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 from accorda.data.example import Example, RowError
 from accorda.data.formats import messages
 from accorda.data.renderer import Renderer
@@ -16,8 +18,8 @@ Conversation = Sequence[Mapping[str, Any]]
 
 
 def generate(
-    model: Any,
-    tokenizer: Any,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     prompts: str | Conversation | Sequence[str | Conversation],
     *,
     renderer: Renderer | None = None,
@@ -54,7 +56,7 @@ def _listed(prompts: Any) -> list[Any]:
     return list(prompts)
 
 
-def _example(prompt: Any, row: int, renderer: Renderer) -> Example:
+def _example(prompt: object, row: int, renderer: Renderer) -> Example:
     if isinstance(prompt, str):
         return renderer.ask(prompt)
     if not isinstance(prompt, Sequence) or not len(prompt):

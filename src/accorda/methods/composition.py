@@ -11,7 +11,7 @@ from accorda.recipe.words import meant, shown
 JOIN = "+"
 
 
-def parts(name: Any) -> list[str]:
+def parts(name: object) -> list[str]:
     """The names of the methods that a composition's name joins; of a single method its own."""
     return [part.strip() for part in name.split(JOIN)] if isinstance(name, str) else []
 

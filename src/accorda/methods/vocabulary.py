@@ -1,6 +1,7 @@
 """New tokens under methods: the model grows by them, and their rows train."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -47,12 +48,17 @@ def with_new_rows(model: PreTrainedModel, methods: tuple[Method, ...]) -> tuple[
     if added_tokens(model) is None:
         return methods
     rows = new_rows(model)
-    if any(method in (Rows(), rows) for method in methods):
-        return tuple(rows if method == Rows() else method for method in methods)
+    if any(method == rows or _is_default(method) for method in methods):
+        return tuple(rows if _is_default(method) else method for method in methods)
     trained = rows.chosen(model).keys()
     chosen = [method.chosen(model) for method in methods if isinstance(method, ParameterMethod)]
     whole = {name for one in chosen for name, entries in one.items() if entries is None}
     return methods if trained <= whole else (*methods, rows)
+
+
+def _is_default(method: Method) -> bool:
+    """Whether this is `Rows` as nobody set it, whatever the data chose for it."""
+    return isinstance(method, Rows) and replace(method, found=()) == Rows()
 
 
 def without_new_rows(model: PreTrainedModel, methods: tuple[Method, ...]) -> tuple[Method, ...]:

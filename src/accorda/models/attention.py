@@ -13,7 +13,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import sdpa_mask
 
 from accorda.errors import Refusal
-from accorda.models import flex, short
+from accorda.models import short, varlen
 from accorda.models.kernels import Prefix, Scoring, attend, attend_segments
 from accorda.models.packing import Packing, Side
 from accorda.models.roles import attentions, backbones
@@ -86,8 +86,10 @@ def attention(
     sides: tuple[Side, Side] = getattr(module, "packing_sides", ("decoder", "decoder"))
     _check_packed(query, packing, sides[0])
     borders, plain = (packing.of(sides[0]), packing.of(sides[1])), position_bias is None and prefix is None
-    if plain and flex.runs_here(query, scoring):
-        out = flex.attend_flex(query, key, value, scoring, packing=packing, sides=sides)
+    if plain and query.is_cuda and len(borders[0]) == 2:  # torch's own choice for an ordinary row is the fastest
+        out = attend(query, key, value, scoring)
+    elif plain and varlen.runs_here(query, scoring):
+        out = varlen.attend_varlen(query, key, value, scoring, packing=packing, sides=sides)
     elif plain and short.runs_here(query, scoring, borders):
         out = short.attend_short(query, key, value, scoring, borders=borders)
     else:

@@ -5,8 +5,6 @@
 mBART puts the last label in front instead, which is the same where answers end with the token they begin with.
 """
 
-from typing import Any
-
 import torch
 from transformers import PreTrainedModel
 
@@ -33,7 +31,7 @@ def decoder_start(model: PreTrainedModel) -> int | None:
     return start
 
 
-def named_start(model: Any) -> int:
+def named_start(model: PreTrainedModel) -> int:
     """The id that the model's generation settings or configuration name, in transformers' own order."""
     sources = (getattr(model, "generation_config", None), model.config)
     for name in ("decoder_start_token_id", "bos_token_id"):
@@ -43,7 +41,7 @@ def named_start(model: Any) -> int:
     raise Refusal(f"model: {model.config.model_type} names no decoder_start_token_id; set it in its config.json")
 
 
-def forced_first(model: Any) -> int | None:
+def forced_first(model: PreTrainedModel) -> int | None:
     """The id that every answer must begin with, where the model's settings force one (BART's beginning of text)."""
     for source in (getattr(model, "generation_config", None), model.config):
         if isinstance(found := getattr(source, "forced_bos_token_id", None), int):
@@ -51,7 +49,7 @@ def forced_first(model: Any) -> int | None:
     return None
 
 
-def _shifted(model: Any) -> list[int] | None:
+def _shifted(model: PreTrainedModel) -> list[int] | None:
     """What the model makes of the probe and an end as labels; None where it has no rule of its own."""
     rule = getattr(model, "prepare_decoder_input_ids_from_labels", None)
     if rule is None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from transformers import PretrainedConfig
+from transformers import PretrainedConfig, PreTrainedModel
 
 HEADED = "ForSequenceClassification"
 
@@ -53,7 +53,7 @@ def brings_head(config: PretrainedConfig) -> bool:
     return any(name.endswith(HEADED) for name in config.architectures or ())
 
 
-def is_classifier(model: Any) -> bool:
+def is_classifier(model: PreTrainedModel) -> bool:
     """Whether a model has a classification head."""
     return type(model).__name__.endswith(HEADED)
 

@@ -26,6 +26,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from accorda.errors import Refusal
+from accorda.kernels import triton
 from accorda.models.attention import use_attention
 from accorda.models.compiled import bound_compiled_kernels
 from accorda.models.complete import check_complete, lacking
@@ -39,6 +40,7 @@ from accorda.models.folder import (
     stored_format,
     weight_files,
 )
+from accorda.models.fused import fuse
 from accorda.models.labels import Labels, brings_head
 from accorda.models.packed import all_known, put_packed, read_packed
 from accorda.models.quiet import quiet
@@ -96,6 +98,8 @@ def load_model(
             raise Refusal("model.path: name a model folder or a hub id, or give model.config for random weights")
     use_attention(model)
     torch.nn.Module.to(model, options.device)
+    if triton.runs_on(options.device):
+        fuse(model)
     return model.eval()
 
 

@@ -11,22 +11,28 @@ computes in, on so few rows at a time that they stay in the processor's cache.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import repeat
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from accorda.kernels.softmax_loss import softmax_loss, wide
+
 LOGITS_AT_ONCE = 2**23  # 17 MB in bf16; more only where ENOUGH_ROWS have more
 MOST_LOGITS = 2**25
-ENOUGH_ROWS = 256  # for full matrix throughput
-SCORES_AT_ONCE = 2**21  # 8 MB in fp32: they stay in the processor's cache
+ENOUGH_ROWS = 256  # for full matrix throughput on a CPU
+LOGITS_ON_GPU = 2**27  # 268 MB in bf16: fewer rows would read the head's weights too often
 
 Head = Callable[[Tensor], Tensor]
 
 
-def chunk_size(vocabulary: int) -> int:
-    """How many positions the head takes at once: 8 million logits, or enough for speed and at most 34 million."""
+def chunk_size(vocabulary: int, device_type: str = "cpu") -> int:
+    """How many positions the head takes at once: 8 million logits, or enough for speed and at most 34 million.
+
+    On CUDA 134 million, which are a small part of what such a model takes.
+    """
+    if device_type == "cuda":
+        return max(1, LOGITS_ON_GPU // vocabulary)
     return max(1, min(max(ENOUGH_ROWS, LOGITS_AT_ONCE // vocabulary), MOST_LOGITS // vocabulary))
 
 
@@ -35,7 +41,7 @@ def log_probs(logits: Tensor, labels: Tensor) -> Tensor:
 
     Labels must be token ids; positions that are no target are cut out before.
     """
-    return torch.log_softmax(_wide(logits), -1).gather(-1, labels.unsqueeze(-1)).squeeze(-1)
+    return torch.log_softmax(wide(logits), -1).gather(-1, labels.unsqueeze(-1)).squeeze(-1)
 
 
 def chunked_loss(
@@ -63,7 +69,7 @@ def chunked_loss(
 def chunked_log_probs(hidden_ND: Tensor, labels_N: Tensor, head: Head, chunk: int = 1024) -> Tensor:
     """Log-probability in nats of each label (N,) in fp32 or wider, chunk by chunk and without a graph."""
     parts = [log_probs(head(hidden), labels) for hidden, labels in _chunks(hidden_ND, labels_N, chunk)]
-    return torch.cat(parts) if parts else _wide(hidden_ND.new_zeros(0))
+    return torch.cat(parts) if parts else wide(hidden_ND.new_zeros(0))
 
 
 class _ChunkedLoss(torch.autograd.Function):
@@ -80,7 +86,7 @@ class _ChunkedLoss(torch.autograd.Function):
         *parameters: Tensor,
     ) -> Tensor:
         trained = [p for p in parameters if p.requires_grad]
-        total = _wide(hidden_ND.new_zeros(()))
+        total = wide(hidden_ND.new_zeros(()))
         towards_hidden = torch.empty_like(hidden_ND)
         towards_trained = [torch.zeros_like(p) for p in trained]
         done = 0
@@ -113,32 +119,9 @@ def _loss_and_gradients(
     with torch.enable_grad():
         leaf = hidden.detach().requires_grad_()
         logits = head(leaf)
-    loss, towards_logits = _softmax_loss(logits.detach(), labels, weights)
+    loss, towards_logits = softmax_loss(logits.detach(), labels, weights)
     found = torch.autograd.grad(logits, [leaf, *trained], towards_logits, allow_unused=True)
     return loss, [torch.zeros_like(t) if g is None else g for g, t in zip(found, (leaf, *trained), strict=True)]
-
-
-def _softmax_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The summed loss of logits (n, V), in fp32 or wider, and its gradient towards them in their dtype."""
-    towards_logits = torch.empty_like(logits)
-    total = _wide(logits.new_zeros(()))
-    rows = max(1, SCORES_AT_ONCE // logits.shape[-1])
-    shares = repeat(None) if weights is None else weights.split(rows)
-    for some, label, towards, share in zip(
-        logits.split(rows), labels.split(rows), towards_logits.split(rows), shares, strict=False
-    ):
-        index = label.unsqueeze(-1)
-        scores = some.to(total.dtype, copy=True)
-        scores -= scores.amax(-1, keepdim=True)
-        at_label = scores.gather(-1, index)
-        sums = scores.exp_().sum(-1, keepdim=True)
-        losses = sums.log() - at_label
-        scores = scores.div_(sums).scatter_add_(-1, index, scores.new_full((), -1.0).expand(index.shape))
-        if share is not None:
-            losses, scores = losses * share.unsqueeze(-1), scores.mul_(share.unsqueeze(-1))
-        total += losses.sum()
-        towards.copy_(scores)
-    return total, towards_logits
 
 
 def _chunks(hidden_ND: Tensor, labels_N: Tensor, chunk: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -147,8 +130,3 @@ def _chunks(hidden_ND: Tensor, labels_N: Tensor, chunk: int) -> Iterator[tuple[T
         raise ValueError(f"{len(hidden_ND)} hidden states for {len(labels_N)} labels")
     for start in range(0, len(hidden_ND), chunk):
         yield hidden_ND[start : start + chunk], labels_N[start : start + chunk]
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    """The tensor in fp32, or in fp64 if it is: sums of exponentials want more bits than bf16 has."""
-    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()

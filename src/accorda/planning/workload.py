@@ -11,6 +11,7 @@ from torch import Tensor
 from accorda.data.batch import IGNORE_INDEX, Batch, Segment, pack_batch, pad_batch
 from accorda.data.labelled.batch import LabelledBatch, LabelledSegment, label_batch
 from accorda.data.preferences.batch import PreferenceBatch, compared, preference_batch
+from accorda.data.prompts.experience import Experience, Sample, experience
 from accorda.models.packing import Side
 
 
@@ -46,6 +47,8 @@ class Workload:
         if isinstance(batch, PreferenceBatch):
             return PreferenceWorkload.compared(batch)
         lengths = _row_lengths(batch, "decoder")
+        if isinstance(batch, Experience):
+            return SampledWorkload(lengths, batch.learned, packed)
         share, rest = divmod(batch.num_supervised, len(lengths))
         made = LabelledWorkload if isinstance(batch, LabelledBatch) else cls
         return made(lengths, tuple(share + (row < rest) for row in range(len(lengths))), packed)
@@ -79,6 +82,26 @@ class LabelledWorkload(Workload):
         if len(set(self.lengths)) == 1:
             made = replace(made, attention_mask=None)
         return LabelledBatch(**{name: _like(value, device) for name, value in vars(made).items()})
+
+
+class SampledWorkload(Workload):
+    """Completions of one micro-batch that a policy sampled."""
+
+    def batch(self, device: torch.device | str = "cpu") -> Experience:
+        rows = [Sample(**vars(_segment(*row, 0))) for row in zip(self.lengths, self.supervised, strict=True)]
+        made = experience(rows, packed=self.packed, pad_id=0)
+        if made.attention_mask is not None and len(set(self.lengths)) == 1:
+            made = replace(made, attention_mask=None)
+        return SampledShapes(**{field.name: _like(getattr(made, field.name), device) for field in fields(made)})
+
+
+class SampledShapes(Experience):
+    """A batch whose tensors have no values."""
+
+    def targets(self) -> tuple[Tensor, Tensor]:
+        """Positions and labels, (N,) each."""
+        at = torch.zeros(sum(self.learned), dtype=torch.long, device=self.input_ids.device)
+        return at, torch.zeros_like(at)
 
 
 @dataclass(frozen=True)

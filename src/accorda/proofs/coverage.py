@@ -7,17 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from torch import Tensor
+from torch.nn import Parameter
 from transformers import PreTrainedModel
 
 from accorda.methods.contract import Method, ModuleMethod, ParameterMethod
 from accorda.methods.host import hosting_of
-from accorda.methods.install import trainable
+from accorda.methods.install import installed, own_tensors, trainable
 from accorda.methods.targets import is_ours
 from accorda.models.heads import new_heads
 from accorda.models.roles import blocks, is_linear
 from accorda.proofs.contract import Check, Proof, Prover, check, names
 from accorda.proofs.fused import probe_fused
 from accorda.proofs.numerics import in_fp32
+from accorda.training.policy import VALUE
 from accorda.training.session import Session
 
 ALL_LINEAR = "all-linear"
@@ -37,7 +39,7 @@ def covered(model: PreTrainedModel, methods: tuple[Method, ...], *more: Check) -
     """The proof on a model on which the methods are installed; preflight asks before a run folder exists."""
     if not methods:
         return Proof("coverage", "not applicable", "no method was asked for: the model is trained by hand")
-    train = trainable(model)
+    train = without_value_model(model, trainable(model))
     checks = [
         _count(model, methods, sum(parameter.numel() for parameter in train.values())),
         _only_intended(model, methods, list(train)),
@@ -55,6 +57,14 @@ def covered(model: PreTrainedModel, methods: tuple[Method, ...], *more: Check) -
         "blocks": len(blocks(model)),
     }
     return Proof.of_checks("coverage", checks, f"{checks[0].reason}; {_hosted_told(model)}", **evidence)
+
+
+def without_value_model(model: PreTrainedModel, train: dict[str, Parameter]) -> dict[str, Parameter]:
+    """What trains of the method that was asked for; a value model has the same once more."""
+    if VALUE not in installed(model):
+        return train
+    own = {id(tensor) for tensor in own_tensors(model, VALUE).values()}
+    return {name: parameter for name, parameter in train.items() if id(parameter) not in own}
 
 
 def hosted(model: PreTrainedModel) -> dict[str, list[Tensor | None]]:

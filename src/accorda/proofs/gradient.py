@@ -5,7 +5,8 @@ loss), against plain autograd on the same rows: each alone, whole logits, nothin
 
     d/dw  sum_rows cross_entropy(row) / supervised tokens of all rows    (+ the method's extra loss, once)
 
-or, of compared answers, of the algorithm's loss of each row over the number of rows.
+or, of compared answers, of the algorithm's loss of each row over the number of rows; of answers that a policy sampled,
+of the algorithm's loss of their tokens' log-probabilities.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,7 @@ from accorda.proofs.numerics import few_rows, in_fp32, no_dropout
 from accorda.proofs.packing import batch_of
 from accorda.proofs.plain import plain_loss
 from accorda.training.loop import Loop, Objective, Observer
+from accorda.training.objective import Making
 from accorda.training.precision import Precision
 from accorda.training.session import Session
 
@@ -38,10 +40,9 @@ class Gradient(Prover):
 
     def prove(self, session: Session, folder: Path) -> Proof:
         """In fp32 and training mode without dropout, on a few rows of the first step."""
-        segments = few_rows([session.train[int(row)] for row in session.batches.rows(0)])
+        segments, micro_batches = step_of(session)
         if len(segments) < 2:
             return Proof(self.name, "not applicable", "there are not two rows to accumulate over")
-        micro_batches = [batch_of(session, segments[:1]), batch_of(session, segments[1:])]
         with in_fp32(session.model, training=True), no_dropout(session.model):
             plain = _plain(session, segments, micro_batches)
             checks = [
@@ -50,6 +51,14 @@ class Gradient(Prover):
             ]
         holds = f"two micro-batches of {len(segments)} rows accumulate to the gradient of the same rows each alone"
         return Proof.of_checks(self.name, checks, holds, rows=[s.index for s in segments], tolerance=TOLERANCE)
+
+
+def step_of(session: Session) -> tuple[Sequence[Segment], Sequence[Batch]]:
+    """A few rows and the same in two micro-batches or more; of what a policy learns, answers that it samples for it."""
+    if isinstance(session.loop.carried, Making):
+        return session.loop.carried.few()
+    segments = few_rows([session.train[int(row)] for row in session.batches.rows(0)])
+    return segments, [batch_of(session, part) for part in (segments[:1], segments[1:]) if part]
 
 
 class _Taken(Exception):

@@ -17,12 +17,14 @@ from accorda.data.batch import IGNORE_INDEX, Batch, Segment
 from accorda.data.dataset import Dataset
 from accorda.data.labelled.dataset import LabelledDataset
 from accorda.data.preferences.dataset import PreferenceDataset
+from accorda.data.prompts.dataset import PromptDataset
 from accorda.data.rendered import Rendered
 from accorda.data.renderer import Renderer
 from accorda.data.sampler import Batches
 from accorda.proofs.comparisons import comparisons
 from accorda.proofs.contract import Check, Proof, Prover, check, names
 from accorda.proofs.labels import labelled
+from accorda.proofs.prompts import prompted
 from accorda.proofs.rows import carried, evenly
 from accorda.proofs.source import absent_from_source
 from accorda.proofs.words import Words
@@ -48,6 +50,8 @@ class Mask(Prover):
             return labelled(session.train, session.recipe.data, session.batches)
         if isinstance(session.train, PreferenceDataset):
             return comparisons(session.train, session.renderer, session.recipe.data, session.batches)
+        if isinstance(session.train, PromptDataset):
+            return prompted(session.train, session.renderer, session.recipe.data, session.batches)
         return masked(session.train, session.renderer, session.recipe.data, session.batches)
 
 

@@ -21,6 +21,7 @@ from accorda.methods.merging import check_foldable, merged_module, merged_paths
 from accorda.methods.routing import acting
 from accorda.proofs.contract import Proof, Prover, within
 from accorda.proofs.numerics import TOLERANCE, everything_alone, few_rows, in_fp32, largest
+from accorda.proofs.rows import readable
 from accorda.quantization.contract import QuantizedLinear
 from accorda.training.session import Session
 
@@ -33,7 +34,7 @@ class Merge(Prover):
     def prove(self, session: Session, folder: Path) -> Proof:
         """On a few rows of the evaluation split, or of the training rows where there is none."""
         rows = session.eval if session.eval is not None and len(session.eval) else session.train
-        segments = few_rows([rows[index] for index in range(min(len(rows), 32))])
+        segments = few_rows(readable(rows, range(min(len(rows), 32))))
         return merged_alike(session.model, segments)
 
 

@@ -12,6 +12,7 @@ from accorda.data.preferences.batch import PreferenceBatch
 from accorda.models.labels import is_classifier
 from accorda.proofs.contract import Proof, Prover, within
 from accorda.proofs.numerics import TOLERANCE, alone, few_rows, in_fp32, largest
+from accorda.proofs.rows import readable
 from accorda.training.classifying import row_scores
 from accorda.training.next_token import next_token_log_probs
 from accorda.training.rewarding import rewards
@@ -46,7 +47,7 @@ class Packing(Prover):
 
 def small_batch(session: Session) -> tuple[list[Segment], Batch]:
     """A few short rows of the first step in one batch, packed or padded as the run does."""
-    segments = few_rows([session.train[int(row)] for row in session.batches.rows(0)])
+    segments = few_rows(readable(session.train, session.batches.rows(0)))
     return segments, batch_of(session, segments)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from accorda.proofs.contract import Prover
 
-ORDER = ("mask", "coverage", "movement", "gradient", "packing", "resume", "save", "merge", "start")
+ORDER = ("mask", "coverage", "movement", "gradient", "packing", "resume", "save", "merge", "start", "roles")
 
 
 @cache

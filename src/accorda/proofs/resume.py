@@ -114,9 +114,10 @@ class _Short:
         self.rows: list[tuple[int, ...]] = []
 
     def at(self, step: int) -> Sequence[Batch]:
-        found = self.batches.at(step)
+        found = list(self.batches.at(step))
         self.rows = [batch.rows for batch in found]
-        return [min(found, key=lambda batch: batch.num_tokens)]
+        counted = [batch for batch in found if batch.num_supervised]  # a value model's own pass counts no token twice
+        return [min(counted, key=lambda batch: batch.num_tokens)] if counted else found
 
     def together(self, segments: Sequence[Segment]) -> Batch:
         return self.batches.together(segments)

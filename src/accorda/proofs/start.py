@@ -11,12 +11,15 @@ from typing import Any
 import torch
 
 from accorda.data.preferences.batch import PreferenceBatch
+from accorda.methods.routing import use
 from accorda.proofs.contract import Proof, Prover, check, within
 from accorda.proofs.numerics import TOLERANCE, few_rows, in_fp32, largest
-from accorda.proofs.packing import batch_of
+from accorda.proofs.packing import batch_of, small_batch
 from accorda.runs.files import read_json, write_json
 from accorda.training.loop import Loop, Observer
-from accorda.training.next_token import sequence_log_probs
+from accorda.training.next_token import next_token_log_probs, sequence_log_probs
+from accorda.training.objective import Making
+from accorda.training.policy import Policy
 from accorda.training.preferring import REFERENCE, Preferring
 from accorda.training.session import Session
 
@@ -39,6 +42,10 @@ class Start(Prover):
             return Proof(self.name, "not applicable", why or "no step was watched")
         answers = f"{found['answers']} answers"
         agree = f"before the first step policy and reference agree {within(found['difference'])} on {answers}"
+        if "loss" not in found:
+            apart = f"before the first step policy and reference differ by up to {found['difference']:.1e} nats"
+            checks = [check("reference", found["difference"] <= TOLERANCE, agree, f"{apart} on {answers}")]
+            return Proof.of_checks(self.name, checks, agree, tolerance=TOLERANCE, **found)
         apart = (
             f"before the first step policy and reference differ by up to {found['difference']:.1e} nats on {answers}"
         )
@@ -77,8 +84,11 @@ class Watch(Observer):
 def not_asked(session: Session) -> str:
     """Why nothing is to be said of this run's start; empty where something is."""
     objective = session.objective
-    if not isinstance(objective, Preferring) or not objective.algorithm.needs_reference:
+    compares = isinstance(objective, Preferring) and objective.algorithm.needs_reference
+    compares = compares or (isinstance(objective, Policy) and objective.has_reference)
+    if not compares:
         return "nothing is compared with a reference"
+    assert isinstance(objective, Preferring | Policy)
     if objective.reference == REFERENCE:  # a copy of what goes on from there
         return ""
     moved = [type(method).__name__ for method in session.method if method.traits.identity_at_init != "exact"]
@@ -86,11 +96,21 @@ def not_asked(session: Session) -> str:
 
 
 @torch.no_grad()
-def look(session: Session) -> dict[str, Any]:
-    """Both passes over a small batch, and the loss; `zero` is the loss of answers on which both agree."""
+def look(session: Session) -> dict[str, Any] | None:
+    """Both passes over a small batch, and the loss; `zero` is the loss of answers on which both agree.
+
+    None where a policy's own answers are compared and none of them is better than another.
+    """
     objective, model = session.objective, session.model
+    if isinstance(objective, Policy):
+        return look_at_prompts(session, objective)
     assert isinstance(objective, Preferring)
-    batch = batch_of(session, few_rows([session.train[int(row)] for row in session.batches.rows(0)]))
+    if isinstance(session.loop.carried, Making):
+        batch = next(iter(session.loop.carried.few()[1]), None)
+    else:
+        batch = batch_of(session, few_rows([session.train[int(row)] for row in session.batches.rows(0)]))
+    if batch is None:
+        return None
     assert isinstance(batch, PreferenceBatch)
     with in_fp32(model):
         reference = objective.referred(model, batch)
@@ -100,3 +120,14 @@ def look(session: Session) -> dict[str, Any]:
         loss, zero = (objective.judged(batch, sums, reference).mean() for sums in (policy, reference))
     difference = largest(policy - reference)
     return {"difference": difference, "answers": len(policy), "loss": float(loss), "zero": float(zero)}
+
+
+@torch.no_grad()
+def look_at_prompts(session: Session, objective: Policy) -> dict[str, Any]:
+    """Both passes over a few prompts, read as texts: where both agree the distance that is charged for is zero."""
+    segments, batch = small_batch(session)
+    with in_fp32(session.model):
+        policy = next_token_log_probs(session.model, batch)
+        with use(session.model, objective.reference):
+            reference = next_token_log_probs(session.model, batch)
+    return {"difference": largest(policy - reference), "answers": len(segments)}

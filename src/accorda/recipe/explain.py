@@ -2,7 +2,7 @@
 
 SAYS = {
     "stage": "what kind of run: sft learns completions, pretrain whole texts, classify the label of a text, reward a "
-    "number per answer and preference a policy from compared answers",
+    "number per answer, preference a policy from compared answers and rl one from its own answers",
     "model.path": "a hub id, a model folder, an adapter folder or a run",
     "model.adapter": "an adapter folder to go on from, on the model above",
     "model.config": "a config.json, or its content: random weights instead of trained ones",
@@ -54,7 +54,8 @@ SAYS = {
     "evaluation.patience": "stop after this many evaluations without a better one; null: never",
     "algorithm.labels": "of stage classify: classes or numbers; auto: numbers where they have a point",
     "algorithm.centring": "of stage reward: weight of the square that draws rewards towards zero; 0.01 is usual",
-    "algorithm.name": "of stage preference: dpo, dpo_norm, hinge, ipo, ipo_average, kto, orpo, robust_dpo or simpo",
+    "algorithm.name": "of stage preference: dpo, dpo_norm, hinge, ipo, ipo_average, kto, orpo, robust_dpo or simpo; of "
+    "stage rl: grpo, online_dpo, ppo, reinforce, rejection_sampling or rloo",
     "output": "the run folder; null: runs/<date>-<stage>-<method>",
 }
 LATER = ("algorithm", "rollout", "reward")  # sections of the stages that align a model

@@ -84,7 +84,7 @@ def kinds(name: str, values: Mapping[str, Any], types_of: TypesOf) -> list[tuple
         return []
     annotation = hints(cls)[last]
 
-    def takes(value: Any) -> bool:
+    def takes(value: object) -> bool:
         return accepted(lambda: value_of(field, annotation, value, name, None, ()))
 
     return [(takes, "reader" in field.metadata or of_lists(annotation))]
@@ -145,7 +145,7 @@ def folder_name(values: Mapping[str, Any]) -> str:
     return "_".join(f"{short[name]}-{safe(value)}" for name, value in values.items())
 
 
-def safe(value: Any) -> str:
+def safe(value: object) -> str:
     """A value as part of a folder's name."""
     if isinstance(value, list | tuple):
         return "+".join(map(safe, value))

@@ -16,7 +16,7 @@ HEADS = {  # a section given as one value means its first field: `method: lora`
 }
 
 
-def put(values: dict[str, Any], origins: dict[str, str], path: Sequence[str], value: Any, origin: str) -> None:
+def put(values: dict[str, Any], origins: dict[str, str], path: Sequence[str], value: object, origin: str) -> None:
     """Set one setting; mappings merge key by key, everything else is replaced with what was recorded about it."""
     *sections, key = path
     target = values
@@ -57,19 +57,19 @@ def expanded(given: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def full_name(name: str, value: Any) -> str:
+def full_name(name: str, value: object) -> str:
     """`method` given as one value, or as several of a sweep, means `method.name`."""
     one_value = isinstance(value, str | PathLike) or (name == "data" and isinstance(value, Sequence))
     several = isinstance(value, list | tuple) and bool(value) and all(isinstance(item, str) for item in value)
     return f"{name}.{HEADS[name]}" if name in HEADS and (one_value or several) else name
 
 
-def copied(value: Any) -> Any:
+def copied(value: object) -> Any:
     """Mappings copied at every depth; anything else, rows above all, as it is."""
     return {key: copied(item) for key, item in value.items()} if isinstance(value, Mapping) else value
 
 
-def mapping(value: Any) -> dict[str, Any]:
+def mapping(value: object) -> dict[str, Any]:
     """A dataclass as nested plain mappings and lists, as a recipe file would hold it; rows stay the list they are."""
     return {
         field.name: field.metadata.get("writer", as_plain)(getattr(value, field.name))
@@ -77,7 +77,7 @@ def mapping(value: Any) -> dict[str, Any]:
     }
 
 
-def as_plain(value: Any) -> Any:
+def as_plain(value: object) -> Any:
     """Dataclasses as mappings and tuples as lists, at every depth."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return mapping(value)

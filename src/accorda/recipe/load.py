@@ -93,7 +93,7 @@ def _command_line(overrides: Iterable[str], flags: Mapping[str, Any]) -> dict[st
     return given
 
 
-def _once(given: dict[str, Any], name: str, value: Any) -> None:
+def _once(given: dict[str, Any], name: str, value: object) -> None:
     """Take a setting that may have been given before; two different values are refused."""
     if name in given and given[name] != value:
         raise Refusal(f"{name} = {shown(value)} (command line): already given as {shown(given[name])}; say it once")

@@ -32,6 +32,12 @@ def defining(folder: Path, constant: str) -> list[str]:
     return [file.stem for file in files if f"\n{constant} = " in file.read_text(encoding="utf-8")]
 
 
+def from_papers(folder: Path) -> dict[str, Path]:
+    """The files of a folder whose class says which paper it is from, by name, read as text like `defining`."""
+    files = sorted(folder.glob("*.py"))
+    return {file.stem: file for file in files if "\n    paper: ClassVar[str] = " in file.read_text(encoding="utf-8")}
+
+
 def require_known(
     name: object, known: Iterable[str], kind: str, *, at: str, origins: Mapping[str, str] | None = None
 ) -> str:

@@ -16,7 +16,8 @@ def rates_of(table: dict[str, Any], stage: str, num_parameters: int) -> dict[str
     """The rates by method at a stage for a model of that size.
 
     Small models take rates tens of times higher: a rate measured on one size is not used beyond it, and a published
-    one, found on models of 100 million parameters and more, not for a small one.
+    one, found on models of 100 million parameters and more, not for a small one. A method that learned nothing at any
+    rate tried has no measured one.
     """
     small, middle = table["small"], table["middle"]
     if num_parameters <= small["most_parameters"]:
@@ -24,3 +25,12 @@ def rates_of(table: dict[str, Any], stage: str, num_parameters: int) -> dict[str
     if num_parameters <= middle["most_parameters"]:
         return table["published"].get(stage, {}) | middle["rates"].get(stage, {})
     return table["published"].get(stage, {})
+
+
+def why_unlearned(table: dict[str, Any], stage: str, num_parameters: int, method: str) -> str:
+    """Behind a refusal: that the method was measured on a model of that size and learned nothing, or ""."""
+    for size in ("small", "middle"):
+        entry = table[size].get("unlearned", {}).get(stage, {}).get(method)
+        if entry is not None and num_parameters <= table[size]["most_parameters"]:
+            return f" ({entry['why']})"
+    return ""

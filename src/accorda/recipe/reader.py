@@ -81,7 +81,7 @@ def value_of(
     return checked(annotation, value, at, origins)
 
 
-def checked(annotation: Any, value: Any, at: str, origins: Origins | None) -> Any:
+def checked(annotation: Any, value: object, at: str, origins: Origins | None) -> Any:
     """The value as the type wants it (lists as tuples, 1 as 1.0), or a refusal that says what is wanted."""
     from pydantic import ValidationError
 
@@ -98,7 +98,7 @@ def checked(annotation: Any, value: Any, at: str, origins: Origins | None) -> An
         raise refusal(at, value, reason, origins) from error
 
 
-def way_out(annotation: Any, value: Any) -> str:
+def way_out(annotation: Any, value: object) -> str:
     """What to write instead, where that can be guessed."""
     kinds = described(annotation).split(" or ")
     if isinstance(value, int | float) and any("text" in kind for kind in kinds if "list" not in kind):
@@ -122,7 +122,7 @@ def hints(cls: type) -> dict[str, Any]:
     return get_type_hints(cls, include_extras=True)
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """Paths, numpy numbers and foreign sequences as the plain values that a recipe file would hold."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
@@ -142,7 +142,7 @@ def required(field: dataclasses.Field[Any]) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
-def refusal(at: str, value: Any, reason: str, origins: Origins | None) -> Refusal:
+def refusal(at: str, value: object, reason: str, origins: Origins | None) -> Refusal:
     """`training.rank = 0 (recipe.yaml:7): must be a whole number above 0`."""
     return Refusal(f"{printable(at)} = {shown(value)}{came_from(at, origins)}: {reason}")
 

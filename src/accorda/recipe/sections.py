@@ -142,7 +142,7 @@ class Recipe:
         recipe.origins.update({name: origin for name, origin in origins.items() if "[" in name})
         return recipe
 
-    def with_value(self, name: str, value: Any, origin: str) -> "Recipe":
+    def with_value(self, name: str, value: object, origin: str) -> "Recipe":
         """The recipe with one setting decided: `with_value("data.max_length", 512, "auto: the model's positions")`."""
         values, origins = mapping(self), dict(self.origins)
         put(values, origins, name.split("."), value, origin)

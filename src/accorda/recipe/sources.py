@@ -24,7 +24,7 @@ Rows = list[dict[str, Any]]
 Sources = str | tuple[Source, ...] | Rows | None
 
 
-def read_sources(value: Any, at: str, origins: Origins | None) -> Sources:
+def read_sources(value: object, at: str, origins: Origins | None) -> Sources:
     """One path as text, several as a tuple of `Source`, rows from Python as the list they came in."""
     if value is None or isinstance(plain(value), str):
         return checked(Text | None, value, at, origins)
@@ -37,7 +37,7 @@ def read_sources(value: Any, at: str, origins: Origins | None) -> Sources:
     return tuple(read_source(item, f"{at}[{index}]", origins) for index, item in enumerate(value))
 
 
-def read_source(item: Any, at: str, origins: Origins | None) -> Source:
+def read_source(item: object, at: str, origins: Origins | None) -> Source:
     """One entry of a list of sources."""
     if isinstance(item, Mapping):
         return read(Source, item, at=at, origins=origins)

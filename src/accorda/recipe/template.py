@@ -24,7 +24,7 @@ def _lines(values: Mapping[str, Any], says: Mapping[str, str], at: str, depth: i
     """Sections as blocks, one setting per line; mappings below a section in one line."""
     for key, value in values.items():
         name, start = dotted(at, str(key)), f"{'  ' * depth}{key}:"
-        if name in LATER and not value:
+        if name in LATER and not value and name not in says:
             continue
         if depth == 0 and isinstance(value, Mapping):
             yield f"\n{start}\n"

@@ -47,7 +47,7 @@ def _lines(values: Mapping[str, Any], origins: Mapping[str, str], at: str, depth
             yield f"{start} {flow(value)}  # {' '.join(origins.get(name, 'default').split())}\n"
 
 
-def flow(value: Any) -> str:
+def flow(value: object) -> str:
     """A value on one line; text bare where YAML reads it back as the same text."""
     if isinstance(value, str) and BARE.fullmatch(value) and value.lower() not in RESERVED and not _number(value):
         return value

@@ -42,7 +42,7 @@ def write_text(path: str | Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def write_json(path: str | Path, value: Any) -> None:
+def write_json(path: str | Path, value: object) -> None:
     """`write_bytes` of indented JSON; numbers that JSON does not have become null."""
     write_text(path, json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
@@ -56,7 +56,7 @@ def read_json(path: str | Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def finite(value: Any) -> Any:
+def finite(value: object) -> Any:
     """The value with not-a-number and infinity as None, at every depth."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None

@@ -23,6 +23,7 @@ class RunFolder:
         self.environment = self.path / "environment.json"
         self.data = self.path / "data.json"
         self.samples = self.path / "samples.json"
+        self.value = self.path / "value"
         self.verify = self.path / "verify.py"
         self.renderer = self.path / "renderer.json"
         self.crash = self.path / "crash.log"

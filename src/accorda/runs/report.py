@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from accorda.runs.markup import section, text
-from accorda.runs.sections import charts, samples
+from accorda.runs.sections import charts, health, samples
 from accorda.runs.sections.data import data
 from accorda.runs.sections.headline import headline
 from accorda.runs.sections.memory import memory
@@ -14,6 +14,7 @@ from accorda.runs.sections.onwards import onwards
 from accorda.runs.sections.parents import parents
 from accorda.runs.sections.proofs import proofs
 from accorda.runs.sections.settings import settings
+from accorda.runs.sections.spent import spent
 from accorda.runs.sections.surroundings import surroundings
 from accorda.runs.story import Story, tell
 
@@ -43,8 +44,10 @@ def contents(story: Story) -> list[tuple[str, str, str, str]]:
     return [
         ("samples", "Before and after", samples.samples(story), samples.lead(story)),
         ("curves", "Curves", charts.charts(story), charts.lead(story)),
+        ("health", "Health", health.health(story), health.LEAD),
         ("proofs", "Proofs", proofs(story), PROVEN),
         ("memory", "Memory", memory(story), ""),
+        ("time", "Where the time went", spent(story), ""),
         ("data", "Data", data(story), ""),
         ("settings", "Settings", settings(story), ""),
         ("parents", "What differs from its parent", parents(story), ""),

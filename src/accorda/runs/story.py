@@ -124,6 +124,6 @@ def settings(recipe: Path) -> list[Setting]:
     return found
 
 
-def is_number(value: Any) -> TypeGuard[float]:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether an event's value can be drawn."""
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -134,7 +134,7 @@ def ordered(values: Sequence[Any]) -> bool:
     return all(is_number(value) for value in values)
 
 
-def key(value: Any) -> str:
+def key(value: object) -> str:
     """A value as a key."""
     return repr(value)
 

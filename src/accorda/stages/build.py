@@ -11,13 +11,17 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from accorda.data.batch import pad_batch
 from accorda.data.dataset import Dataset
-from accorda.data.labelled.batch import LabelledBatches
+from accorda.data.labelled.batch import LabelledBatches, LabelledSegment, label_batch
 from accorda.data.labelled.prepare import prepare_labelled
 from accorda.data.labelled.renderer import LabelledRenderer
 from accorda.data.preferences.batch import PreferenceBatches, PreferenceSegment
 from accorda.data.preferences.prepare import prepare_preferences
 from accorda.data.preferences.renderer import PreferenceRenderer
 from accorda.data.prepare import prepare_splits
+from accorda.data.prompts.dataset import PromptDataset, as_text
+from accorda.data.prompts.experience import PromptBatches
+from accorda.data.prompts.prepare import prepare_prompts
+from accorda.data.prompts.renderer import PromptRenderer
 from accorda.data.renderer import Renderer
 from accorda.data.sampler import Batches
 from accorda.errors import Refusal
@@ -38,8 +42,9 @@ from accorda.runs.layout import RunFolder, default_output
 from accorda.stages import settle, tune
 from accorda.stages.contract import Stage, find_stage
 from accorda.stages.resident import Resident
-from accorda.training.loop import Loop
+from accorda.training.loop import Loop, Part, unwatched
 from accorda.training.memory import PeakMemory
+from accorda.training.objective import StepObjective
 from accorda.training.optimizers.contract import Settings as OptimizerSettings
 from accorda.training.optimizers.groups import parameter_groups
 from accorda.training.optimizers.registry import read as read_optimizer
@@ -49,7 +54,7 @@ from accorda.training.schedule import Schedule
 from accorda.training.session import Session
 
 OPENED_NOTE, OPTIMIZER_NOTE, ATTENTION_NOTE, STEPS_NOTE = "opened", "optimizer", "attention", "num_steps"
-BILL_NOTE = "bill"
+BILL_NOTE, PROFILE_NOTE = "bill", "profile"
 
 
 @dataclass(kw_only=True)
@@ -63,7 +68,12 @@ class Data:
 
 
 def build(
-    recipe: Recipe, folder: RunFolder | None = None, *, trained: bool = False, resident: Resident | None = None
+    recipe: Recipe,
+    folder: RunFolder | None = None,
+    *,
+    trained: bool = False,
+    resident: Resident | None = None,
+    part: Part = unwatched,
 ) -> Session:
     """Everything a run needs, from its recipe.
 
@@ -72,6 +82,7 @@ def build(
         folder: the run's own where it is resumed or reopened; a new run finds one.
         trained: put in place what the run in `folder` trained, instead of a fresh start.
         resident: a base that other runs share; None to load one for this run.
+        part: entered around the reading of rows, as `data`.
 
     Raises:
         Refusal: a setting, the data, the model or the method does not hold together. Nothing has been written.
@@ -97,7 +108,8 @@ def build(
     kept_attention = use_attention(opened.model) or stage.padded
     recipe = settle.settle_packing(recipe, kept_attention, opened.model)
     tokenizer = tune.read_tokenizer(recipe, opened, grown=trained and folder.model.is_dir())
-    data = read_data(recipe, stage, tokenizer, opened.model, labels)
+    with part("data"):
+        data = read_data(recipe, stage, tokenizer, opened.model, labels)
     recipe = settle.settle_micro_batch(recipe, find_device(opened.model.device.type), len(data.train), opened.model)
     seed_all(recipe.training.seed)
     if trained:
@@ -135,6 +147,8 @@ def read_data(
         return read_labelled(recipe, model, tokenizer, labels)
     if stage.rows == "preference":
         return read_preferences(recipe, model, tokenizer)
+    if stage.rows == "rl":
+        return read_prompts(recipe, tokenizer)
     start = decoder_start(model)
     renderer = Renderer(tokenizer, section.template, section.supervise, section.reasoning, decoder_start=start)
     assert isinstance(section.max_length, int)
@@ -162,6 +176,20 @@ def read_preferences(recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrain
     thumbs = recipe.algorithm.get("name") in THUMBS
     renderer = PreferenceRenderer(tokenizer, section.template, section.reasoning, thumbs=thumbs)
     train, evaluation = prepare_preferences(section, renderer, max_length=length, seed=recipe.training.seed)
+    return Data(renderer=renderer, train=train, eval=evaluation, pad_id=renderer.pad_id)
+
+
+def read_prompts(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Data:
+    """Prompts, each with room for an answer behind it."""
+    section, longest, answer = recipe.data, recipe.data.max_length, recipe.rollout["max_new_tokens"]
+    assert isinstance(longest, int)
+    if longest <= answer:
+        raise Refusal(
+            f"rollout.max_new_tokens = {answer} ({recipe.origin('rollout.max_new_tokens')}): of data.max_length = "
+            f"{longest} tokens nothing is left for a prompt; use fewer"
+        )
+    renderer = PromptRenderer(tokenizer, section.template, section.reasoning)
+    train, evaluation = prepare_prompts(section, renderer, max_length=longest - answer, seed=recipe.training.seed)
     return Data(renderer=renderer, train=train, eval=evaluation, pad_id=renderer.pad_id)
 
 
@@ -199,7 +227,8 @@ def assemble(
     num_steps = training.max_steps or batches.num_steps(training.epochs)
     recipe = settle.settle_warmup(recipe, num_steps)
     objective = stage.objective(recipe)(model)
-    groups = parameter_groups(trainable(model), training.weight_decay, rate_scales(model))
+    own = objective.own_parameters() if isinstance(objective, StepObjective) else {}
+    groups = parameter_groups(trainable(model) | own, training.weight_decay, rate_scales(model))
     loop = Loop(
         model=model,
         objective=objective,
@@ -212,7 +241,7 @@ def assemble(
         extra_loss=extra_loss(model),
         on_step=on_step(model, num_steps),
     )
-    return Session(
+    session = Session(
         model=model,
         tokenizer=data.renderer.tokenizer,
         renderer=data.renderer,
@@ -227,6 +256,10 @@ def assemble(
         device=model.device,
         notes={OPENED_NOTE: opened, OPTIMIZER_NOTE: optimizer, STEPS_NOTE: num_steps},
     )
+    making = stage.carried(session)
+    if making is not None:
+        loop.batches = loop.carried = making
+    return session
 
 
 def make_batches(recipe: Recipe, data: Data, device: Any) -> Batches:
@@ -234,27 +267,47 @@ def make_batches(recipe: Recipe, data: Data, device: Any) -> Batches:
     training, length = recipe.training, recipe.data.max_length
     assert isinstance(training.micro_batch_size, int)
     assert isinstance(length, int)
-    kinds: dict[type, type[Batches]] = {LabelledRenderer: LabelledBatches, PreferenceRenderer: PreferenceBatches}
-    return kinds.get(type(data.renderer), Batches)(
-        data.train,
-        batch_size=training.batch_size,
-        micro_tokens=training.micro_batch_size * length,
-        packed=bool(training.packing),
-        pad_id=data.pad_id,
-        seed=training.seed,
-        device=device,
-    )
+    settings: dict[str, Any] = {
+        "batch_size": training.batch_size,
+        "micro_tokens": training.micro_batch_size * length,
+        "packed": bool(training.packing),
+        "pad_id": data.pad_id,
+        "seed": training.seed,
+        "device": device,
+    }
+    match data.renderer:
+        case LabelledRenderer():
+            return LabelledBatches(data.train, **settings)
+        case PreferenceRenderer():
+            return PreferenceBatches(data.train, **settings)
+        case PromptRenderer():
+            return PromptBatches(data.train, **settings, **find_stage(recipe.stage).phases(recipe))
+    return Batches(data.train, **settings)
 
 
 def examples(recipe: Recipe, data: Data, device: torch.device) -> Iterator[dict[str, Any]]:
-    """The training rows in the run's order, each alone, as the model's inputs with labels; without end."""
+    """The training rows in the run's order, each alone, as the model's inputs with labels; without end.
+
+    A reward model's have none: its loss is of answers side by side.
+    """
     batches = make_batches(recipe, data, device)
     for step in count():
         for row in batches.rows(step):
             segment = data.train[int(row)]
+            if isinstance(segment, LabelledSegment):
+                yield labelled_example(segment, data, device)
+                continue
             best = segment.best if isinstance(segment, PreferenceSegment) else segment
+            best = as_text(best) if isinstance(data.train, PromptDataset) else best
             batch = pad_batch([best], data.renderer.pad_id).to(device)
-            yield {**batch.inputs(), "labels": batch.labels}
+            yield {**batch.inputs(), **({} if recipe.stage == "reward" else {"labels": batch.labels})}
+
+
+def labelled_example(segment: LabelledSegment, data: Data, device: torch.device) -> dict[str, Any]:
+    """One labelled row as the model's inputs with its class, or its number."""
+    assert isinstance(data.renderer, LabelledRenderer)
+    batch = label_batch([segment], data.pad_id).to(device)
+    return {**batch.inputs(), "labels": batch.wanted if data.renderer.labels.is_number else batch.wanted.long()}
 
 
 def schedule(recipe: Recipe, num_steps: int) -> Callable[[int], float]:

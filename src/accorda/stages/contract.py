@@ -16,6 +16,8 @@ from accorda.methods.open import Opened
 from accorda.models.labels import Labels
 from accorda.recipe.sections import Recipe
 from accorda.training.loop import Objective
+from accorda.training.objective import Making
+from accorda.training.session import Session
 
 Evaluate = Callable[[], dict[str, Any]]
 
@@ -33,9 +35,12 @@ class Stage:
     padded: why rows are padded and never packed; None where they may be packed.
     evaluator: makes, of a session, what its loop calls to evaluate.
     samples: of a session and a number of seconds, a few rows with what the model says to them.
+    carried: of a session, what makes its loop's batches out of the model as it is; None where they are rows as read.
+    phases: of a recipe, how its prompts are answered: the settings of `PromptBatches` that rows do not have.
+    reported: the numbers that the evaluator gives beside metrics.
     """
 
-    rows: Literal["sft", "pretrain", "classify", "preference"]
+    rows: Literal["sft", "pretrain", "classify", "preference", "rl"]
     objective: Callable[[Recipe], Callable[[PreTrainedModel], Objective]]
     labels: Callable[[Recipe], Labels | None] = lambda recipe: None
     settle: Callable[[Recipe, Labels | None], Recipe] = lambda recipe, labels: recipe
@@ -43,6 +48,9 @@ class Stage:
     padded: str | None = None
     evaluator: Callable[[Any], Evaluate | None] = during_training.evaluator
     samples: Callable[[Any, float], dict[str, Any] | None] = side_by_side
+    carried: Callable[[Session], Making | None] = lambda session: None
+    phases: Callable[[Recipe], dict[str, Any]] = lambda recipe: {}
+    reported: tuple[str, ...] = ()
 
 
 @cache

@@ -6,25 +6,34 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+from safetensors.torch import load_file
+
 from accorda.methods.install import trainable
 from accorda.methods.open import Opened
 from accorda.methods.storage import companions, save_adapter, save_model
+from accorda.models.fused import fused_of
+from accorda.models.tensor_file import write_tensors
 from accorda.proofs.contract import Proof
 from accorda.quantization.nf4 import kernel_of
 from accorda.recipe.layers import mapping
 from accorda.recipe.write import dump, rows_in_files
+from accorda.runs import events
 from accorda.runs.card import card
 from accorda.runs.environment import environment
 from accorda.runs.files import write_json, write_text
 from accorda.runs.replace import replaced
 from accorda.runs.report import report
-from accorda.stages.build import BILL_NOTE, OPENED_NOTE
+from accorda.stages.build import BILL_NOTE, OPENED_NOTE, PROFILE_NOTE
 from accorda.stages.contract import find_stage
 from accorda.stages.tune import ADAPTER
+from accorda.training.objective import StepObjective
+from accorda.training.profile import Profiler
 from accorda.training.session import Session
 
 logger = logging.getLogger(__name__)
 
+VALUE_FILE = "value.safetensors"
 LEAST_SECONDS, SHARE_OF_TRAINING = 10.0, 0.05
 ELSEWHERE = ("output", "training.trackers")  # settings that change nothing of what is trained
 
@@ -52,10 +61,11 @@ def data_facts(session: Session) -> dict[str, Any]:
 def surroundings(session: Session) -> dict[str, Any]:
     """What only the run knows of where it ran."""
     data = {"train": session.train.hash, "eval": session.eval.hash if session.eval is not None else None}
-    kernel = kernel_of(session.model, session.device)
+    kernel, fused = kernel_of(session.model, session.device), fused_of(session.model)
     return {
         "device": str(session.device),
         **({} if kernel is None else {"kernel of 4-bit weights": kernel.name}),
+        **({} if not fused else {"fused by Triton": fused}),
         "threads": session.recipe.training.threads,
         "seed": session.recipe.training.seed,
         "data": data,
@@ -90,6 +100,17 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
+@torch.no_grad()
+def put_beside(session: Session) -> None:
+    """Give the objective of a reopened run what was kept for it beside the result."""
+    file = session.folder.value / VALUE_FILE
+    if not file.is_file() or not isinstance(session.objective, StepObjective):
+        return
+    stored = load_file(file)
+    for name, tensor in session.objective.beside(session.model).items():
+        tensor.copy_(stored[name])
+
+
 def is_whole(session: Session) -> bool:
     """Whether every parameter of the base itself trains, so that the result is a model and not an adapter."""
     return any(method.kind == "parameter" for method in session.method) and all(
@@ -104,6 +125,10 @@ def save(session: Session) -> None:
     else:
         beside = companions(session.tokenizer, session.renderer)
         save_adapter(session.model, session.folder.adapter, ADAPTER, beside=beside)
+    kept = session.objective.beside(session.model) if isinstance(session.objective, StepObjective) else {}
+    if kept:
+        with replaced(session.folder.value) as new:
+            write_tensors(new / VALUE_FILE, {name: tensor.detach() for name, tensor in kept.items()})
 
 
 def sample(session: Session, train_seconds: float) -> None:
@@ -148,8 +173,15 @@ def result(session: Session, totals: Mapping[str, Any], proofs: Sequence[Proof])
         "bill_bytes": session.notes[BILL_NOTE].total if BILL_NOTE in session.notes else None,
         "bill": session.notes[BILL_NOTE].to_dict() if BILL_NOTE in session.notes else None,
         **totals,
+        **profiled(session),
         "trainable_parameters": sum(parameter.numel() for parameter in trainable(session.model).values()),
         "proofs": {proof.name: proof.verdict for proof in proofs},
         "parents": [str(opened.run.path)] if opened.run is not None else [],
         "output": str(session.folder.path),
     }
+
+
+def profiled(session: Session) -> dict[str, Any]:
+    """Where the time went, of a run that was profiled."""
+    profiler: Profiler | None = session.notes.get(PROFILE_NOTE)
+    return {} if profiler is None else {"profile": profiler.told(events.read(session.folder.events))}

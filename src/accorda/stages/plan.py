@@ -31,7 +31,7 @@ from accorda.planning.devices import Device, find_device
 from accorda.planning.price import Priced, price
 from accorda.planning.rehearsal import Passes
 from accorda.planning.savings import changes
-from accorda.planning.workload import LabelledWorkload, PreferenceWorkload, Workload
+from accorda.planning.workload import LabelledWorkload, PreferenceWorkload, SampledWorkload, Workload
 from accorda.recipe.sections import Recipe
 from accorda.stages import settle, tune
 from accorda.stages.build import make_batches, read_data
@@ -173,6 +173,8 @@ def assumed(recipe: Recipe, kind: str, two_sides: bool = False) -> Found:
     length, rows = recipe.data.max_length, training.micro_batch_size
     assert isinstance(length, int)
     assert isinstance(rows, int)
+    if kind == "rl":
+        return _sampled(recipe, rows, length)
     make = {"classify": _labelled, "preference": _compared}.get(kind)
     make = make or partial(_equal, learned=length - 1, two_sides=two_sides)
     work = make(rows, length, packed=bool(training.packing))
@@ -185,6 +187,17 @@ def assumed(recipe: Recipe, kind: str, two_sides: bool = False) -> Found:
     prompt = length if two_sides else max(1, length - wanted.max_new_tokens)
     answers = (min(BATCH_SIZE, wanted.generate or BATCH_SIZE), prompt, wanted.max_new_tokens) if answered else None
     return Found(Passes((work,) * times, measured, answers), is_tried(recipe, steps, True))
+
+
+def _sampled(recipe: Recipe, rows: int, length: int) -> Found:
+    """Prompts and completions as long as they may be."""
+    training, answer, number = recipe.training, recipe.rollout["max_new_tokens"], recipe.rollout["num_generations"]
+    times = min(2, ceil(training.batch_size * number / rows))
+    work = SampledWorkload((length,) * rows, (answer,) * rows, bool(training.packing))
+    at_once = min(max(number, recipe.rollout["batch_size"]), training.batch_size * number)
+    steps = training.max_steps or training.checkpoint_every + 1
+    passes = Passes((work,) * times, answers=(at_once, max(1, length - answer), answer))
+    return Found(passes, is_tried(recipe, steps, bool(recipe.data.eval_split)))
 
 
 def _equal(rows: int, length: int, *, learned: int, two_sides: bool, packed: bool) -> Workload:

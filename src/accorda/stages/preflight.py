@@ -129,5 +129,6 @@ def check_evaluation(session: Session) -> None:
             raise Refusal("evaluation.patience: there are no evaluation rows; name some with --eval-data")
         return
     reported = [name for metric in metrics.values() for name in metric.values(np.asarray(metric.statistics(PROBE)))]
+    reported = list(find_stage(session.recipe.stage).reported) or reported
     if wanted.best not in reported:
         raise Refusal(f"evaluation.best = {wanted.best}: this run reports {', '.join(reported)}; choose one of them")

@@ -8,6 +8,7 @@ import torch
 from accorda.data.dataset import Dataset
 from accorda.data.labelled.dataset import LabelledDataset
 from accorda.data.preferences.batch import PreferenceSegment, preference_batch
+from accorda.data.prompts.experience import PromptBatches
 from accorda.data.sampler import Batches
 from accorda.errors import Refusal
 from accorda.evaluation.during_training import BATCH_SIZE
@@ -37,9 +38,18 @@ def passes(recipe: Recipe, batches: Batches, evaluation: Dataset | None) -> Pass
     step, rows = max(groups, key=lambda found: batches.positions(found[1]))
     work = Workload.of(batches.batch(rows))
     times = min(2, len(batches.groups(step)))
+    if isinstance(batches, PromptBatches):
+        return Passes((work,) * times, answers=sampled(recipe, batches))
     if evaluation is None or not len(evaluation):
         return Passes((work,) * times)
     return Passes((work,) * times, measured(evaluation), answers(recipe, evaluation))
+
+
+def sampled(recipe: Recipe, batches: PromptBatches) -> tuple[int, int, int]:
+    """Completions sampled at once, the longest prompt and the tokens they may get."""
+    number, at_once = batches.num_generations, recipe.rollout["batch_size"]
+    rows = min(max(number, at_once), recipe.training.batch_size * number)
+    return rows, int(batches.dataset.lengths.max()), batches.max_new_tokens
 
 
 def measured(evaluation: Dataset) -> Workload:

@@ -12,7 +12,7 @@ from accorda.models.attention import has_position_bias
 from accorda.models.packed import num_parameters
 from accorda.models.positions import positions
 from accorda.planning.devices import Device
-from accorda.recipe.rates import learning_rates, rates_of
+from accorda.recipe.rates import learning_rates, rates_of, why_unlearned
 from accorda.recipe.sections import Recipe
 from accorda.recipe.words import several
 from accorda.training.precision import SMALL_MODEL, Precision
@@ -99,8 +99,9 @@ def settle_rate(recipe: Recipe, methods: Sequence[Method], size: int, encoder_de
         if name not in rates:
             kind = "a small " if small else ""
             model = "" if encoder_decoder is None else f" for {kind}{encoder_decoder}"
+            why = why_unlearned(table, recipe.stage, size, name) if encoder_decoder is None else ""
             raise Refusal(
-                f"training.learning_rate = auto: no rate is known for {name} at stage {recipe.stage}{model}; "
+                f"training.learning_rate = auto: no rate is known for {name} at stage {recipe.stage}{model}{why}; "
                 "give one with --lr"
             )
         found[name] = rates[name]

@@ -16,11 +16,13 @@ from accorda.recipe.sections import Recipe
 from accorda.runs.crash import inside
 from accorda.runs.layout import RunFolder
 from accorda.stages import outcome, preflight
-from accorda.stages.build import BILL_NOTE, STEPS_NOTE, build
+from accorda.stages.build import BILL_NOTE, PROFILE_NOTE, STEPS_NOTE, build
 from accorda.stages.contract import find_stage
 from accorda.stages.resident import Resident
-from accorda.stages.settle import settle_threads
+from accorda.stages.settle import default_device, settle_threads
 from accorda.training.guard import Signals
+from accorda.training.loop import unwatched
+from accorda.training.profile import Profiler
 from accorda.training.run import Course, Show, run_by_turns
 from accorda.training.session import Session
 from accorda.training.trackers.follow import following
@@ -44,30 +46,47 @@ class Run:
         return all(proof.verdict != "fails" for proof in self.proofs)
 
 
-def train(recipe: Any = None, *, dry_run: bool = False, watch: Watch | None = None, **keywords: Any) -> Run:
+def train(
+    recipe: Any = None, *, dry_run: bool = False, profile: bool = False, watch: Watch | None = None, **keywords: Any
+) -> Run:
     """Train by a recipe: a path, a mapping, a `Recipe`, or keyword arguments (`model=`, `data=`, `method=`, `rank=`).
 
-    With `dry_run` everything up to the first step is done and told, and nothing is written.
+    With `dry_run` everything up to the first step is done and told, and nothing is written. With `profile` the result
+    tells where the time went and how far the products were from the machine's own.
 
     Raises:
         Refusal: bad input, before anything is written. Stopped: the run can be resumed.
     """
     recipe = as_recipe(recipe, keywords)
+    if dry_run and profile:
+        raise Refusal("profile: a dry run makes no step whose time could be told; leave one of both out")
     if dry_run:
         report = preflight.check(build(recipe))
         return Run(None, {"status": "dry run", **report.to_dict()}, report.proofs)
-    return to_end(train_by_turns(recipe, watch=watch))
+    return to_end(train_by_turns(recipe, watch=watch, profiler=Profiler(default_device()) if profile else None))
 
 
 def train_by_turns(
-    recipe: Recipe, *, watch: Watch | None = None, resident: Resident | None = None, signals: Signals | None = None
+    recipe: Recipe,
+    *,
+    watch: Watch | None = None,
+    resident: Resident | None = None,
+    signals: Signals | None = None,
+    profiler: Profiler | None = None,
 ) -> Turns[Run]:
     """`train` that gives way after every optimizer step, over a base that several runs share if one is given."""
-    session = build(recipe, resident=resident)
-    report = preflight.check(session)
-    session.recipe = settle_threads(session.recipe, lambda: preflight.trial(session))
-    session.notes[BILL_NOTE] = report.bill
-    outcome.begin(session)
+    part = profiler.part if profiler else unwatched
+    with part("start"):
+        session = build(recipe, resident=resident, part=part)
+        with part("proofs"):
+            report = preflight.check(session)
+        session.recipe = settle_threads(session.recipe, lambda: preflight.trial(session))
+        session.notes[BILL_NOTE] = report.bill
+        outcome.begin(session)
+    if profiler is not None:
+        session.notes[PROFILE_NOTE] = profiler
+        profiler.begin(session.loop.precision, session.notes[STEPS_NOTE])
+        session.loop.part = part
     with inside(session.folder):
         return (yield from go(session, resume=False, watch=watch, signals=signals))
 
@@ -118,9 +137,13 @@ def go(session: Session, *, resume: bool, watch: Watch | None, signals: Signals 
     except Stopped:
         outcome.show(session)
         raise
-    outcome.save(session)
-    outcome.sample(session, totals["train_seconds"])
-    proofs = prove(session)
+    part = session.loop.part
+    with part("files"):
+        outcome.save(session)
+    with part("evaluation"):
+        outcome.sample(session, totals["train_seconds"])
+    with part("proofs"):
+        proofs = prove(session)
     result = outcome.finish(session, totals, proofs)
     return Run(session.folder, result, proofs)
 
@@ -148,7 +171,9 @@ def steps(
 def reopen(folder: str | Path | RunFolder) -> Session:
     """The session of a complete run with what it trained in place, for proofs and evaluation."""
     place = run_folder(folder)
-    return build(recorded(place), place, trained=True)
+    session = build(recorded(place), place, trained=True)
+    outcome.put_beside(session)
+    return session
 
 
 def verify(

@@ -12,7 +12,7 @@ from accorda.data.batch import Batch
 from accorda.data.preferences.batch import PreferenceBatch
 from accorda.models.dropout import without_dropout
 from accorda.training.figures import Figures
-from accorda.training.loop import StepObjective
+from accorda.training.objective import StepObjective
 
 
 class Comparing(StepObjective):

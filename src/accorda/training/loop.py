@@ -5,9 +5,8 @@ micro-batches gives the same gradient. Sums run in a fixed order: the same state
 """
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -21,31 +20,22 @@ from accorda.data.batch import Batch, Segment
 from accorda.data.sampler import Segments
 from accorda.training.checkpoint import State
 from accorda.training.memory import PeakMemory
+from accorda.training.objective import Carried, StepObjective
 from accorda.training.optimizers.states import copied, letting_go, load_states, states_of
 from accorda.training.precision import LossScale, Precision
 from accorda.training.rng import Generators, undisturbed
 
 Objective = Callable[[nn.Module, Batch], Tensor]
+Part = Callable[[str], AbstractContextManager[object]]
 
 
-class StepObjective(ABC):
-    """An objective that must know a whole step before its first micro-batch, and tells more of it than the loss."""
-
-    @abstractmethod
-    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
-        """The summed loss of a micro-batch."""
-
-    @abstractmethod
-    def begin(self, model: nn.Module, batches: Sequence[Batch]) -> None:
-        """Called with all micro-batches of a step before the first of them."""
-
-    @abstractmethod
-    def figures(self) -> dict[str, float]:
-        """What there is to tell of the micro-batches since `begin`."""
+def unwatched(name: str) -> AbstractContextManager[object]:
+    """A part of a run that nobody times."""
+    return nullcontext()
 
 
 class Batches(Protocol):
-    """The micro-batches of every optimizer step: a pure function, so that there is no position to lose."""
+    """The micro-batches of every optimizer step: a pure function of the step and what the loop's state holds."""
 
     @property
     def dataset(self) -> Segments:
@@ -91,7 +81,9 @@ class Loop:
     optimizer: with groups that have `names` and `scale` (`optimizers.groups`); its rate is set from `schedule`.
     extra_loss: gives a scalar that is added to the loss of every step, once however the step is split.
     on_step: called with the number of a step after its update, before the gradients are dropped.
+    part: called with the name of a part of a step; what it gives is entered around that part.
     check: called between micro-batches; may raise to stop the run there.
+    carried: what else belongs to the state.
     """
 
     model: nn.Module
@@ -105,19 +97,18 @@ class Loop:
     memory: PeakMemory | None = None
     extra_loss: Callable[[], Tensor] | None = None
     on_step: Callable[[int], None] | None = None
+    part: Part = unwatched
     check: Callable[[], None] = lambda: None
+    carried: Carried | None = None
     step_number: int = field(default=0, init=False)
     loss_scale: LossScale | None = field(default=None, init=False)
     updating: bool = field(default=False, init=False)  # stays True where the optimizer's own step was cut short
-    _counting: list[tuple[str, nn.Module]] = field(init=False)
     _begun: bool = field(default=False, init=False)
     _watching: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
         if self.precision.name == "fp16":
             self.loss_scale = LossScale()
-        trained = [(n, m) for n, m in self.model.named_modules() if any(p.requires_grad for p in m.parameters(False))]
-        self._counting = [(name, module) for name, module in trained if any(True for _ in module.buffers(False))]
 
     def step(self) -> dict[str, Any]:
         """Make one optimizer step and tell about it: the event of the run's log. Its seconds leave observers out.
@@ -128,34 +119,32 @@ class Loop:
         self._begin()
         began, self._watching = perf_counter(), 0.0
         with self._undone_on_failure():
-            micro_batches = self.batches.at(self.step_number)
+            with self.part("data"):
+                micro_batches = self.batches.at(self.step_number)
             num_supervised = sum(batch.num_supervised for batch in micro_batches)
             losses: list[Tensor] = []
             whole = self.objective if isinstance(self.objective, StepObjective) else None
             if whole is not None:
-                with self.precision.autocast():
+                with self.part("forward"), self.precision.autocast():
                     whole.begin(self.model, micro_batches)
             extra = None if self.extra_loss is None else self.extra_loss()
             for batch in micro_batches:
                 self.check()
-                with self.precision.autocast():
+                with self.part("forward"), self.precision.autocast():
                     loss = self.objective(self.model, batch) / num_supervised
                 losses.append(loss.detach())
                 if extra is not None and len(losses) == 1:
                     loss = loss + extra
                 if self.loss_scale:
                     loss = loss * self.loss_scale.value
-                loss.backward()
+                with self.part("backward"):
+                    loss.backward()
             total = float(sum(losses))
-            grad_norm = self._finish_gradients(total)
+            with self.part("optimizer"):
+                grad_norm = self._finish_gradients(total)
         rate = self._set_learning_rates()
-        if math.isfinite(grad_norm):
-            self.updating = True
-            self.optimizer.step()
-            if self.on_step is not None:
-                self.on_step(self.step_number + 1)
-            self.updating = False
-        self.optimizer.zero_grad()
+        with self.part("optimizer"):
+            self._update(grad_norm)
         self.step_number += 1
         told = {
             "event": "step",
@@ -169,6 +158,7 @@ class Loop:
             "memory": self.memory.bytes() if self.memory else None,
         }
         told |= {} if whole is None else whole.figures()
+        told |= {} if self.carried is None else self.carried.figures(told)
         return told if extra is None else told | {"extra_loss": float(extra.detach())}
 
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -186,6 +176,8 @@ class Loop:
         state.put("buffers", State(self._buffers()))
         state.put("optimizer", State(*states_of(self.optimizer, self.parameters())))
         state.put("rng", State(rng.tensors, rng.values))
+        if self.carried is not None:
+            state.put("carried", self.carried.state())
         state.values["loss_scale"] = asdict(self.loss_scale) if self.loss_scale else None
         if copy:
             state.tensors = copied(self.optimizer, state.tensors)
@@ -205,6 +197,8 @@ class Loop:
         load_states(self.optimizer, self.parameters(), learned.tensors | learned.values)
         rng = state.part("rng")
         Generators(rng.tensors, rng.values).restore()
+        if self.carried is not None:
+            self.carried.load_state(state.part("carried"))
         self.loss_scale = LossScale(**state.values["loss_scale"]) if state.values["loss_scale"] else None
         self.step_number = state.values["step"]
         self.updating = False
@@ -217,7 +211,7 @@ class Loop:
         self.model.train()
         if not self._begun:
             self._begun = True
-            with undisturbed():
+            with self.part("proofs"), undisturbed():
                 for observer in self.observers:
                     observer.before_first_step(self)
 
@@ -240,7 +234,7 @@ class Loop:
             for gradient in gradients:
                 gradient.div_(self.loss_scale.value)
         watched = perf_counter()
-        with undisturbed():
+        with self.part("proofs"), undisturbed():
             for observer in self.observers:
                 observer.after_backward(self, self.step_number + 1)
         self._watching = perf_counter() - watched
@@ -248,6 +242,16 @@ class Loop:
         clip_grads_with_norm_(self.parameters().values(), self.max_grad_norm or math.inf, norm)
         self._require_finite(loss, float(norm))
         return float(norm)
+
+    def _update(self, grad_norm: float) -> None:
+        """Move what trains, where the gradients are finite, and drop them."""
+        if math.isfinite(grad_norm):
+            self.updating = True
+            self.optimizer.step()
+            if self.on_step is not None:
+                self.on_step(self.step_number + 1)
+            self.updating = False
+        self.optimizer.zero_grad()
 
     def _require_finite(self, loss: float, grad_norm: float) -> None:
         step = self.step_number + 1

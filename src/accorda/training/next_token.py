@@ -4,6 +4,7 @@ One owner of the path from a batch to its log-probabilities: training, evaluatio
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
@@ -44,8 +45,7 @@ def next_token_log_probs(model: PreTrainedModel, batch: Batch) -> Tensor:
 class SequenceLoss:
     """A loss that is a function of whole answers' log-probabilities, with the logits of a chunk of positions at a time.
 
-    The head runs twice: for the sums, from which follows how the loss changes with each of them, and for the gradient,
-    which is formed where the logits are. Made, like `NextToken`, when it is decided what trains.
+    Made, like `NextToken`, when it is decided what trains.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -65,15 +65,35 @@ class SequenceLoss:
         """
         hidden_ND, labels_N = predicting(model, batch)
         head = partial(logits, model)
-        sums = summed(chunked_log_probs(hidden_ND, labels_N, head, self.chunk), learned)
+        found_N = chunked_log_probs(hidden_ND, labels_N, head, self.chunk)
         if not torch.is_grad_enabled():
-            return loss(sums)
-        sums.requires_grad_()
-        value = loss(sums)
-        (slopes,) = torch.autograd.grad(value, sums)
-        weights_N = -torch.repeat_interleave(slopes, _numbers(learned, slopes.device), output_size=len(labels_N))
-        carrier = chunked_loss(hidden_ND, labels_N, head, self.parameters, self.chunk, weights_N)
-        return value.detach() + (carrier - carrier.detach())  # the value of the one, the gradient of the other
+            return loss(summed(found_N, learned))
+        tail = Tail(head, self.parameters, self.chunk)
+        return carried_back(hidden_ND, labels_N, tail, found_N, lambda values_N: loss(summed(values_N, learned)))
+
+
+@dataclass(frozen=True)
+class Tail:
+    """From hidden states (n, D) to logits (n, V): the function, what trains inside it, how many positions at once."""
+
+    head: Callable[[Tensor], Tensor]
+    parameters: Sequence[nn.Parameter]
+    chunk: int
+
+
+def carried_back(
+    hidden_ND: Tensor, labels_N: Tensor, tail: Tail, found_N: Tensor, loss: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Any function of labels' log-probabilities as a loss: a scalar whose gradient reaches what made the hidden states.
+
+    The head runs twice: before, for the log-probabilities `found_N`, from which follows how the loss changes with each
+    of them; and here for the gradient, which is formed where the logits are.
+    """
+    found_N = found_N.detach().requires_grad_()
+    value = loss(found_N)
+    (slopes_N,) = torch.autograd.grad(value, found_N)
+    carrier = chunked_loss(hidden_ND, labels_N, tail.head, tail.parameters, tail.chunk, -slopes_N)
+    return value.detach() + (carrier - carrier.detach())  # the value of the one, the gradient of the other
 
 
 @torch.no_grad()
@@ -87,10 +107,6 @@ def summed(values_N: Tensor, learned: Sequence[int]) -> Tensor:
     return torch.stack([part.sum() for part in values_N.split(list(learned))])
 
 
-def _numbers(values: Sequence[int], device: torch.device) -> Tensor:
-    return torch.tensor(values, dtype=torch.long, device=device)
-
-
 def predicting(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
     """The hidden states (N, D) that predict a supervised token, and those tokens (N,)."""
     positions, labels_N = batch.targets()
@@ -100,4 +116,4 @@ def predicting(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
 
 def positions_at_once(model: PreTrainedModel) -> int:
     """How many positions' logits exist at a time."""
-    return chunk_size(model.config.get_text_config(decoder=True).vocab_size)
+    return chunk_size(model.config.get_text_config(decoder=True).vocab_size, model.device.type)

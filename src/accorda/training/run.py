@@ -156,11 +156,14 @@ class _Run:
             if self.evaluation_due():
                 self.judge()
             if self.checkpoint_due():
-                self.save()
+                with self.loop.part("files"):
+                    self.save()
             if self.at_end():
                 break
             self.signals.check()
-            self.tell(self.loop.step())
+            with self.loop.part("step"):
+                made = self.loop.step()
+            self.tell(made)
             yield
         self.take_best()
 
@@ -185,7 +188,7 @@ class _Run:
         """Evaluate, and see whether this is the best so far. The untrained model is measured, but no candidate."""
         assert self.evaluate is not None
         step, best = self.loop.step_number, self.course.best
-        with self.signals.at_once(), undisturbed():
+        with self.loop.part("evaluation"), self.signals.at_once(), undisturbed():
             found = dict(self.evaluate())
         if best not in found:
             numbers = ", ".join(name for name, value in found.items() if isinstance(value, int | float))
@@ -219,8 +222,9 @@ class _Run:
         checkpoint.prune(self.folder.checkpoints, self.course.keep_checkpoints, self.standing.best_step)
         self.tell({"event": "checkpoint", "step": step})
         self.loop.check = lambda: None  # an observer that steps the loop must come to put it back
-        for observer in self.loop.observers:
-            observer.after_checkpoint(self.loop, place)
+        with self.loop.part("proofs"):
+            for observer in self.loop.observers:
+                observer.after_checkpoint(self.loop, place)
         self.loop.check = self.signals.check
 
     def take_best(self) -> None:

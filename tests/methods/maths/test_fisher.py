@@ -55,3 +55,8 @@ def test_also_after_an_error():
 def test_needs_a_batch():
     with pytest.raises(Refusal, match="no batch"):
         squared_gradients(make("llama"), {}, [])
+
+
+def test_rows_without_labels_are_refused():
+    with pytest.raises(Refusal, match="these rows have no labels"):
+        squared_gradients(make("llama"), {}, [batch("llama")])

@@ -106,11 +106,34 @@ def test_chooses_by_fisher():
     assert sum(p.numel() for p in trainable(model).values()) == 2 * 2 * 48
 
 
+@pytest.mark.parametrize("architecture", ["llama", "bert", "t5"])
+def test_chooses_tokens_that_occur_most(architecture):
+    """Of all that the model reads; of tokens alike the lower; negative ids, which hold a place, are no tokens."""
+    model = freeze(make(architecture))
+    batches = [{"input_ids": torch.tensor([[9, 5, 5, -1]])}, {"input_ids": torch.tensor([[7, 9, 5, 4, 4, 4, 4]])}]
+    if architecture == "t5":
+        batches[1]["decoder_input_ids"] = torch.tensor([[0, 8, 8, 8, 8, 8]])
+    most = (4, 8) if architecture == "t5" else (4, 5)
+    assert [rows for _, rows in prepare(model, Rows(num_rows=2), batches).found] == [tuple(sorted(most))]
+    alike = prepare(model, Rows(num_rows=2, num_batches=1), batches)
+    assert [rows for _, rows in alike.found] == [(5, 9)]
+    assert [rows for _, rows in prepare(model, Rows(num_rows=4, num_batches=1), batches).found] == [(0, 1, 5, 9)]
+    install(model, alike)
+    assert sum(p.numel() for p in trainable(model).values()) == 2 * 32
+
+
+def test_occurring_is_of_tokens_and_needs_some():
+    with pytest.raises(Refusal, match=r"mlp\.up_proj \(mlp\.up\) has no row for each token"):
+        prepare(make("llama"), Rows(target_modules="mlp.up"), [batch("llama")])
+    with pytest.raises(Refusal, match="no batch to count tokens in"):
+        prepare(make("llama"), Rows(), [])
+
+
 def test_count_from_shapes_alone():
-    """Eight tokens of Llama-2 7B: 8 * 4096; four rows of every linear of a block: 4 (6 * 4096 + 11008)."""
+    """64 tokens of Llama-2 7B: 64 * 4096; four rows of every linear of a block: 4 (6 * 4096 + 11008)."""
     with torch.device("meta"):
         model = LlamaForCausalLM(LlamaConfig(hidden_size=4096, intermediate_size=11008, num_hidden_layers=2))
-    assert Rows().num_parameters(model).trained == 8 * 4096
+    assert Rows().num_parameters(model).trained == 64 * 4096
     everywhere = Rows(target_modules="all-linear", num_rows=4)
     assert everywhere.num_parameters(model).trained == 2 * 4 * (6 * 4096 + 11008)
     assert Rows(choose="fisher", num_rows=4).num_parameters(model).trained == 4 * 4096
@@ -151,10 +174,14 @@ def make_int8():
     ("settings", "says"),
     [
         ({"choose": "index", "index": (3, 67)}, r"method\.index: 67: model\.embed_tokens \(embedding\) has 67 rows"),
-        ({"num_rows": 68}, r"method\.num_rows = 68: model\.embed_tokens \(embedding\) has 67 rows"),
+        (
+            {"choose": "largest", "num_rows": 68},
+            r"method\.num_rows = 68: model\.embed_tokens \(embedding\) has 67 rows",
+        ),
         ({"target_modules": "norm"}, r"model\.layers\.0\.\w+norm \(norm\) is none"),
         ({"target_modules": "no_such"}, "matches nothing"),
         ({"choose": "fisher"}, r"method\.choose = fisher: call accorda\.prepare"),
+        ({}, r"method\.choose = occurring: call accorda\.prepare"),
     ],
 )
 def test_refuses(settings, says):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.methods.cases import prepared
 from tests.zoo import batch, make
 from torch import nn
 from transformers import PreTrainedModel
@@ -74,7 +75,7 @@ def assert_round_trip(method: Method | tuple[Method, ...], architecture: str, qu
 @pytest.mark.parametrize("architecture", ["llama", "gpt_neox"])
 @pytest.mark.parametrize("name", list(methods()))
 def test_every_method(name: str, architecture: str, tmp_path: Path):
-    assert_round_trip(methods()[name](), architecture, "none", tmp_path / "adapter")
+    assert_round_trip(prepared(methods()[name](), architecture), architecture, "none", tmp_path / "adapter")
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_parts_of_fused_projections(architecture: str, tmp_path: Path):
 @pytest.mark.parametrize("name", [name for name, method in methods().items() if method.traits.quantized_base])
 @pytest.mark.parametrize("number", formats())
 def test_every_method_on_a_quantised_base(name: str, number: str, tmp_path: Path):
-    assert_round_trip(methods()[name](), "gpt2", number, tmp_path / "adapter")
+    assert_round_trip(prepared(methods()[name](), "gpt2"), "gpt2", number, tmp_path / "adapter")
 
 
 @pytest.mark.parametrize("method", COMPOSED.values(), ids=COMPOSED)

@@ -10,6 +10,7 @@ from accorda.cli.terminal.table import table
 from accorda.recipe.write import flow
 from accorda.runs.figures import size
 from accorda.runs.sections.onwards import commands
+from accorda.runs.spent import PARTS, parts, reached
 from accorda.runs.story import Setting, Story, tell
 
 
@@ -17,7 +18,15 @@ def finished(run: Any) -> Outcome:
     """The outcome of a run that came to its end."""
     failed = failures(run.proofs)
     story = tell(run.folder.path, run.result)
-    text = blocks([told(run.result), decided(auto(story.settings)), proofs_table(run.proofs), onwards(story)])
+    text = blocks(
+        [
+            told(run.result),
+            decided(auto(story.settings)),
+            spent(run.result),
+            proofs_table(run.proofs),
+            onwards(story),
+        ]
+    )
     return Outcome(code=UNPROVEN if failed else DONE, result=run.result, text=text, error=failed)
 
 
@@ -95,6 +104,15 @@ def decided(found: Mapping[str, tuple[Any, str]]) -> str:
         for name, (value, origin) in found.items()
     ]
     return table(("decided", "value", "because"), rows) if rows else ""
+
+
+def spent(result: Mapping[str, Any]) -> str:
+    """Where the time of a profiled run went."""
+    profile = result.get("profile") or {}
+    rows = [(name, f"{seconds:.2f}", f"{share:.1%}", PARTS[name]) for name, seconds, share in parts(profile)]
+    return "\n".join(
+        filter(None, [table(("part", "seconds", "share", "what it is"), rows) * bool(rows), reached(profile)])
+    )
 
 
 def evaluated(result: Mapping[str, Any]) -> Any:

@@ -8,11 +8,12 @@ from accorda.data.labelled.renderer import LabelledRenderer
 from accorda.evaluation.labelled.predict import has, predicted, rows_of, segments_of
 from accorda.evaluation.measure import scored
 from accorda.evaluation.registry import read_metrics, require_fitting
+from accorda.training.session import Session
 
 BATCH_SIZE = 8  # rows measured at once
 
 
-def evaluator(session: Any, batch_size: int = BATCH_SIZE) -> Callable[[], dict[str, Any]] | None:
+def evaluator(session: Session, batch_size: int = BATCH_SIZE) -> Callable[[], dict[str, Any]] | None:
     """A function that measures the session's model now; None where the session has no evaluation rows.
 
     It gives `eval_loss` (mean cross-entropy in nats, or mean squared error), the metrics the recipe names, and

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from accorda.data.batch import Segment
 from accorda.data.example import Example, RowError
@@ -26,12 +27,14 @@ PAD = 0
 
 
 @torch.no_grad()
-def predicted(model: Any, segments: Sequence[LabelledSegment], *, batch_size: int = 8) -> np.ndarray:
+def predicted(model: PreTrainedModel, segments: Sequence[LabelledSegment], *, batch_size: int = 8) -> np.ndarray:
     """The head's outputs (n, K) in fp32, in the order given.
 
     The model runs without dropout and as its adapters are routed now; its modes are restored.
     """
-    found = np.zeros((len(segments), model.config.num_labels), np.float32)
+    num_outputs = model.config.num_labels
+    assert num_outputs is not None
+    found = np.zeros((len(segments), num_outputs), np.float32)
     with evaluating(model):
         done = 0
         for places in by_length([len(segment) for segment in segments], batch_size):
@@ -42,21 +45,21 @@ def predicted(model: Any, segments: Sequence[LabelledSegment], *, batch_size: in
     return found
 
 
-def settle_padding(model: Any, tokenizer: Any) -> None:
+def settle_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Tell a model that names no padding which id pads: heads of decoders look for the last token before it."""
     config = model.config.get_text_config()
     if config.pad_token_id is None:
         config.pad_token_id = pad_token_id(tokenizer, model)
 
 
-def renderer_for(model: Any, tokenizer: Any, labels: Labels) -> LabelledRenderer:
+def renderer_for(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: Labels) -> LabelledRenderer:
     """The renderer of a model: it is told which of two texts a token is of where it has a place for that."""
     types = "token_type_ids" in tokenizer.model_input_names and getattr(model.config, "type_vocab_size", 0) > 1
     accepted = "token_type_ids" in signature(model.forward).parameters
     return LabelledRenderer(tokenizer, labels, has_types=types and accepted)
 
 
-def pad_of(model: Any) -> int:
+def pad_of(model: PreTrainedModel) -> int:
     """The id that the model takes for padding."""
     pad = model.config.get_text_config().pad_token_id
     return PAD if pad is None else pad
@@ -109,7 +112,12 @@ def labelled(labels: Labels, output: np.ndarray) -> dict[str, Any]:
 
 
 def label_texts(
-    model: Any, renderer: LabelledRenderer, examples: Sequence[Example], *, max_length: int, batch_size: int = 8
+    model: PreTrainedModel,
+    renderer: LabelledRenderer,
+    examples: Sequence[Example],
+    *,
+    max_length: int,
+    batch_size: int = 8,
 ) -> list[dict[str, Any]]:
     """What each text, or pair of texts, is called; over-long ones are cut as in training.
 

@@ -9,11 +9,11 @@ with the cross-entropy of the class, or the squared error of the number. Convex,
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from accorda.data.labelled.batch import LabelledSegment, label_batch
 from accorda.evaluation.labelled.predict import pad_of
@@ -40,7 +40,7 @@ def constant(train: Sequence[LabelledSegment], labels: Labels, number: int) -> n
 
 
 def probe(
-    model: Any,
+    model: PreTrainedModel,
     train: Sequence[LabelledSegment],
     asked: Sequence[LabelledSegment],
     labels: Labels,
@@ -74,7 +74,7 @@ def fitted(x: Tensor, wanted: Tensor, num_outputs: int) -> tuple[Tensor, Tensor]
 
 
 @torch.no_grad()
-def pooled(model: Any, segments: Sequence[LabelledSegment], batch_size: int) -> Tensor:
+def pooled(model: PreTrainedModel, segments: Sequence[LabelledSegment], batch_size: int) -> Tensor:
     """The mean of each row's last hidden states, (n, D) in fp64."""
     found: dict[int, Tensor] = {}
     with evaluating(model):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from transformers import PreTrainedModel
 
 from accorda.data.labelled.batch import LabelledSegment
 from accorda.data.labelled.dataset import LabelledDataset
@@ -97,7 +98,9 @@ def opened_renderer(opened: Opened, recipe: Recipe | None = None) -> LabelledRen
 class _Source:
     """Where rows come from: those named, read as in the run, else the run's own."""
 
-    def __init__(self, model: Any, renderer: LabelledRenderer, recipe: Recipe | None, columns: dict[str, str]):
+    def __init__(
+        self, model: PreTrainedModel, renderer: LabelledRenderer, recipe: Recipe | None, columns: dict[str, str]
+    ):
         self.model, self.renderer, self.recipe, self.columns = model, renderer, recipe, columns
 
     def rows(self, data: Any, split: Split, limit: int | None) -> LabelledDataset:

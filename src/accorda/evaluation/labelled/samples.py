@@ -9,9 +9,10 @@ from accorda.evaluation.labelled.predict import predicted, probabilities, segmen
 from accorda.evaluation.side_by_side import HELD_OUT, TRAINED_ON
 from accorda.models.labels import Labels
 from accorda.training.rng import undisturbed
+from accorda.training.session import Session
 
 
-def samples(session: Any, seconds: float) -> dict[str, Any] | None:
+def samples(session: Session, seconds: float) -> dict[str, Any] | None:
     """The labels of the first `evaluation.samples` rows, as they are and as the model says; None for none.
 
     An untrained head says nothing, so the base stands not beside it. What it costs is far below `seconds`.

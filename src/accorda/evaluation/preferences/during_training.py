@@ -10,11 +10,12 @@ from accorda.evaluation.preferences.judge import rows_of, segments_of
 from accorda.evaluation.questions import questions
 from accorda.evaluation.registry import OF_COMPARISONS, read_metrics, require_fitting
 from accorda.training.comparing import Comparing
+from accorda.training.session import Session
 
 BATCH_SIZE = 8  # rows measured at once
 
 
-def evaluator(session: Any, batch_size: int = BATCH_SIZE) -> Callable[[], dict[str, Any]] | None:
+def evaluator(session: Session, batch_size: int = BATCH_SIZE) -> Callable[[], dict[str, Any]] | None:
     """A function that measures the session's model now; None where the session has no evaluation rows.
 
     It gives `eval_loss` (the objective's own, a mean over rows), the metrics the recipe names, "intervals" {name:

@@ -1,9 +1,9 @@
 """Held-out comparisons judged by an objective: the loss, the rewards, and who is right."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from accorda.data.preferences.batch import PreferenceBatch, PreferenceSegment, preference_batch
 from accorda.data.preferences.dataset import PreferenceDataset
@@ -16,7 +16,7 @@ from accorda.training.comparing import Comparing
 
 @torch.no_grad()
 def judged(
-    model: Any, objective: Comparing, segments: Sequence[PreferenceSegment], *, batch_size: int = 8
+    model: PreTrainedModel, objective: Comparing, segments: Sequence[PreferenceSegment], *, batch_size: int = 8
 ) -> list[tuple[float, list[float]]]:
     """Of each row its loss and the rewards of its answers, in the order given.
 
@@ -50,7 +50,7 @@ def row_of(segment: PreferenceSegment, loss: float, rewards: Sequence[float]) ->
 
 
 def rows_of(
-    model: Any, objective: Comparing, segments: Sequence[PreferenceSegment], *, batch_size: int = 8
+    model: PreTrainedModel, objective: Comparing, segments: Sequence[PreferenceSegment], *, batch_size: int = 8
 ) -> list[Row]:
     """Every row as metrics take it."""
     found = judged(model, objective, segments, batch_size=batch_size)
@@ -62,7 +62,7 @@ def segments_of(dataset: PreferenceDataset, limit: int | None = None) -> list[Pr
     return [dataset[row] for row in range(len(dataset) if limit is None else min(limit, len(dataset)))]
 
 
-def _batch(model: Any, segments: Sequence[PreferenceSegment]) -> PreferenceBatch:
+def _batch(model: PreTrainedModel, segments: Sequence[PreferenceSegment]) -> PreferenceBatch:
     made = preference_batch(segments, packed=False, pad_id=0).to(model.device)
     assert isinstance(made, PreferenceBatch)
     return made

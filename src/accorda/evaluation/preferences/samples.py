@@ -9,9 +9,10 @@ from accorda.evaluation.preferences.judge import judged
 from accorda.evaluation.side_by_side import HELD_OUT, TRAINED_ON
 from accorda.training.comparing import Comparing
 from accorda.training.rng import undisturbed
+from accorda.training.session import Session
 
 
-def samples(session: Any, seconds: float) -> dict[str, Any] | None:
+def samples(session: Session, seconds: float) -> dict[str, Any] | None:
     """The first `evaluation.samples` rows: what was asked, the better answer, and every answer's reward.
 
     An untrained head says nothing, so the base stands not beside it. What it costs is far below `seconds`.

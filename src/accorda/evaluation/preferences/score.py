@@ -1,9 +1,9 @@
 """What a trained reward model says of answers: one number each, in the order given."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from accorda.data.batch import Segment
 from accorda.data.example import Example, RowError
@@ -24,7 +24,9 @@ from accorda.training.rewarding import rewards
 
 
 @torch.no_grad()
-def score(model: Any, renderer: Renderer, examples: Sequence[Example], *, batch_size: int = 8) -> list[float]:
+def score(
+    model: PreTrainedModel, renderer: Renderer, examples: Sequence[Example], *, batch_size: int = 8
+) -> list[float]:
     """The reward of each answer.
 
     Args:

@@ -36,13 +36,16 @@ def squared_gradients(
         reduce: of a parameter's name and squares, say their sum over columns; called once per batch and parameter.
 
     Raises:
-        Refusal: no batch was given.
+        Refusal: no batch was given, or one without labels.
     """
     sums = {name: reduce(name, torch.zeros_like(p, dtype=torch.float32)) for name, p in parameters.items()}
     number = 0
     with _measuring(model, parameters, partial(_take, sums, reduce)):
         for batch in batches:
-            model(**batch).loss.backward()
+            loss = model(**batch).loss
+            if loss is None:
+                raise Refusal("Fisher information: these rows have no labels, so the model has no loss of one alone")
+            loss.backward()
             number += 1
     if not number:
         raise Refusal("Fisher information: there is no batch to measure it on; give some to prepare")

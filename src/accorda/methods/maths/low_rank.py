@@ -7,6 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from accorda.kernels.low_rank import add
+
+__all__ = ["Start", "add", "apply", "start_A", "zero_B"]
+
 Start = Literal["kaiming", "gaussian"]
 
 
@@ -32,11 +36,3 @@ def zero_B(out_features: int, rank: int) -> nn.Parameter:
 def apply(x: Tensor, A: Tensor, B: Tensor) -> Tensor:
     """B A x for x (..., I) -> (..., O), without forming B A."""
     return functional.linear(functional.linear(x, A), B)
-
-
-def add(y: Tensor, x: Tensor, A: Tensor, B: Tensor, scaling: float) -> Tensor:
-    """The sum y + scaling * B A x for x (..., I), y (..., O): one pass over y where it has the product's dtype."""
-    inner = functional.linear(x, A)
-    if inner.dtype != y.dtype:
-        return y + scaling * functional.linear(inner, B)
-    return torch.addmm(y.flatten(0, -2), inner.flatten(0, -2), B.T, alpha=scaling).view_as(y)

@@ -5,8 +5,10 @@
 Of an embedding (V, D) a row is a token's vector, of a head a token's scores: so new tokens are taught. Starts as the
 base exactly: d is zero. Merges: W + d. Only the entries of chosen rows have optimizer states.
 
-choose "index": the rows of `index`; "largest", "smallest": by the norm of the row; "fisher": those that the loss of the
-data feels most, the sum over a row of its squared gradients (arXiv:2111.09839), which `prepare` measures.
+choose "occurring": the tokens that the data has most often, which `prepare` counts: a rare token's row hardly learns,
+and one that never comes learns only as the row of a tied head. "fisher": the rows that the loss of the data feels most,
+the sum over a row of its squared gradients (arXiv:2111.09839), which `prepare` measures. "index": the rows of `index`.
+"largest", "smallest": by the norm of the row, without data.
 
 Deviations: the paper trains rows of feed-forward layers only, by how far they moved in a first stretch of full
 training, and moves them together into one matrix; here they stay where they are. Biases are left alone. Weights held in
@@ -31,6 +33,9 @@ from accorda.models.roles import Site, find
 from accorda.quantization.contract import QuantizedLinear
 from accorda.recipe.types import NonNegativeInt, PositiveInt
 
+BY_DATA = ("occurring", "fisher")
+TOKENS, IDS = ("embedding", "head"), ("input_ids", "decoder_input_ids")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rows(ParameterMethod):
@@ -41,16 +46,17 @@ class Rows(ParameterMethod):
 
     target_modules: str | tuple[str, ...] = "embedding"
     """which matrices: embedding, head, a role (mlp.up), a module name, all-linear, or a list of them"""
-    choose: Literal["index", "largest", "smallest", "fisher"] = "largest"
-    """which rows of each: index (given), largest or smallest (by norm) or fisher (those the loss feels most)"""
-    num_rows: PositiveInt = 8
+    choose: Literal["occurring", "fisher", "index", "largest", "smallest"] = "occurring"
+    """which rows of each: occurring (tokens most often in the data), fisher (those the loss feels most), index (given),
+    largest or smallest (by norm)"""
+    num_rows: PositiveInt = 64
     """how many rows of each matrix train, where they are chosen"""
     index: tuple[NonNegativeInt, ...] = ()
     """the rows by number, for choose: index"""
     num_batches: PositiveInt = 128
-    """how many rows of the data fisher is measured on"""
+    """how many rows of the data occurring and fisher are measured on"""
     found: tuple[tuple[str, tuple[NonNegativeInt, ...]], ...] = ()
-    """the rows that fisher chose in each matrix; found when the run begins"""
+    """the rows that the data chose in each matrix; found when the run begins"""
 
     def __post_init__(self) -> None:
         if (self.choose == "index") != bool(self.index):
@@ -59,14 +65,12 @@ class Rows(ParameterMethod):
             raise ValueError(f"index names row {max(self.index, key=self.index.count)} twice")
 
     def prepare(self, model: PreTrainedModel, batches: Iterable[Mapping[str, Any]]) -> "Rows":
-        """With the rows of most Fisher information on the batches: inputs of the model with labels, best a row each."""
+        """With the rows that the batches choose: inputs of the model, for fisher with labels and best a row each."""
         places = matrices(model, self.target_modules)
-        if self.choose != "fisher" or self.found or any(weight_of(site).is_meta for site in places.values()):
+        if self.choose not in BY_DATA or self.found or any(weight_of(site).is_meta for site in places.values()):
             return self
-        weights = {label: weight_of(site) for label, site in places.items()}
-        scores = squared_gradients(
-            model, weights, islice(batches, self.num_batches), lambda label, squares: of_rows(places[label], squares)
-        )
+        measure = occurrences if self.choose == "occurring" else felt
+        scores = measure(model, places, islice(batches, self.num_batches))
         found = [(label, tuple(self._best(places[label], score).tolist())) for label, score in scores.items()]
         return replace(self, found=tuple(found))
 
@@ -95,9 +99,9 @@ class Rows(ParameterMethod):
             return torch.tensor(self.index, device=weight.device)
         if weight.is_meta:  # as many, whichever they are
             return self._best(site, torch.empty(size_of(site), device="meta"))
-        if self.choose == "fisher":
+        if self.choose in BY_DATA:
             if label not in (found := dict(self.found)):
-                raise Refusal("method.choose = fisher: call accorda.prepare(model, method, batches) first")
+                raise Refusal(f"method.choose = {self.choose}: call accorda.prepare(model, method, batches) first")
             return torch.tensor(found[label], device=weight.device)
         return self._best(site, of_rows(site, weight.detach().float().square()))
 
@@ -106,6 +110,30 @@ class Rows(ParameterMethod):
         if self.num_rows > size_of(site):
             raise Refusal(f"method.num_rows = {self.num_rows}: {site.name} ({site.role}) has {size_of(site)} rows")
         return scores.topk(self.num_rows, largest=self.choose != "smallest").indices.sort().values
+
+
+def felt(model: PreTrainedModel, places: Mapping[str, Site], batches: Iterable[Mapping[str, Any]]) -> dict[str, Tensor]:
+    """The Fisher information (O,) of every row of the sites."""
+    weights = {label: weight_of(site) for label, site in places.items()}
+    return squared_gradients(model, weights, batches, lambda label, squares: of_rows(places[label], squares))
+
+
+def occurrences(
+    model: PreTrainedModel, places: Mapping[str, Site], batches: Iterable[Mapping[str, Any]]
+) -> dict[str, Tensor]:
+    """How often each token (V,) stands in the batches, of alike ones the lower a little more often."""
+    for site in places.values():
+        if site.role not in TOKENS:
+            raise Refusal(
+                f"method.choose = occurring: {site.name} ({site.role}) has no row for each token; "
+                "say fisher, largest, smallest or index"
+            )
+    ids = [batch[name].flatten() for batch in batches for name in IDS if name in batch]
+    if not ids:
+        raise Refusal("method.choose = occurring: there is no batch to count tokens in; give some to prepare")
+    joined = torch.cat(ids)
+    counts = {label: joined[joined >= 0].bincount(minlength=size_of(site)) for label, site in places.items()}
+    return {label: count - torch.linspace(0, 0.5, len(count)).to(count.device) for label, count in counts.items()}
 
 
 def matrices(model: PreTrainedModel, targets: str | tuple[str, ...]) -> dict[str, Site]:

@@ -4,15 +4,14 @@ A few rows are multiplied in one fused pass. Many rows would each time form the 
 from FUSED_ROWS on it is formed once and handed to the matrix library. Also runs on CPUs under TRITON_INTERPRET=1.
 """
 
-import os
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from accorda.kernels import triton
 from accorda.quantization.double_quantization import MAP, NESTED_BLOCK
 from accorda.quantization.kernels.contract import Packed
 from accorda.quantization.kernels.reference import Reference
@@ -20,9 +19,6 @@ from accorda.quantization.kernels.table import NF4
 
 FUSED_ROWS = 64
 SIZE = 1024
-ROUNDED = {
-    "enable_fp_fusion": False
-}  # a scale times a constant plus a mean is rounded twice, as bitsandbytes rounds it
 TILE = {"ROWS": 16, "COLUMNS": 64, "DEPTH": 64}
 
 
@@ -34,14 +30,13 @@ class Triton(Reference):
 
     def runs_on(self, device: torch.device) -> bool:
         """On CUDA where it is installed; on a CPU where it interprets."""
-        interprets = device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"
-        return (device.type == "cuda" or interprets) and find_spec("triton") is not None
+        return triton.runs_on(device)
 
     def dequantize(self, weight: Packed, dtype: torch.dtype) -> Tensor:
         """The dense weight (out, in)."""
         dense = torch.empty(weight.shape, dtype=dtype, device=weight.codes.device)
         grid = (-(-dense.numel() // SIZE),)
-        _code().dequantize[grid](dense, dense.numel(), **_parts(weight), SIZE=SIZE, **ROUNDED)
+        _code().dequantize[grid](dense, dense.numel(), **_parts(weight), SIZE=SIZE, **triton.UNFUSED)
         return dense
 
     def matmul(self, x: Tensor, weight: Packed) -> Tensor:
@@ -64,7 +59,7 @@ def _fused(x: Tensor, weight: Packed, *, back: bool) -> Tensor:
     out = torch.empty(len(rows), width, dtype=x.dtype, device=x.device)
     grid = (-(-len(rows) // TILE["ROWS"]), -(-width // TILE["COLUMNS"]))
     exact = x.dtype == torch.float32
-    _code().matmul[grid](out, rows, len(rows), N, K, **_parts(weight), BACK=back, EXACT=exact, **TILE, **ROUNDED)
+    _code().matmul[grid](out, rows, len(rows), N, K, **_parts(weight), BACK=back, EXACT=exact, **TILE, **triton.UNFUSED)
     return out.view(*x.shape[:-1], width)
 
 

@@ -82,7 +82,7 @@ def _read(path: str) -> tuple[dict[str, Any], dict[str, int]]:
     return {str(key): _switched(item) for key, item in value.items()}, found
 
 
-def _switched(value: Any) -> Any:
+def _switched(value: object) -> Any:
     """`yes` and `no` without quotes as those tools read them."""
     return OLD_SWITCHES.get(value.lower(), value) if isinstance(value, str) else value
 

@@ -82,7 +82,7 @@ class Draft:
             raise self.refuse(next(key for key in keys if self.has(key)), "must be a number")
         return found
 
-    def listed(self, key: str, value: Any = None) -> list[str]:
+    def listed(self, key: str, value: object = None) -> list[str]:
         """Names given as a list or as text with commas: those of a key, or of `value`, which stands at an inner one.
 
         Raises:
@@ -98,7 +98,9 @@ class Draft:
         """`file:line` of a key."""
         return f"{self.path}:{self.lines[key]}" if key in self.lines else self.path
 
-    def put(self, setting: str, value: Any, *keys: str, says: str = "", kind: Kind = "mapped", why: str = "") -> None:
+    def put(
+        self, setting: str, value: object, *keys: str, says: str = "", kind: Kind = "mapped", why: str = ""
+    ) -> None:
         """Set a value that those keys ask for; where none is given the tool's default does, or `why` says what does.
 
         `says` makes the keys' meaning different, and is told.
@@ -109,7 +111,7 @@ class Draft:
         for key in used:
             self.tell("differs" if says and kind == "mapped" else kind, key, says, setting)
 
-    def tell(self, kind: Kind, key: str, says: str = "", setting: str = "", value: Any = None) -> None:
+    def tell(self, kind: Kind, key: str, says: str = "", setting: str = "", value: object = None) -> None:
         """Note what became of a key; what was said before of the same key stays, the graver word wins."""
         shown_value = self.given.get(key) if value is None else value
         note = self.notes.setdefault(key, Note(key=key, value=shown_value, line=self.lines.get(key), kind=kind))
@@ -124,7 +126,7 @@ class Draft:
             if key in self.given and not (kind == "dropped" and key in self.notes):
                 self.tell(kind, key, says)
 
-    def refuse(self, key: str, reason: str, value: Any = None) -> Refusal:
+    def refuse(self, key: str, reason: str, value: object = None) -> Refusal:
         """The refusal of a configuration for one of its keys; `value` is what stands at an inner one."""
         return Refusal(f"{self.place(key)}: {key} = {shown(self.given.get(key) if value is None else value)}: {reason}")
 

@@ -5,10 +5,8 @@ from typing import Any
 
 from accorda.runs.figures import size
 from accorda.runs.markup import folded, table, text
+from accorda.runs.sections.bars import bar, named
 from accorda.runs.story import Story, is_number
-
-Sizes = Mapping[str, float]
-COLORS = 10
 
 
 def memory(story: Story) -> str:
@@ -45,29 +43,11 @@ def off(bill: float, peak: float) -> str:
     return f'<p class="note">The bill is {abs(missed):.0%} {where} what was measured.</p>'
 
 
-def bar(name: str, items: Sizes, most: float, order: list[str]) -> str:
-    """A bar with a part per item, as long as its share of the largest; an item has one colour all over the section."""
-    parts = []
-    for item, value in items.items():
-        width = 100 * value / most
-        title = f"{text(item)}: {size(value)}"
-        parts.append(f'<i class="{color(item, order)}" style="width:{width:.2f}%" title="{title}"></i>' * (value > 0))
-    total = size(sum(items.values()))
-    return f'<div class="bar"><span>{text(name)}</span><b>{total}</b><div>{"".join(parts)}</div></div>'
-
-
-def color(item: str, order: list[str]) -> str:
-    """The class of an item's colour; grey for what the fullest moment does not have."""
-    return f"c{order.index(item) % COLORS}" if item in order else "plain"
-
-
 def listed(bill: Mapping[str, Any], order: list[str]) -> str:
     """What each item is."""
     rows = []
     for item in billed(bill):
-        name = str(item.get("name"))
-        sign = f'<span class="swatch {color(name, order)}"></span>'
-        rows.append((sign + text(name), size(item["bytes"]), text(item.get("says") or "")))
+        rows.append((named(str(item.get("name")), order), size(item["bytes"]), text(item.get("says") or "")))
     return table(("item", "size", "what it is"), rows, "bill")
 
 

@@ -14,6 +14,10 @@ METRICS = {
     "matthews": ("Matthews correlation", "held-out rows"),
     "pearson": ("Pearson correlation", "held-out rows"),
     "mean_absolute_error": ("Mean absolute error", "held-out rows"),
+    "reward": ("Reward", "of held-out answers"),
+    "length": ("Length of answers", "tokens, held-out answers"),
+    "ended": ("Answers that end", "share of held-out answers"),
+    "kl": ("Distance from the reference", "nats per held-out answer"),
     "stop_rate": ("Answers ended by the model", "share, the rest ran into the limit"),
 }
 BESIDE = {"stop_rate", "rouge1", "rouge2"}
@@ -24,6 +28,8 @@ PROOFS = {
     "movement": "Every trained tensor had a gradient and moved; every frozen one kept its bytes.",
     "gradient": "The gradient of a step is the gradient of its rows taken together.",
     "packing": "Rows that share a line do not see each other.",
+    "start": "Before the first step the policy says what its reference says.",
+    "roles": "Base, reference and reward model kept their bytes in every phase.",
     "resume": "A step made again from a checkpoint is the same step.",
     "save": "The files, read back, are what the memory held.",
     "merge": "The merged model says what the tuned one says.",

@@ -6,6 +6,10 @@ from accorda.runs.markup import code, text
 from accorda.runs.story import Story
 
 LONGEST_PROMPT = 72
+MEASURED = {  # what `eval` tells of a run whose model writes no answers, by stage
+    "reward": "how often it agrees with held-out labels, with an interval",
+    "classify": "its labels beside the held-out ones, with an interval",
+}
 
 
 def onwards(story: Story) -> str:
@@ -19,12 +23,19 @@ def commands(story: Story) -> list[tuple[str, str]]:
     run = shlex.quote(str(story.folder.path))
     rows = [(f"accorda resume {run}", "go on from the last checkpoint; the result is the uninterrupted run's")]
     if story.result:
+        measured = MEASURED.get(str(story.setting("stage")))
         rows = [
-            (f"accorda generate {run} --prompt {shlex.quote(asked(story))}", "one answer"),
-            (f"accorda chat {run}", "talk to it; base and tuned model can be switched"),
-            (f"accorda eval {run}", "the base, the base shown examples, and the tuned model, with intervals"),
-            (f"accorda verify {run}", "every proof again, from the files"),
+            (
+                f"accorda eval {run}",
+                measured or "the base, the base shown examples, and the tuned model, with intervals",
+            )
         ]
+        if measured is None:
+            rows[:0] = [
+                (f"accorda generate {run} --prompt {shlex.quote(asked(story))}", "one answer"),
+                (f"accorda chat {run}", "talk to it; base and tuned model can be switched"),
+            ]
+        rows.append((f"accorda verify {run}", "every proof again, from the files"))
     if story.result and story.folder.adapter.is_dir():
         rows += [(f"accorda merge {run} --output MERGED", "the adapter folded into its base")]
     return rows

@@ -54,7 +54,7 @@ def mark(verdict: str) -> str:
     return f'<span class="{kind}" title="{text(verdict)}">{sign}</span>'
 
 
-def shortened(value: Any) -> Any:
+def shortened(value: object) -> Any:
     """Evidence without the rest of long lists and mappings."""
     if isinstance(value, dict):
         kept = {key: shortened(item) for key, item in list(value.items())[:MOST]}

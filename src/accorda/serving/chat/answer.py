@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from transformers import PreTrainedModel
+
 from accorda.data.example import Message
 from accorda.errors import Refusal
 from accorda.generation.sample import Completion, context_length, in_front, stream
@@ -87,7 +89,7 @@ class Answer:
         }
 
 
-def _room(model: Any) -> int | None:
+def _room(model: PreTrainedModel) -> int | None:
     """How many positions a conversation may fill, as the adapters act now."""
     length = context_length(model)
     return None if length is None else length - positions_in_front(model)

@@ -48,7 +48,11 @@ class Chat:
         """What a user must know before the first message."""
         if not self.remembers:
             voice = self.voices.speaking[-1]
-            why = "it was trained on prompts" if voice.renderer.kind else "its tokenizer has no chat template"
+            why = (
+                "it learned single prompts, not conversations"
+                if voice.renderer.kind
+                else "its tokenizer has no chat template"
+            )
             yield f"{voice.name}: {why}: each message is a prompt of its own, and nothing before it is read"
 
     def to_dict(self) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
+
+from transformers import PreTrainedModel
 
 from accorda.data.example import Example, Kind, Message, RowError
 from accorda.data.renderer import FILE, Renderer
@@ -62,7 +64,7 @@ class Voice:
 class Voices:
     """A model and who speaks through it now: `speaking`, one voice, or base and tuned."""
 
-    def __init__(self, model: Any, voice: Voice):
+    def __init__(self, model: PreTrainedModel, voice: Voice):
         self.model = model
         self.tuned = voice
         self.speaking: tuple[Voice, ...] = (voice,)

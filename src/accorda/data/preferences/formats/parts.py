@@ -27,15 +27,18 @@ class Asked:
         for answer in answers:
             if not (answer.content.strip() or answer.tool_calls or answer.reasoning):
                 raise RowError("empty answer")
-        compared: dict[str, Any] = {"answers": tuple(answers), "ranks": tuple(ranks), "margin": margin}
+        return self.example(row, answers=tuple(answers), ranks=tuple(ranks), margin=margin)
+
+    def example(self, row: Row, **more: Any) -> Example:
+        """What was asked as an example, with whatever else there is of it."""
         if self.text is not None:
             if row.get("system") or row.get("tools"):
                 raise RowError("system and tools belong to a conversation, and this prompt is a text")
-            return Example(prompt=self.text, **compared)
+            return Example(prompt=self.text, **more)
         if not self.turns:
             raise RowError("nothing was asked: the conversation is empty")
         system = (Message(role="system", content=optional_text(row, "system")),) if row.get("system") else ()
-        return Example(messages=(*system, *self.turns), tools=schemas(row), **compared)
+        return Example(messages=(*system, *self.turns), tools=schemas(row), **more)
 
 
 def asked(row: Row) -> Asked | None:

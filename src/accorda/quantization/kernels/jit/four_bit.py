@@ -5,16 +5,7 @@ double quantization the scale is MAP[absmax[block]] * nested[block / 256] + offs
 W's tile is rounded to the inputs' dtype, as the dense weight would be; products are summed in float32.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-triton: Any = import_module("triton")
-tl: Any = import_module("triton.language")
-
-if TYPE_CHECKING:
-    from typing import Any as constexpr
-else:
-    constexpr = tl.constexpr
+from accorda.kernels.jit.language import constexpr, tl, triton
 
 
 @triton.jit

@@ -1,0 +1,1 @@
+"""The shapes such rows come in; the folder is the registry."""

@@ -1,0 +1,1 @@
+"""Code that Triton compiles; importing it needs Triton."""

@@ -1,0 +1,80 @@
+"""Root mean square layer normalization. Zhang and Sennrich, 2019, arXiv:1910.07467, equation 4.
+
+    n = x / sqrt(mean_i x_i^2 + eps)        y = w n,    or (1 + w) n where the weight is kept as its distance from one
+
+n in fp32. As in the models, `w n` rounds n to x's dtype first; `(1 + w) n` is formed in fp32 and rounded once. Going
+back, with c = mean_i(g_i n_i) for g = w dy,
+
+    dx = (g - n c) / sqrt(mean_i x_i^2 + eps)        dw = sum over rows of dy n,
+
+so that x and one number per row are kept, where torch keeps three copies of x.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from accorda.kernels import triton
+
+PROGRAMS = 256  # of the backward pass, each with its own sum of dw
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float, *, from_one: bool = False) -> Tensor:
+    """Normalize x (..., D) by weight (D,). `from_one`: the weight is added to one.
+
+    The result has the wider of both dtypes, with `from_one` that of x.
+    """
+    if x.numel() and triton.takes(x, weight) and x.shape[-1] <= triton.WIDEST:
+        out = _RMSNorm.apply(x, weight, eps, from_one)
+        assert isinstance(out, Tensor)
+        return out
+    return reference(x, weight, eps, from_one=from_one)
+
+
+def reference(x: Tensor, weight: Tensor, eps: float, *, from_one: bool = False) -> Tensor:
+    """The same, in torch."""
+    wide = x.float()
+    normalized = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
+    return (normalized * (1 + weight.float())).to(x.dtype) if from_one else weight * normalized.to(x.dtype)
+
+
+class _RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, from_one: bool) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1]).contiguous()
+        count, width = rows.shape
+        dtype = x.dtype if from_one else torch.promote_types(x.dtype, weight.dtype)
+        out = torch.empty(rows.shape, dtype=dtype, device=x.device)
+        scales = torch.empty(count, dtype=torch.float32, device=x.device)
+        size = triton.next_power(width)
+        triton.code("rms_norm").forward[(count,)](
+            rows, weight, out, scales, eps, width, FROM_ONE=from_one, SIZE=size, num_warps=_warps(size)
+        )
+        ctx.save_for_backward(rows, weight, scales)
+        ctx.from_one = from_one
+        return out.view(x.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        rows, weight, scales = ctx.saved_tensors
+        gradient = gradients[0].reshape(rows.shape).contiguous()
+        count, width = rows.shape
+        towards_x, size = torch.empty_like(rows), triton.next_power(width)
+        trains, programs = ctx.needs_input_grad[1], min(count, PROGRAMS)
+        sums = torch.empty(programs if trains else 1, width, dtype=torch.float32, device=rows.device)
+        each = -(-count // programs)
+        triton.code("rms_norm").backward[(programs,)](
+            *(rows, weight, scales, gradient, towards_x, sums, count, width, each),
+            FROM_ONE=ctx.from_one,
+            TRAINS=trains,
+            SIZE=size,
+            num_warps=_warps(size),
+        )
+        towards_weight = sums.sum(0).to(weight.dtype) if trains else None
+        return towards_x.view(gradients[0].shape), towards_weight, None, None
+
+
+def _warps(size: int) -> int:
+    """Of 32 threads each, so that a thread holds at most 16 numbers of a row."""
+    return min(32, max(1, size // 512))

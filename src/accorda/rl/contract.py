@@ -1,0 +1,140 @@
+"""What the algorithms of stage rl have in common: what a phase's answers teach, and the objective that learns it.
+
+A phase: prompts are answered by the policy as it is, the answers are judged, and `updates` optimizer steps learn from
+them. The recipe's section `algorithm` is the algorithm's own fields.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from accorda.data.batch import Batch
+from accorda.data.prompts.experience import Experience, PromptBatches, Sample
+from accorda.objectives.policy.aggregation import Step
+from accorda.recipe.types import PositiveInt
+from accorda.rl.rollout import Group
+from accorda.rl.settings import RolloutSettings
+from accorda.training.loop import Objective
+from accorda.training.policy import Policy, Value
+
+
+@dataclass
+class Memory:
+    """What an algorithm remembers from phase to phase, by name: the price of the KL, the scale of rewards."""
+
+    numbers: dict[str, float] = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict)
+    """What it tells of the phase that was just made."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Algorithm(ABC):
+    """A way of learning from one's own answers."""
+
+    paper: ClassVar[str]
+    least_generations: ClassVar[int] = 2
+    paired: ClassVar[bool] = False
+    """Whether two answers of each prompt are learned from, beside each other."""
+
+    @property
+    def updates(self) -> int:
+        """Optimizer steps of a phase."""
+        return 1
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the model as it was opened is asked, too."""
+        return False
+
+    @abstractmethod
+    def objective(self, model: PreTrainedModel, rollout: RolloutSettings) -> Objective:
+        """What the loop minimises."""
+
+    @abstractmethod
+    def lessons(self, groups: Sequence[Group], memory: Memory) -> list[Any]:
+        """What the judged answers of a phase teach: rows to learn."""
+
+    @abstractmethod
+    def micro_batches(self, prompts: PromptBatches, rows: Sequence[Any]) -> list[Batch]:
+        """Rows of one optimizer step, put together for its forward passes."""
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """Rows that are learned beside the answers: where they are, what their loss weighs, how many a step takes."""
+
+    source: str
+    coef: float
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyAlgorithm(Algorithm):
+    """An algorithm that makes sampled tokens likelier or less likely by their advantage."""
+
+    num_epochs: PositiveInt = 1
+    """How often the answers of a phase are learned from."""
+    num_minibatches: PositiveInt = 1
+    """Optimizer steps of one such pass; each takes that part of the answers."""
+
+    @property
+    def updates(self) -> int:
+        return self.num_epochs * self.num_minibatches
+
+    @property
+    def kl_price(self) -> float:
+        """The weight of the distance from the reference, zero where it plays no part."""
+        return 0.0
+
+    @property
+    def needs_reference(self) -> bool:
+        return self.kl_price > 0
+
+    @property
+    def rehearsed(self) -> Rehearsed | None:
+        """Rows that are learned beside the answers, for an algorithm that has such."""
+        return None
+
+    def value_model(self, model: PreTrainedModel) -> Value | None:
+        """The value model, for an algorithm that has one."""
+        return None
+
+    def objective(self, model: PreTrainedModel, rollout: RolloutSettings) -> Policy:
+        return Policy(
+            model,
+            self,
+            temperature=rollout.temperature,
+            max_new_tokens=rollout.max_new_tokens,
+            value=self.value_model(model),
+            reference=self.needs_reference,
+            text_coef=0.0 if self.rehearsed is None else self.rehearsed.coef,
+        )
+
+    @abstractmethod
+    def lessons(self, groups: Sequence[Group], memory: Memory) -> list[Sample]:
+        """Completions with their advantages (and returns); `told` has `old`, `reference` and `values` already."""
+
+    @abstractmethod
+    def policy_loss(self, log_probs: Tensor, batch: Experience, step: Step) -> Tensor:
+        """A micro-batch's share of the step's loss, a scalar, from log-probabilities (B, T)."""
+
+    def value_loss(self, values: Tensor, batch: Experience, step: Step) -> Tensor:
+        """The same of what the value model says, (B, T)."""
+        return torch.zeros((), device=values.device)
+
+    def clip_share(self, log_probs: Tensor, batch: Experience) -> Tensor | None:
+        """Where clipping leaves no gradient, (B, T)."""
+        return None
+
+    def micro_batches(self, prompts: PromptBatches, rows: Sequence[Sample]) -> list[Batch]:
+        return list(together(prompts, rows))
+
+
+def together(prompts: PromptBatches, rows: Sequence[Sample]) -> list[Experience]:
+    """Completions in as few forward passes as the run's micro-batches hold."""
+    return [prompts.joined([rows[place] for place in group]) for group in prompts.grouped([len(row) for row in rows])]

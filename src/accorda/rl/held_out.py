@@ -1,0 +1,136 @@
+"""The evaluation of a running stage rl: held-out prompts answered by the policy and judged.
+
+Answers are sampled as in training, with the same random numbers at every evaluation, so that a change is the policy's.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from accorda.data.dataset import Dataset
+from accorda.errors import Refusal
+from accorda.generation.words import decoded
+from accorda.methods.install import installed
+from accorda.methods.routing import use
+from accorda.rl.health import held_out
+from accorda.rl.phases import Phases
+from accorda.rl.rollout import Answer, Group
+from accorda.training.preferring import REFERENCE
+
+EVALUATION = 1 << 32
+"""In place of a phase's number, in what random numbers are made from."""
+SHOWN = 4
+REPORTED = ("reward", "length", "ended", "kl")
+DIRECTIONS = {"reward": "higher", "length": "lower", "kl": "lower"}
+
+
+def evaluator(session: Any) -> Callable[[], dict[str, Any]] | None:
+    """A function that measures the session's policy now; None where the session has no held-out prompts.
+
+    It gives `reward` (a mean over prompts, of one answer each; of the first `evaluation.generate` prompts, all if that
+    is 0), `length` in tokens, the share that `ended`, the `kl` to the reference per answer, "intervals" of them (95%,
+    from the standard error) and "samples".
+    """
+    phases, rows = session.loop.carried, session.eval
+    assert isinstance(phases, Phases)
+    if rows is None:
+        return None
+    number = min(session.recipe.evaluation.generate or len(rows), len(rows))
+
+    def evaluate() -> dict[str, Any]:
+        with session.loop.precision.autocast():
+            groups = measured(phases, rows, range(number))
+        found = statistics([group.answers[0] for group in groups], phases)
+        values: dict[str, Any] = {name: float(np.mean(values)) for name, values in found.items() if len(values)}
+        values["intervals"] = {name: interval(values) for name, values in found.items() if len(values)}
+        values["health"] = held_out(values, phases.memory)
+        return values | {"samples": [shown(session, rows, group) for group in groups[:SHOWN]]}
+
+    return evaluate
+
+
+def report(session: Any, limit: int | None = None) -> dict[str, Any]:
+    """What `accorda eval` tells of a run of stage rl: its held-out prompts answered by reference and by policy.
+
+    The keys are those of `accorda.evaluation.report.report`. Both answer with the same random numbers.
+
+    Raises:
+        Refusal: the run has no held-out prompts.
+    """
+    phases, rows = session.loop.carried, session.eval
+    assert isinstance(phases, Phases)
+    if rows is None:
+        raise Refusal("data: the run kept no prompts apart; name rows with --data")
+    numbers = range(len(rows) if limit is None else min(limit, len(rows)))
+    reference = REFERENCE if REFERENCE in installed(session.model) else None
+    with session.loop.precision.autocast():
+        with use(session.model, reference):
+            before = measured(phases, rows, numbers)
+        after = measured(phases, rows, numbers)
+    pairs = list(zip(before, after, strict=True))[:SHOWN]
+    return {
+        "rows": [line("reference", before, phases), line("tuned", after, phases)],
+        "metrics": [{"name": name, "direction": way} for name, way in DIRECTIONS.items()],
+        "num_rows": len(numbers),
+        "data": rows.report.rows,
+        "samples": [
+            {
+                "prompt": decoded(session.tokenizer, one.prompt.input_ids.tolist()),
+                "reference": session.renderer.completion_text(rows.example(one.prompt.index)),
+                "answers": {"reference": one.answers[0].completion.text, "tuned": two.answers[0].completion.text},
+            }
+            for one, two in pairs
+        ],
+    }
+
+
+def line(name: str, groups: Sequence[Group], phases: Phases) -> dict[str, Any]:
+    """One row of the report."""
+    found = statistics([group.answers[0] for group in groups], phases)
+    metrics = {}
+    for key in DIRECTIONS:
+        if values := found.get(key):
+            low, high = interval(values)
+            metrics[key] = {"value": float(np.mean(values)), "low": low, "high": high}
+    ended = float(np.mean(found["ended"]))
+    return {"name": name, "metrics": metrics, "stop_rate": ended, "shots": None, "note": ""}
+
+
+def measured(phases: Phases, rows: Dataset, numbers: Sequence[int]) -> list[Group]:
+    """One judged answer to each of these prompts, with what policy and reference say of it."""
+    settings = replace(phases.settings, num_generations=1)
+    groups = phases.answered([rows[number] for number in numbers], (phases.seed, EVALUATION), settings)
+    groups = phases.judged(groups, rows)
+    return phases.scored(groups)[0] if phases.scores else groups
+
+
+def statistics(answers: Sequence[Answer], phases: Phases) -> Mapping[str, list[float]]:
+    """Numbers per answer, by what is reported."""
+    known = [one for one in answers if one.reward is not None]
+    found = {
+        "reward": [float(one.reward or 0.0) for one in known],
+        "length": [float(len(one.completion.token_ids)) for one in answers],
+        "ended": [float(one.completion.stopped) for one in answers],
+    }
+    told = [one.sample.told for one in known if "reference" in one.sample.told]
+    return found | {"kl": [float((each["old"] - each["reference"]).double().sum()) for each in told]}
+
+
+def interval(values: Sequence[float]) -> list[float]:
+    """Bounds of the mean, 1.96 standard errors to either side."""
+    mean = float(np.mean(values))
+    error = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+    return [mean - 1.96 * error, mean + 1.96 * error]
+
+
+def shown(session: Any, rows: Dataset, group: Group) -> dict[str, Any]:
+    """A prompt with its answer and reward, for the log."""
+    answer, example = group.answers[0], rows.example(group.prompt.index)
+    return {
+        "prompt": decoded(session.tokenizer, group.prompt.input_ids.tolist()),
+        "reference": session.renderer.completion_text(example),
+        "completion": answer.completion.text,
+        "reward": answer.reward,
+    }

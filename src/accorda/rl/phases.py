@@ -1,0 +1,288 @@
+"""The micro-batches of stage rl, made by the policy itself: prompts answered, judged, and what that teaches.
+
+A pure function of the step and of what the loop's state holds: a phase begins with the parameters as they are, all
+random numbers are made from its number, and what its later updates still need is part of the state.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from accorda.data.batch import Batch, Segment
+from accorda.data.dataset import Dataset
+from accorda.data.prompts.experience import Experience, PromptBatches, Sample, with_told
+from accorda.data.sampler import Batches, keys
+from accorda.rl.contract import Algorithm, Memory, PolicyAlgorithm
+from accorda.rl.health import hacked, length_of_first, verdicts
+from accorda.rl.reward import Reward, Said
+from accorda.rl.rollout import Answer, Group, rollout
+from accorda.rl.settings import RolloutSettings
+from accorda.training.checkpoint import State
+from accorda.training.objective import Making
+from accorda.training.policy import Policy
+from accorda.training.precision import Precision
+
+Figures = dict[str, Any]
+FEW, MOST = 2, 4  # prompts, and the shortest of their answers, that proofs look at
+PROBE = (1 << 32) + 1  # in place of a phase's number
+
+
+@dataclass(kw_only=True, eq=False)
+class Phases(Making):
+    """Phase after phase.
+
+    model: the policy. prompts: which of them each phase answers, and how rows share forward passes. algorithm: what is
+    learned from answers. objective: the loop's. reward: judges answers. settings: of the rollout. tokenizer: makes text
+    of answers, None where nobody reads it. stop_ids: what ends an answer. seed: of all random numbers. beside: ordinary
+    rows that every step learns, too.
+    """
+
+    model: PreTrainedModel
+    prompts: PromptBatches
+    algorithm: Algorithm
+    objective: Any
+    reward: Reward
+    settings: RolloutSettings
+    tokenizer: Any
+    stop_ids: frozenset[int]
+    precision: Precision
+    seed: int = 0
+    beside: Batches | None = None
+    memory: Memory = field(default_factory=Memory)
+    before: dict[str, float] = field(default_factory=dict)
+    current: int | None = None
+    rows: list[Any] = field(default_factory=list)
+    told: Figures = field(default_factory=dict)
+
+    @property
+    def phase(self) -> int | None:
+        return self.current
+
+    def frozen(self) -> Mapping[str, torch.Tensor]:
+        return self.reward.frozen
+
+    @property
+    def scores(self) -> bool:
+        """Whether the algorithm asks what policy and reference say of every token."""
+        return isinstance(self.objective, Policy)
+
+    @property
+    def dataset(self) -> Any:
+        """The prompts."""
+        return self.prompts.dataset
+
+    def together(self, segments: Sequence[Segment]) -> Batch:
+        """Prompts in a batch of the shapes that are learned from."""
+        return self.prompts.filled(segments)
+
+    def at(self, step: int) -> list[Batch]:
+        """The micro-batches of optimizer step `step`, counted from 0."""
+        phase, update = divmod(step, self.algorithm.updates)
+        if self.current != phase:
+            self.rows, self.told = self.make(phase)
+            self.current = phase
+        found = self.algorithm.micro_batches(self.prompts, self.part(phase, update))
+        if self.beside is None or not found:
+            return found
+        return found + [replace(batch, num_supervised=0, num_tokens=0) for batch in self.beside.at(step)]
+
+    def few(self) -> tuple[list[Segment], list[Batch]]:
+        numbers = dict(self.memory.numbers)
+        prompts = [self.dataset[int(row)] for row in self.prompts.rows(0)[:FEW]]
+        with self.precision.autocast():
+            groups = self.judged(self.answered(prompts, (self.seed, PROBE)))
+            groups = self.scored(groups)[0] if self.scores else groups
+        rows = sorted(self.algorithm.lessons(groups, self.memory), key=len)[:MOST]
+        self.memory.numbers = numbers
+        parts = [part for part in (rows[:1], rows[1:]) if part]
+        return rows, [made for part in parts for made in self.algorithm.micro_batches(self.prompts, part)]
+
+    def part(self, phase: int, update: int) -> list[Any]:
+        """The rows that one update of a phase learns: all of them, or a minibatch of a pass in its own order."""
+        if not isinstance(self.algorithm, PolicyAlgorithm) or self.algorithm.updates == 1:
+            return self.rows
+        epoch, number = divmod(update, self.algorithm.num_minibatches)
+        order = np.argsort(keys(self.seed, phase * self.algorithm.num_epochs + epoch, np.arange(len(self.rows))))
+        return [self.rows[int(place)] for place in np.array_split(order, self.algorithm.num_minibatches)[number]]
+
+    def make(self, phase: int) -> tuple[list[Any], Figures]:
+        """A new phase: answers, their rewards, what they teach, and what there is to tell of it."""
+        began, self.before = perf_counter(), dict(self.memory.numbers)
+        step = phase * self.algorithm.updates
+        prompts = [self.dataset[int(row)] for row in self.prompts.rows(step)]
+        with self.precision.autocast():
+            groups = self.answered(prompts, (self.seed, phase))
+            sampled = perf_counter() - began
+            groups = self.judged(groups)
+            told = figures(groups) | watched(self.reward)
+            if self.scores:
+                groups, more = self.scored(groups)
+                told |= more
+            self.memory.figures = {}
+            rows = self.algorithm.lessons(groups, self.memory)
+        told["length/of_first"] = length_of_first(told, self.memory)
+        told["hacking"] = hacked(told, self.memory)
+        told |= {**self.memory.figures, "rollout/seconds": sampled, "phase/seconds": perf_counter() - began}
+        return rows, told
+
+    def answered(
+        self, prompts: Sequence[Segment], seed: tuple[int, ...], settings: RolloutSettings | None = None
+    ) -> list[Group]:
+        """The prompts with the policy's answers."""
+        return rollout(
+            self.model,
+            prompts,
+            settings or self.settings,
+            tokenizer=self.tokenizer,
+            stop_ids=self.stop_ids,
+            seed=seed,
+        )
+
+    def judged(self, groups: Sequence[Group], dataset: Any = None) -> list[Group]:
+        """The answers with their rewards, None where there is none; to prompts of a data set, else of the run's own."""
+        rows = self.dataset if dataset is None else dataset
+        answers = [said(rows, one) for group in groups for one in group.answers]
+        found = iter(self.reward.judge(answers))
+        return [replace(group, answers=[self.rewarded(one, next(found)) for one in group.answers]) for group in groups]
+
+    def rewarded(self, answer: Answer, reward: float) -> Answer:
+        """The answer with its reward, less what being cut off costs."""
+        if not math.isfinite(reward):
+            return replace(answer, reward=None)
+        cut_off = 0.0 if answer.completion.stopped else self.settings.missing_end_penalty
+        return replace(answer, reward=reward - cut_off)
+
+    def scored(self, groups: Sequence[Group]) -> tuple[list[Group], Figures]:
+        """The answers with what the policy, its reference and its value model say of every token."""
+        flat_answers = [one for group in groups for one in group.answers if one.reward is not None]
+        samples = [one.sample for one in flat_answers]
+        objective = self.objective
+        assert isinstance(objective, Policy)
+        found: list[Sample] = list(samples)
+        lengths = [len(one) for one in samples]
+        for places in self.prompts.grouped(lengths) if samples else ():
+            batch = self.prompts.joined([samples[place] for place in places])
+            for place, told in zip(places, told_of(objective, self.model, batch), strict=True):
+                found[place] = with_told(samples[place], **told)
+        again = iter(found)
+        new = [
+            replace(
+                group,
+                answers=[one if one.reward is None else replace(one, sample=next(again)) for one in group.answers],
+            )
+            for group in groups
+        ]
+        return new, distances([one for group in new for one in group.answers], objective.has_reference)
+
+    def figures(self, told: Mapping[str, Any]) -> Figures:
+        found, self.told = self.told, {}
+        health = verdicts({**told, **found}) + found.pop("hacking", [])
+        return {**found, "health": health}
+
+    def state(self) -> State:
+        begun = not self.told  # a phase that no step has learned from yet is made again
+        numbers = self.memory.numbers if begun else self.before
+        lasts = begun and self.algorithm.updates > 1
+        state = State(values={"phase": self.current if lasts else None, "memory": dict(numbers), "rows": []})
+        if lasts:
+            for number, row in enumerate(self.rows):
+                state.values["rows"].append([row.index, row.num_sampled])
+                state.tensors[f"{number}.ids"] = torch.from_numpy(row.input_ids.astype(np.int64))
+                state.tensors |= {f"{number}.{name}": value.contiguous() for name, value in row.told.items()}
+        return state
+
+    def load_state(self, state: State) -> None:
+        self.memory.numbers = dict(state.values["memory"])
+        self.rows = [self._row(number, told[0], told[1], state) for number, told in enumerate(state.values["rows"])]
+        self.current = state.values["phase"]
+        self.told = {}
+
+    def _row(self, number: int, index: int, sampled: int, state: State) -> Sample:
+        ids = state.tensors[f"{number}.ids"].numpy().astype(np.int32)
+        prompt = self.dataset[index]
+        start = f"{number}."
+        told = {
+            key.removeprefix(start): value.clone()
+            for key, value in state.tensors.items()
+            if key.startswith(start) and key != f"{start}ids"
+        }
+        learned = np.arange(len(ids)) >= len(ids) - sampled
+        return Sample(index, ids, learned, prompt.file, prompt.line, told=told)
+
+
+@torch.no_grad()
+def told_of(objective: Policy, model: PreTrainedModel, batch: Experience) -> list[dict[str, torch.Tensor]]:
+    """What policy, reference and value model say of the sampled tokens of each row."""
+    found = objective.scored(model, batch)
+    columns = {"old": found.log_probs}
+    if objective.has_reference:
+        columns["reference"] = objective.referred(model, batch)
+    if found.values is not None:
+        columns["values"] = found.values
+    parts = {name: value.split(list(batch.learned)) for name, value in columns.items()}
+    return [{name: part[row] for name, part in parts.items()} for row in range(len(batch.learned))]
+
+
+def said(dataset: Any, answer: Answer) -> Said:
+    """An answer as a reward is given it."""
+    index = answer.sample.index
+    if not isinstance(dataset, Dataset):
+        return Said("", answer.completion.text, answer.sample)
+    example = dataset.example(index)
+    turns: list[dict[str, Any]] = [{"role": turn.role, "content": turn.content} for turn in example.messages]
+    prompt = example.prompt if example.prompt is not None else turns
+    return Said(prompt, answer.completion.text, answer.sample, example.columns)
+
+
+def figures(groups: Sequence[Group]) -> Figures:
+    """Rewards, lengths and ends of a phase's answers."""
+    answers = [one for group in groups for one in group.answers]
+    rewards = [[one.reward for one in group.answers if one.reward is not None] for group in groups]
+    every = [reward for group in rewards for reward in group]
+    found: Figures = {
+        "reward/failed": sum(one.reward is None for one in answers),
+        "reward/failed_share": sum(one.reward is None for one in answers) / len(answers),
+        "length/mean": float(np.mean([len(one.completion.token_ids) for one in answers])),
+        "length/ended": float(np.mean([one.completion.stopped for one in answers])),
+    }
+    if every:
+        found |= {"reward/mean": float(np.mean(every)), "reward/std": float(np.std(every))}
+        several = [group for group in rewards if len(group) > 1]
+        if several:
+            found["reward/std_in_group"] = float(np.mean([np.std(group) for group in several]))
+            found["reward/equal_groups"] = float(np.mean([max(group) == min(group) for group in several]))
+    return found
+
+
+def watched(reward: Reward) -> Figures:
+    """What is only watched of the answers judged last: means and spreads."""
+    found: Figures = {}
+    for name, said in reward.watched.items():
+        known = [value for value in said if math.isfinite(value)]
+        if known:
+            found |= {name: float(np.mean(known)), f"{name}/std": float(np.std(known))}
+    return found
+
+
+def distances(answers: Sequence[Answer], has_reference: bool) -> Figures:
+    """How far the policy is from its reference, and how far the rollout's own log-probabilities are from training's."""
+    judged = [one for one in answers if one.reward is not None]
+    if not judged:
+        return {}
+    apart = [(one.sample.told["old"] - torch.tensor(one.completion.drawn_log_probs)).abs() for one in judged]
+    found: Figures = {
+        "rollout/log_prob_difference": float(torch.cat(apart).mean()),
+        "rollout/log_prob_difference_max": float(torch.cat(apart).max()),
+    }
+    if has_reference:
+        ratios = [one.sample.told["old"] - one.sample.told["reference"] for one in judged]
+        found["kl/sequence"] = float(np.mean([float(ratio.double().sum()) for ratio in ratios]))
+        x = torch.cat(ratios).clamp(min=-20)
+        found["kl/k3"] = float(((-x).expm1() + x).mean())
+    return found

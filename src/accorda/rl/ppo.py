@@ -1,0 +1,150 @@
+"""PPO, as InstructGPT and its forerunners used it on language models.
+
+Schulman et al. (2017), arXiv:1707.06347; Ziegler et al. (2019), arXiv:1909.08593; Ouyang et al. (2022),
+arXiv:2203.02155, equation 2; the details after Huang et al., "The N+ Implementation Details of RLHF with PPO" (2024),
+arXiv:2403.17031.
+
+    r_t    = -kl_coef k1_t, and the score on the last token
+    A, ret = gae(r, V), the advantages whitened over the phase's tokens
+    loss   = max(-A ratio, -A clip(ratio)) + value_coef max((V - ret)^2, (clip(V) - ret)^2) / 2       means over tokens
+             - ptx_coef log policy(rows of ptx_data)                                                  (PPO-ptx)
+
+The details, chosen: rewards and values are read at sampled tokens only, told by position and never by an id; the KL is
+charged per token in the reward; the discount is 1; whitening takes the biased variance, over the phase; values start at
+zero, behind the end they are zero; log-probabilities are those at the temperature; nothing is dropped; ratios are held
+within 20 nats; an answer that was cut off costs `rollout.missing_end_penalty`; the price of the KL may follow a target.
+Left out: whitened rewards (they move the optimum when the mean is shifted), and prompts trimmed to whole sentences.
+
+Deviations: the value model is a linear head on the policy's own last hidden states (`value: head`), or has an adapter
+of its own beside it (`value: adapter`); it does not begin as the reward model. Adam's epsilon is the optimizer's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from accorda.data.batch import Batch
+from accorda.data.prompts.experience import Experience, PromptBatches, Sample, flat, for_values, with_told
+from accorda.objectives.policy.adaptive_kl import adapted
+from accorda.objectives.policy.aggregation import Step, dapo
+from accorda.objectives.policy.clipped import clipped, is_clipped
+from accorda.objectives.policy.gae import gae
+from accorda.objectives.policy.ratio import token_ratio
+from accorda.objectives.policy.rewards import token_rewards
+from accorda.objectives.policy.value import clipped_value_loss, explained_variance
+from accorda.objectives.policy.whitening import whiten
+from accorda.recipe.types import NonNegativeFloat, PositiveFloat, PositiveInt, Probability, Share, Text
+from accorda.rl.advantage import judged, log_ratios, stacked
+from accorda.rl.contract import Memory, PolicyAlgorithm, Rehearsed, together
+from accorda.rl.rollout import Group
+from accorda.training.policy import VALUE, Value
+
+PRICE, MEAN, SPREAD = "kl_coef", "reward_mean", "reward_std"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPO(PolicyAlgorithm):
+    """Better than a learned value of the state."""
+
+    paper: ClassVar[str] = "arXiv:1707.06347"
+    least_generations: ClassVar[int] = 1
+
+    num_epochs: PositiveInt = 4
+    """How often the answers of a phase are learned from."""
+    kl_coef: NonNegativeFloat = 0.05
+    """What a nat of distance from the reference costs, in units of the reward."""
+    kl_target: PositiveFloat | None = None
+    """Nats per answer that the price of the KL is steered to; null: the price stays."""
+    kl_horizon: PositiveInt = 10_000
+    """Answers over which that price may change by a fifth."""
+    trace: Probability = 0.95
+    """Lambda of the advantage estimate: 1 takes whole returns, 0 trusts the values after one token."""
+    clip: Share = 0.2
+    """How far the ratio of probabilities may go from 1."""
+    value: Literal["head", "adapter"] = "head"
+    """The value model: a head on the policy's hidden states, or one on those of an adapter of its own."""
+    value_coef: NonNegativeFloat = 0.1
+    """The weight of its loss."""
+    value_clip: PositiveFloat = 0.2
+    """How far a value may go from the one of before the phase until its loss takes the worse of both."""
+    whiten_advantages: bool = True
+    """Bring the advantages of a phase to mean 0 and variance 1."""
+    normalise_rewards: bool = False
+    """Bring rewards to mean 0 and variance 1, as they are in the first phase."""
+    ptx_data: Text | None = None
+    """Rows, as stage sft reads them, that are learned beside the answers so that nothing is forgotten (PPO-ptx)."""
+    ptx_coef: NonNegativeFloat = 1.0
+    """The weight of their loss, a mean over their tokens; InstructGPT's is 27.8."""
+    ptx_rows: PositiveInt = 8
+    """How many of them every optimizer step learns."""
+
+    @property
+    def kl_price(self) -> float:
+        return self.kl_coef
+
+    @property
+    def rehearsed(self) -> Rehearsed | None:
+        return None if self.ptx_data is None else Rehearsed(self.ptx_data, self.ptx_coef, self.ptx_rows)
+
+    def value_model(self, model: PreTrainedModel) -> Value:
+        return Value(model, VALUE if self.value == "adapter" else None)
+
+    def lessons(self, groups: Sequence[Group], memory: Memory) -> list[Sample]:
+        found = judged(groups)
+        samples = [one for answers in found for one, _ in answers]
+        if not samples:
+            return []
+        scores = self.scores([reward for answers in found for _, reward in answers], memory)
+        values, mask = stacked(samples, "values")
+        kl = torch.nn.utils.rnn.pad_sequence(log_ratios(samples, self.kl_coef), batch_first=True)
+        price = memory.numbers.get(PRICE, self.kl_coef)
+        advantages, returns = gae(token_rewards(scores, kl, mask, kl_coef=price), values, mask, trace=self.trace)
+        memory.figures = {
+            "value/explained_variance": float(explained_variance(values, returns, mask)),
+            "kl/coef": price,
+        }
+        if self.kl_target is not None:
+            nats = float(kl.sum(-1).mean())
+            memory.numbers[PRICE] = adapted(
+                price, nats, num_sequences=len(samples), target=self.kl_target, horizon=self.kl_horizon
+            )
+        advantages = whiten(advantages, mask) if self.whiten_advantages else advantages
+        numbers = [one.num_sampled for one in samples]
+        told = zip(samples, *(flat(x, numbers).split(numbers) for x in (advantages, returns)), strict=True)
+        return [with_told(one, advantages=advantage, returns=return_) for one, advantage, return_ in told]
+
+    def scores(self, rewards: Sequence[float], memory: Memory) -> Tensor:
+        """The rewards, (B,); in units of the first phase's spread about its mean, where that is asked for."""
+        found = torch.tensor(rewards)
+        if not self.normalise_rewards:
+            return found
+        if MEAN not in memory.numbers:
+            memory.numbers[MEAN] = float(found.mean())
+            memory.numbers[SPREAD] = max(float(found.std(correction=0)), 1e-6)
+        return (found - memory.numbers[MEAN]) / memory.numbers[SPREAD]
+
+    def policy_loss(self, log_probs: Tensor, batch: Experience, step: Step) -> Tensor:
+        losses = clipped(*self._moved(log_probs, batch), clip_low=self.clip, clip_high=self.clip)
+        return (losses * dapo(batch.mask, step)).sum()
+
+    def value_loss(self, values: Tensor, batch: Experience, step: Step) -> Tensor:
+        old, returns = batch.dense(batch.values), batch.dense(batch.returns)
+        losses = clipped_value_loss(values, old, returns, clip_range=self.value_clip)
+        return self.value_coef * (losses * dapo(batch.mask, step)).sum()
+
+    def clip_share(self, log_probs: Tensor, batch: Experience) -> Tensor:
+        return is_clipped(*self._moved(log_probs, batch), clip_low=self.clip, clip_high=self.clip)
+
+    def micro_batches(self, prompts: PromptBatches, rows: Sequence[Sample]) -> list[Batch]:
+        """With a value model of its own, its passes follow the policy's: only one graph is held at a time."""
+        made = together(prompts, rows)
+        if self.value == "head":
+            return list(made)
+        return [part for batch in made for part in (batch, for_values(batch))]
+
+    def _moved(self, log_probs: Tensor, batch: Experience) -> tuple[Tensor, Tensor]:
+        return token_ratio(log_probs, batch.dense(batch.old)), batch.dense(batch.advantages)

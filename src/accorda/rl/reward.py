@@ -1,0 +1,184 @@
+"""What an answer is worth: a Python function, a trained reward model, or a weighted sum of several.
+
+A reward that cannot be given (the function raised, or what it gave is no finite number) does not stop a run: the log
+names the prompt, the answer is left out of what is learned, and its step counts it.
+"""
+
+import importlib.util
+import inspect
+import logging
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import Tensor
+
+from accorda.data.prompts.experience import Sample
+from accorda.errors import Refusal
+
+logger = logging.getLogger(__name__)
+SHOWN = 60  # characters of a prompt that is named
+
+
+@dataclass(frozen=True, eq=False)
+class Said:
+    """An answer to be judged: `prompt` is a text, or messages as a row has them; `columns` the row's others."""
+
+    prompt: str | list[dict[str, Any]]
+    completion: str
+    sample: Sample
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+    def place(self) -> str:
+        """File, line and beginning of the prompt."""
+        text = self.prompt if isinstance(self.prompt, str) else str(self.prompt[-1].get("content", ""))
+        text = " ".join(text.split())
+        return f"{self.sample.file}:{self.sample.line} ({text[:SHOWN]!r}{'...' if len(text) > SHOWN else ''})"
+
+
+class Reward(ABC):
+    """Judges answers."""
+
+    frozen: Mapping[str, Tensor] = {}
+    """Its tensors, which nothing may change; none of a function."""
+    watched: Mapping[str, Sequence[float]] = {}
+    """What judges of weight 0 said of the answers that were judged last, by the names they go by."""
+
+    @abstractmethod
+    def judge(self, answers: Sequence[Said]) -> list[float]:
+        """A number for each; not a number where there is none, after the log has said why."""
+
+
+class FunctionReward(Reward):
+    """A function `(prompt, completion, ...) -> number`; of the row's columns it gets those that it names.
+
+    One that takes `**columns` gets all of them.
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        self.function, self.name = function, name
+        parameters = inspect.signature(function).parameters.values()
+        self.takes_all = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters)
+        self.takes = {one.name for one in parameters}
+
+    def judge(self, answers: Sequence[Said]) -> list[float]:
+        return [self._one(answer) for answer in answers]
+
+    def _one(self, answer: Said) -> float:
+        given = {"prompt": answer.prompt, "completion": answer.completion}
+        taken = {
+            name: value for name, value in {**answer.columns, **given}.items() if name in self.takes or self.takes_all
+        }
+        try:
+            found = float(self.function(**taken))
+        except Exception as error:
+            logger.warning("reward %s: %s: %s: %s", self.name, answer.place(), type(error).__name__, error)
+            return math.nan
+        if not math.isfinite(found):
+            logger.warning("reward %s: %s: gave %r, which is no finite number", self.name, answer.place(), found)
+            return math.nan
+        return found
+
+
+class WeightedReward(Reward):
+    """The weighted sum of several; not a number where one of them is not.
+
+    One of weight 0 is only watched: the figures tell what it says, and it decides nothing.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Reward, float]], names: Sequence[str] = ()) -> None:
+        self.parts, self.names = parts, names or [str(number) for number in range(len(parts))]
+        self.frozen = {
+            f"{number}.{name}": tensor
+            for number, (reward, _) in enumerate(parts)
+            for name, tensor in reward.frozen.items()
+        }
+
+    def judge(self, answers: Sequence[Said]) -> list[float]:
+        totals, self.watched = [0.0] * len(answers), {}
+        for name, (reward, weight) in zip(self.names, self.parts, strict=True):
+            said = reward.judge(answers)
+            if weight:
+                totals = [total + weight * found for total, found in zip(totals, said, strict=True)]
+            else:
+                self.watched = {**self.watched, f"watched/{name}": said}
+        return totals
+
+
+def function_of(path: str, *, at: str = "reward") -> FunctionReward:
+    """The function that `path.py:function` names.
+
+    Raises:
+        Refusal: no such file or function, or it does not take a prompt and a completion.
+    """
+    file, _, name = path.rpartition(":")
+    place = Path(file).expanduser()
+    if not place.is_file():
+        raise Refusal(f"{at} = {path}: no file {file}; a function is named path.py:function, a reward model by its run")
+    module = _module(place, f"{at} = {path}")
+    function = getattr(module, name, None)
+    if not callable(function):
+        known = [key for key, value in vars(module).items() if inspect.isfunction(value)]
+        raise Refusal(f"{at} = {path}: {file} defines no function {name}; it defines {', '.join(known) or 'none'}")
+    made = FunctionReward(function, path)
+    if not made.takes_all and not {"completion"} <= made.takes:
+        raise Refusal(f"{at} = {path}: {name} must take `completion` (and may take `prompt` and columns of the rows)")
+    return made
+
+
+def _module(place: Path, at: str) -> ModuleType:
+    """The file, run."""
+    spec = importlib.util.spec_from_file_location(f"accorda_reward_{place.stem}", place)
+    if spec is None or spec.loader is None:
+        raise Refusal(f"{at}: {place} is no Python file; a function is named path.py:function")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise Refusal(f"{at}: {place} cannot be run: {type(error).__name__}: {error}") from error
+    return module
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """One entry of a recipe's `reward`: a function or a reward model, and what it weighs."""
+
+    source: str
+    weight: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """What it goes by in figures: the function's name, or the run's."""
+        return self.source.rpartition(":")[2] if self.is_function else Path(self.source).name
+
+    @property
+    def is_function(self) -> bool:
+        """Whether it names a function in a file."""
+        return self.source.rpartition(":")[0].endswith(".py")
+
+
+def named(value: Any, origin: str = "") -> list[Named]:
+    """What a recipe's `reward` names: one source, or a list of sources or {source, weight}.
+
+    Raises:
+        Refusal: nothing, or something else.
+    """
+    from accorda.recipe.reader import read
+
+    where = f" ({origin})" if origin else ""
+    if value is None:
+        raise Refusal("reward: missing; name a function (reward=path.py:function) or a run of stage reward")
+    listed = value if isinstance(value, list | tuple) else [value]
+    if not listed:
+        raise Refusal(f"reward{where}: an empty list; name a function or a run of stage reward")
+    found = []
+    for number, entry in enumerate(listed):
+        entry = {"source": entry} if isinstance(entry, str) else entry
+        if not isinstance(entry, Mapping):
+            raise Refusal(f"reward{where}: {entry!r} names neither a function (path.py:function) nor a run")
+        found.append(read(Named, entry, at=f"reward[{number}]"))
+    return found

@@ -1,0 +1,221 @@
+"""Reinforcement learning: prompts are answered by the model itself, answers are judged, what was good becomes likelier.
+
+`algorithm.name` says how: a file of `rl/`, rloo unless told otherwise. `reward` says who judges: a function
+`path.py:function`, a run of stage reward, or a weighted list. The reference is the model as it was opened.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from typing import Any
+
+from torch import Tensor
+
+from accorda.data.prepare import prepare
+from accorda.data.prompts.experience import PromptBatches
+from accorda.data.prompts.renderer import prompts_of
+from accorda.data.renderer import Renderer
+from accorda.data.sampler import Batches
+from accorda.errors import Refusal
+from accorda.evaluation.preferences.score import reward_renderer
+from accorda.generation.stopping import stop_ids
+from accorda.methods.install import own_tensors
+from accorda.methods.locate import locate
+from accorda.methods.open import RENDERER, Opened, open_model
+from accorda.methods.routing import use
+from accorda.methods.shell import fits, under_head
+from accorda.models.labels import Labels
+from accorda.recipe.layers import leaves
+from accorda.recipe.reader import read as read_settings
+from accorda.recipe.sections import DataSection, Recipe
+from accorda.rl.contract import Algorithm, PolicyAlgorithm
+from accorda.rl.held_out import REPORTED, evaluator
+from accorda.rl.phases import Phases
+from accorda.rl.registry import read
+from accorda.rl.reward import Named, Reward, WeightedReward, function_of, named
+from accorda.rl.reward_model import RewardModel
+from accorda.rl.settings import RolloutSettings
+from accorda.stages import comparing
+from accorda.stages.contract import Stage
+from accorda.training.session import Session
+
+DEFAULT = "rloo"
+
+
+def algorithm(recipe: Recipe) -> Algorithm:
+    """The algorithm of a recipe.
+
+    Raises:
+        Refusal: no such algorithm, or a setting that it does not have.
+    """
+    return read(recipe.algorithm, origins=recipe.origins)
+
+
+def rollout(recipe: Recipe) -> RolloutSettings:
+    """How answers are sampled."""
+    return read_settings(RolloutSettings, recipe.rollout, at="rollout", origins=recipe.origins)
+
+
+def settle(recipe: Recipe, labels: Labels | None) -> Recipe:
+    """Every setting of algorithm and rollout, and what the best checkpoint is.
+
+    Raises:
+        Refusal: dropout in the method; a choice among turns to learn; metrics of other rows; too few completions of a
+            prompt; no reward, or one that is not there.
+    """
+    recipe = recipe.with_settings("algorithm", {"name": DEFAULT})
+    chosen, sampling = algorithm(recipe), rollout(recipe)
+    if sampling.num_generations < chosen.least_generations:
+        raise Refusal(
+            f"rollout.num_generations = {sampling.num_generations} ({recipe.origin('rollout.num_generations')}): "
+            f"{recipe.algorithm['name']} compares the answers to a prompt with each other; use "
+            f"{chosen.least_generations} or more"
+        )
+    for name, value in leaves(recipe.method):
+        if name.rpartition(".")[2] == "dropout" and value:
+            raise Refusal(
+                f"method.{name} = {value} ({recipe.origin(f'method.{name}')}): answers are scored again to be learned "
+                "from, so nothing may be dropped at random; set it to 0"
+            )
+    if recipe.data.supervise != "all":
+        raise Refusal(
+            f"data.supervise = {recipe.data.supervise} ({recipe.origin('data.supervise')}): what the policy samples is "
+            "learned and nothing else; leave it out"
+        )
+    if recipe.evaluation.metrics:
+        raise Refusal(
+            f"evaluation.metrics ({recipe.origin('evaluation.metrics')}): held-out answers are judged by the reward; "
+            "leave it out, and measure the finished run with: accorda eval"
+        )
+    for part in named(recipe.reward, recipe.origin("reward")):
+        function_of(part.source) if part.is_function else locate(part.source)
+    recipe = recipe.with_settings("algorithm", asdict(chosen)).with_settings("rollout", asdict(sampling))
+    if recipe.origin("evaluation.best") == "default":
+        recipe = recipe.with_value("evaluation.best", "reward", "auto: of held-out answers")
+    return recipe
+
+
+def opened(found: Opened, recipe: Recipe) -> None:
+    """Keep what an adapter was, where the algorithm asks for a reference."""
+    comparing.require_decoder(found, recipe.stage)
+    if algorithm(recipe).needs_reference:
+        comparing.keep_reference(found)
+
+
+def objective(recipe: Recipe) -> Any:
+    """What makes the objective."""
+    return lambda model: algorithm(recipe).objective(model, rollout(recipe))
+
+
+def carried(session: Session) -> Phases:
+    """What answers the prompts and makes batches of the answers."""
+    recipe, model = session.recipe, session.model
+    assert isinstance(session.batches, PromptBatches)
+    renderer = prompts_of(session.renderer)
+    return Phases(
+        model=model,
+        prompts=session.batches,
+        algorithm=algorithm(recipe),
+        objective=session.objective,
+        reward=reward_of(named(recipe.reward, recipe.origin("reward")), session),
+        settings=rollout(recipe),
+        tokenizer=session.tokenizer,
+        stop_ids=stop_ids(model, session.tokenizer, renderer.stop_ids),
+        precision=session.loop.precision,
+        seed=recipe.training.seed,
+        beside=rehearsed(session),
+    )
+
+
+def rehearsed(session: Session) -> Batches | None:
+    """Rows that are learned beside the answers, read and put together as stage sft would."""
+    chosen, recipe, renderer = algorithm(session.recipe), session.recipe, session.renderer
+    rows = chosen.rehearsed if isinstance(chosen, PolicyAlgorithm) else None
+    if rows is None:
+        return None
+    section, length = DataSection(train=rows.source, eval_split=0.0, overlong="skip"), recipe.data.max_length
+    assert isinstance(length, int)
+    own = Renderer(renderer.tokenizer, renderer.template, reasoning=renderer.reasoning)
+    dataset = prepare(section, own, max_length=length, seed=recipe.training.seed)
+    prompts = session.batches
+    return Batches(
+        dataset,
+        batch_size=min(rows.rows, len(dataset)),
+        micro_tokens=prompts.micro_tokens,
+        packed=prompts.packed,
+        pad_id=own.pad_id,
+        seed=recipe.training.seed,
+        device=session.device,
+    )
+
+
+def reward_of(parts: list[Named], session: Session) -> Reward:
+    """Who judges."""
+    made = [(judge_of(part, session, number), part.weight) for number, part in enumerate(parts)]
+    if len(made) == 1 and made[0][1] == 1:
+        return made[0][0]
+    if not any(weight for _, weight in made):
+        raise Refusal(f"reward ({session.recipe.origin('reward')}): every weight is 0, so nothing is rewarded")
+    return WeightedReward(made, [part.name for part in parts])
+
+
+def judge_of(part: Named, session: Session, number: int) -> Reward:
+    """A function, or a reward model: on the policy's base if it is an adapter of it, else a model of its own.
+
+    Raises:
+        Refusal: neither; a model without a reward head.
+    """
+    if part.is_function:
+        return function_of(part.source)
+    place = locate(part.source)
+    model, name = session.model, f"reward_{number}"
+    if place.adapter is not None and fits(model, place.adapter):
+        shell = under_head(model, place.adapter, name)
+        opened = Opened(shell, str(place.adapter), place.base, name, place.run, place.adapter / RENDERER)
+        own = own_tensors(shell, name)
+        return judge_by(opened, part.source, session, lambda: use(model, name), own)
+    opened = open_model(part.source, device=str(model.device))
+    parameters: dict[str, Tensor] = dict(opened.model.named_parameters())
+    return judge_by(opened, part.source, session, nullcontext, parameters)
+
+
+def judge_by(
+    opened: Opened,
+    source: str,
+    session: Session,
+    acting: Callable[[], AbstractContextManager[object]],
+    frozen: dict[str, Tensor],
+) -> RewardModel:
+    """An opened reward model as judge."""
+    renderer = reward_renderer(opened, session.recipe.model.trust_remote_code)
+    if renderer is None:
+        raise Refusal(
+            f"reward = {source} ({session.recipe.origin('reward')}): no reward model; name a run of stage reward, or a "
+            "function as path.py:function"
+        )
+    for parameter in frozen.values():
+        parameter.requires_grad_(False)
+    return RewardModel(opened.model, renderer, session.renderer, acting, frozen)
+
+
+def phases(recipe: Recipe) -> dict[str, Any]:
+    """How many answers a prompt gets, how long they may be, how many steps learn from them, and whether in pairs."""
+    sampling, chosen = rollout(recipe), algorithm(recipe)
+    return {
+        "num_generations": sampling.num_generations,
+        "max_new_tokens": sampling.max_new_tokens,
+        "updates": chosen.updates,
+        "paired": chosen.paired,
+    }
+
+
+STAGE = Stage(
+    rows="rl",
+    objective=objective,
+    settle=settle,
+    opened=opened,
+    evaluator=evaluator,
+    carried=carried,
+    phases=phases,
+    reported=REPORTED,
+)

@@ -1,0 +1,232 @@
+"""The objective of stage rl: what an algorithm says of the tokens that the policy itself sampled.
+
+Logits are divided by the temperature that was sampled at, here as in the rollout. Nothing is dropped in any pass. The
+reference is the model as it was opened, on the same base. The loss of a step is the algorithm's: how much a token
+weighs is decided by counts of the whole step, so no split into micro-batches changes the gradient.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from accorda.data.batch import IGNORE_INDEX, Batch
+from accorda.data.prompts.experience import Experience, flat
+from accorda.kernels.softmax_loss import SCORES_AT_ONCE
+from accorda.methods.install import install, installed, own_tensors
+from accorda.methods.routing import acting, routing, use
+from accorda.models.dropout import without_dropout
+from accorda.models.heads import last_hidden, logits, tail_parameters
+from accorda.objectives.language_model import log_probs
+from accorda.objectives.policy.aggregation import Step
+from accorda.objectives.policy.entropy import entropy
+from accorda.training.figures import Figures
+from accorda.training.next_token import NextToken, Tail, carried_back, positions_at_once
+from accorda.training.objective import StepObjective
+from accorda.training.preferring import REFERENCE
+
+VALUE = "value"
+"""The name of the adapter of a value model that has one of its own."""
+LIMIT = 20.0  # nats: beyond it a ratio of probabilities is only told as very large
+
+
+class Learns(Protocol):
+    """An algorithm, as this objective needs it. Shapes: (B, T), zero behind the end of a completion."""
+
+    def policy_loss(self, log_probs: Tensor, batch: Experience, step: Step) -> Tensor:
+        """A micro-batch's share of the step's loss, a scalar."""
+        ...
+
+    def value_loss(self, values: Tensor, batch: Experience, step: Step) -> Tensor:
+        """The same of what a value model says, a scalar."""
+        ...
+
+    def clip_share(self, log_probs: Tensor, batch: Experience) -> Tensor | None:
+        """Per token whether it gives no gradient for being clipped, (B, T); None where nothing is clipped."""
+        ...
+
+
+class Value:
+    """A value model: one number per state, from a linear head in fp32 that starts at zero.
+
+    It reads the policy's own hidden states; with `adapter`, those of a pass under that adapter of the same base.
+    """
+
+    def __init__(self, model: PreTrainedModel, adapter: str | None = None) -> None:
+        embedding = cast(Tensor, model.get_input_embeddings().weight)
+        width = getattr(model.config, "hidden_size", None) or model.config.d_model
+        self.adapter = adapter
+        if adapter is not None and adapter not in installed(model):
+            (policy,) = acting(model)
+            with use(model, None):
+                install(model, installed(model)[policy], adapter, active=False)
+        self.head = nn.Linear(width, 1, device=embedding.device, dtype=torch.float32)
+        for parameter in self.head.parameters():
+            nn.init.zeros_(parameter)
+
+    def __call__(self, hidden_ND: Tensor) -> Tensor:
+        """The value of each state, (N,)."""
+        with torch.autocast(hidden_ND.device.type, enabled=False):
+            return self.head(hidden_ND.float()).squeeze(-1)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a pass without a gradient found of sampled tokens, (N,) each."""
+
+    log_probs: Tensor
+    entropy: Tensor
+    values: Tensor | None
+
+
+class Policy(StepObjective):
+    """(model, batch) -> the algorithm's loss, times the sampled tokens of the step, by which the loop divides.
+
+    Batches of ordinary rows beside those of sampled ones are learned as texts, with a weight of their own.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        learns: Learns,
+        *,
+        temperature: float,
+        max_new_tokens: int,
+        value: Value | None,
+        reference: bool,
+        text_coef: float = 0.0,
+    ) -> None:
+        without_dropout(model)
+        self.learns, self.temperature, self.value = learns, temperature, value
+        self.reference = REFERENCE if REFERENCE in installed(model) else None
+        self.has_reference = reference
+        for original in routing(model).originals if reference else ():
+            original.value_of(self.reference)  # refuses now where the base's values were not kept
+        self.text, self.text_coef, self.num_text = NextToken(model), text_coef, 0
+        self.parameters = tail_parameters(model)
+        self.chunk = positions_at_once(model)
+        self.seen, self.largest = Figures(), list[Tensor]()
+        self.step = Step(1, 1, 1, max_new_tokens)
+
+    def own_parameters(self) -> dict[str, nn.Parameter]:
+        if self.value is None:
+            return {}
+        return {f"value.{name}": parameter for name, parameter in self.value.head.named_parameters()}
+
+    def beside(self, model: nn.Module) -> dict[str, Tensor]:
+        """What is kept of a run beside its result: the value model."""
+        found: dict[str, Tensor] = dict(self.own_parameters())
+        if self.value is not None and self.value.adapter is not None:
+            own = own_tensors(cast(PreTrainedModel, model), self.value.adapter)
+            found |= {f"adapter.{name}": tensor for name, tensor in own.items()}
+        return found
+
+    def begin(self, model: nn.Module, batches: Sequence[Batch]) -> None:
+        sampled = [batch for batch in batches if isinstance(batch, Experience) and not batch.value_only]
+        self.step = Step(
+            sum(len(batch.learned) for batch in sampled),
+            sum(batch.num_supervised for batch in batches),
+            len(sampled),
+            self.step.max_new_tokens,
+        )
+        beside = [batch for batch in batches if not isinstance(batch, Experience)]
+        self.num_text = sum(int((batch.labels != IGNORE_INDEX).sum()) for batch in beside)
+        self.seen, self.largest = Figures(), []
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        if not isinstance(batch, Experience):
+            loss = self.text(model, batch) / max(1, self.num_text)
+            self.seen.add({"ptx/loss": loss.reshape(1)})
+            return self.text_coef * loss * self.step.num_tokens
+        model = cast(PreTrainedModel, model)
+        if batch.value_only:
+            return self.valued(batch, self.value_of(model, batch)) * self.step.num_tokens
+        hidden_ND, labels_N = self.predicting(model, batch)
+        found_N, entropy_N = scored(hidden_ND, labels_N, self.head(model), self.chunk)
+        self.tell(batch, found_N, entropy_N)
+        if torch.is_grad_enabled():
+            tail = Tail(self.head(model), self.parameters, self.chunk)
+            loss = carried_back(hidden_ND, labels_N, tail, found_N, lambda values: self.judged(batch, values))
+        else:
+            loss = self.judged(batch, found_N)
+        if self.value is not None and self.value.adapter is None:
+            loss = loss + self.valued(batch, self.value(hidden_ND))
+        return loss * self.step.num_tokens
+
+    def judged(self, batch: Experience, log_probs_N: Tensor) -> Tensor:
+        """The micro-batch's share of the policy's loss."""
+        return self.learns.policy_loss(batch.dense(log_probs_N), batch, self.step)
+
+    def valued(self, batch: Experience, values_N: Tensor) -> Tensor:
+        """The micro-batch's share of the value model's loss."""
+        values = values_N.detach()
+        self.seen.add({"value/error": (values - batch.returns).square(), "value/mean": values})
+        return self.learns.value_loss(batch.dense(values_N), batch, self.step)
+
+    @torch.no_grad()
+    def scored(self, model: PreTrainedModel, batch: Experience) -> Scored:
+        """Log-probabilities, entropies and values as the policy is now."""
+        hidden_ND, labels_N = self.predicting(model, batch)
+        found = scored(hidden_ND, labels_N, self.head(model), self.chunk)
+        if self.value is None:
+            return Scored(*found, None)
+        return Scored(*found, self.value(hidden_ND) if self.value.adapter is None else self.value_of(model, batch))
+
+    @torch.no_grad()
+    def referred(self, model: PreTrainedModel, batch: Experience) -> Tensor:
+        """What the reference says of every sampled token, (N,)."""
+        with use(model, self.reference):
+            hidden_ND, labels_N = self.predicting(model, batch)
+            return scored(hidden_ND, labels_N, self.head(model), self.chunk)[0]
+
+    def value_of(self, model: PreTrainedModel, batch: Experience) -> Tensor:
+        """What the value model says under its own adapter, (N,)."""
+        assert self.value is not None
+        with use(model, self.value.adapter):
+            return self.value(self.predicting(model, batch)[0])
+
+    def predicting(self, model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The hidden states (N, D) before each sampled token, and those tokens (N,)."""
+        positions, labels_N = batch.targets()
+        return last_hidden(model, **batch.inputs()).flatten(0, 1).index_select(0, positions), labels_N
+
+    def head(self, model: PreTrainedModel) -> Callable[[Tensor], Tensor]:
+        """From hidden states to logits at the temperature."""
+        return partial(at_temperature, model, self.temperature)
+
+    def tell(self, batch: Experience, log_probs_N: Tensor, entropy_N: Tensor) -> None:
+        """Note how far the policy is from the one that sampled."""
+        log_ratio = (log_probs_N - batch.old).clamp(-LIMIT, LIMIT)
+        self.seen.add({"policy/approx_kl": log_ratio.square() / 2, "policy/entropy": entropy_N})
+        self.largest.append(log_ratio.exp().max())
+        if (clipped := self.learns.clip_share(batch.dense(log_probs_N), batch)) is not None:
+            self.seen.add({"policy/clip_share": flat(clipped, batch.learned).float()})
+
+    def figures(self) -> dict[str, float]:
+        found = self.seen.means()
+        return found | ({"policy/ratio_max": float(torch.stack(self.largest).max())} if self.largest else {})
+
+
+def at_temperature(model: PreTrainedModel, temperature: float, hidden: Tensor) -> Tensor:
+    """The model's logits for hidden states, divided by the temperature."""
+    return logits(model, hidden) / temperature
+
+
+@torch.no_grad()
+def scored(hidden_ND: Tensor, labels_N: Tensor, head: Callable[[Tensor], Tensor], chunk: int) -> tuple[Tensor, Tensor]:
+    """Log-probability of each label and entropy of its position, (N,) each in fp32, chunk by chunk."""
+    parts = []
+    for hidden, labels in zip(hidden_ND.split(chunk), labels_N.split(chunk), strict=True):
+        found = head(hidden)
+        rows = max(1, SCORES_AT_ONCE // found.shape[-1])  # in fp32 several times over: few at a time
+        for some, label in zip(found.split(rows), labels.split(rows), strict=True):
+            parts.append((log_probs(some, label), entropy(some)))
+    if not parts:
+        nothing = hidden_ND.new_zeros(0, dtype=torch.float32)
+        return nothing, nothing
+    one, other = zip(*parts, strict=True)
+    return torch.cat(one), torch.cat(other)

@@ -1,0 +1,273 @@
+"""Whole runs of stage rl: every algorithm, from a base and from an adapter, stopped and resumed, refused."""
+
+import json
+import os
+import signal
+
+import pytest
+import torch
+from tests.stages.compared import settings as compared_settings
+from tests.stages.runs import write_rows
+from tests.stages.sampled import ASKED, settings
+
+from accorda.cli.main import main
+from accorda.data.example import Example
+from accorda.data.prompts.experience import Sample
+from accorda.errors import Refusal, Stopped
+from accorda.evaluation.preferences.score import reward_renderer, score
+from accorda.methods.install import installed, own_tensors
+from accorda.methods.open import load_model, open_model
+from accorda.methods.routing import acting
+from accorda.recipe.load import load
+from accorda.rl.registry import algorithms
+from accorda.rl.reward import Said
+from accorda.runs import events
+from accorda.stages import plan, preflight, reopen, resume, train, verify
+from accorda.stages.build import build
+from accorda.training.loop import Loop
+from accorda.training.preferring import REFERENCE
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCORDA_CACHE", str(tmp_path / "cache"))
+
+
+def run_of(tmp_path, name="run", **more):
+    return train(load(settings(tmp_path, name, **more)))
+
+
+def told(run, event):
+    return [found for found in events.read(run.folder.events) if found["event"] == event]
+
+
+@pytest.mark.parametrize("name", sorted(algorithms()))
+def test_every_algorithm_learns_and_proves_itself(name, tmp_path):
+    run = run_of(tmp_path, algorithm={"name": name})
+    assert run.proven, run.proofs
+    assert {run.result["proofs"][n] for n in ("mask", "movement", "packing", "resume", "save", "gradient")} == {"holds"}
+    steps, evaluations = told(run, "step"), told(run, "evaluation")
+    assert all("reward/mean" in step for step in steps if step.get("length/mean"))
+    assert {"reward", "length", "ended"} <= evaluations[0].keys()
+    assert steps[0]["rollout/seconds"] > 0
+    again = {proof.name: proof.verdict for proof in verify(run.folder.path)}
+    assert again == run.result["proofs"]
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "falcon_new"])
+def test_other_decoders(architecture, tmp_path):
+    run = run_of(tmp_path, architecture=architecture)
+    assert run.proven, run.proofs
+
+
+def test_the_reward_goes_up(tmp_path):
+    more = {"max_steps": 25, "batch_size": 8, "learning_rate": 0.03, "checkpoint_every": 25}
+    run = run_of(tmp_path, training=more, rollout={"num_generations": 8}, evaluation={"every": 25})
+    steps = told(run, "step")
+    first, last = (sum(step["reward/mean"] for step in part) / 5 for part in (steps[:5], steps[-5:]))
+    assert last > first + 0.5
+    assert steps[0]["policy/ratio_max"] == pytest.approx(1, abs=1e-5)
+    assert steps[0]["kl/sequence"] == 0 < steps[-1]["kl/sequence"]
+    assert max(step["rollout/log_prob_difference_max"] for step in steps) < 1e-4
+
+
+def test_an_adapter_goes_on_from_itself_and_is_its_own_reference(tmp_path):
+    first = run_of(tmp_path, "first")
+    second = run_of(tmp_path, "second", model={"path": str(first.folder.path)})
+    assert second.proven, second.proofs
+    assert second.result["proofs"]["start"] == second.result["proofs"]["merge"] == "holds"
+    assert second.result["parents"] == [str(first.folder.path)]
+    session = reopen(second.folder)
+    assert installed(session.model).keys() == {"default", REFERENCE}
+    assert acting(session.model) == ["default"]
+    kept, opened = own_tensors(session.model, REFERENCE), own_tensors(load_model(first.folder.path), "default")
+    assert all(torch.equal(kept[name], opened[name]) for name in opened)
+
+
+def interrupted(tmp_path, monkeypatch, **more):
+    """A run that is told to stop before its fifth step, and what `resume` made of it."""
+    step = Loop.step
+
+    def stopping(self):
+        if self.step_number == 4 and self.observers != ():
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self)
+
+    monkeypatch.setattr(Loop, "step", stopping)
+    with pytest.raises(Stopped):
+        run_of(tmp_path, "stopped", **more)
+    monkeypatch.setattr(Loop, "step", step)
+    return resume(tmp_path / "stopped")
+
+
+@pytest.mark.parametrize("name", sorted(algorithms()))
+def test_a_stopped_run_ends_in_the_same_bytes(name, tmp_path, monkeypatch):
+    more = {"training": {"max_steps": 7, "checkpoint_every": 3}, "algorithm": {"name": name}}
+    whole, run = run_of(tmp_path, "whole", **more), interrupted(tmp_path, monkeypatch, **more)
+    assert run.proven, run.proofs
+    file = "adapter_model.safetensors"
+    assert (run.folder.adapter / file).read_bytes() == (whole.folder.adapter / file).read_bytes()
+    assert [step["loss"] for step in told(run, "step")] == [step["loss"] for step in told(whole, "step")]
+
+
+def test_a_reward_that_fails_is_named_and_left_out(tmp_path, caplog):
+    run = run_of(tmp_path, reward=f"{tmp_path / 'rewards.py'}:moody", training={"max_steps": 6})
+    assert run.proven, run.proofs
+    assert sum(step["reward/failed"] for step in told(run, "step")) > 0
+    named = [record.getMessage() for record in caplog.records if "no threes" in record.getMessage()]
+    assert any("run.jsonl:" in line and "'3 plus" in line and "ValueError" in line for line in named)
+    assert any("no finite number" in record.getMessage() for record in caplog.records)
+
+
+def test_columns_reach_the_function_and_several_are_weighed(tmp_path):
+    at = f"{tmp_path / 'rewards.py'}"
+    rewards = [f"{at}:known", {"source": f"{at}:vowels", "weight": 0.5}]
+    run = run_of(tmp_path, reward=rewards)
+    assert run.proven, run.proofs
+    alone = run_of(tmp_path, "alone", reward=f"{at}:vowels")
+    halved = run_of(tmp_path, "halved", reward=[{"source": f"{at}:vowels", "weight": 0.5}])
+    one, other = told(alone, "step")[0], told(halved, "step")[0]
+    assert other["reward/mean"] == pytest.approx(one["reward/mean"] / 2)
+
+
+def test_conversations_are_asked_through_the_template(tmp_path):
+    rows = [
+        {"messages": [{"role": "user", "content": f"{n}?"}, {"role": "assistant", "content": "yes"}]} for n in range(20)
+    ]
+    run = run_of(tmp_path, rows=rows)
+    assert run.proven, run.proofs
+    assert told(run, "evaluation")[0]["samples"][0]["reference"] == "yes"
+
+
+def test_a_plan_needs_no_rows_and_no_reward_file(tmp_path):
+    recipe = settings(tmp_path)
+    planned, run = plan(recipe), train(load(recipe))
+    assert planned.total == run.result["bill_bytes"]
+    del recipe["data"]
+    assert plan({**recipe, "output": str(tmp_path / "other")}).total > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"algorithm": {"name": "rlo"}}, "algorithm.name = rlo (python): no such algorithm of rl; did you mean rloo?"),
+        ({"algorithm": {"name": "rloo", "beta": 1}}, "algorithm.beta = 1"),
+        ({"rollout": {"num_generations": 1}}, "rollout.num_generations = 1 (python): rloo compares the answers"),
+        ({"rollout": {"top_p": 0.9}}, "rollout.top_p = 0.9 (python): no such setting"),
+        ({"rollout": {"temperature": 0.0}}, "rollout.temperature = 0.0"),
+        (
+            {"rollout": {"max_new_tokens": 4096}, "data": {"max_length": 64}},
+            "rollout.max_new_tokens = 4096 (python): of",
+        ),
+        ({"reward": None}, "reward: missing; name a function"),
+        ({"reward": "nowhere.py:score"}, "reward = nowhere.py:score: no file nowhere.py"),
+        ({"method": {"name": "lora", "dropout": 0.1}}, "method.dropout = 0.1 (python): answers are scored again"),
+        ({"data": {"overlong": "truncate"}}, "data.overlong = truncate: a prompt is answered as it is or not at all"),
+        ({"evaluation": {"metrics": ["rouge"]}}, "evaluation.metrics (python): held-out answers are judged"),
+        ({"architecture": "t5"}, "stage = rl: answers are compared in decoders only, and t5 is none"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_line(changes, line, tmp_path):
+    with pytest.raises(Refusal) as refusal:
+        preflight.check(build(load(settings(tmp_path, rows=ASKED, **changes))))
+    assert str(refusal.value).startswith(line)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def judge(tmp_path):
+    """A run of stage reward on the same base."""
+    return train(load(compared_settings(tmp_path, "judge", stage="reward", algorithm={}))).folder.path
+
+
+@pytest.mark.parametrize("name", ["rloo", "ppo"])
+def test_a_reward_model_judges_on_the_policys_own_base(name, judge, tmp_path):
+    recipe = load(settings(tmp_path, reward=str(judge), algorithm={"name": name}))
+    session = build(recipe)
+    (reward,) = [session.loop.carried.reward]
+    assert reward.model.base_model is session.model.base_model
+    assert installed(session.model).keys() == {"default", "reward_0"}
+    assert acting(session.model) == ["default"]
+    opened = open_model(judge)
+    renderer = reward_renderer(opened)
+    run = train(recipe)
+    assert run.proven, run.proofs
+    assert run.result["proofs"]["roles"] == "holds"
+    rows = [Example(prompt=row["prompt"], completion="12") for row in ASKED[:5]]
+    ids = [made.input_ids for made in renderer.render_many(rows)]
+    said = [Said(row.prompt, "12", Sample(0, one, one > -1, "f", 1)) for row, one in zip(rows, ids, strict=True)]
+    assert reward.judge(said) == pytest.approx(score(opened.model, renderer, rows), abs=1e-5)
+
+
+def test_another_base_judges_as_a_model_of_its_own(tmp_path):
+    other = compared_settings(tmp_path, "judge", stage="reward", algorithm={}, architecture="gpt2")
+    run = run_of(tmp_path, reward=str(train(load(other)).folder.path))
+    assert run.proven, run.proofs
+
+
+def test_a_run_that_is_no_reward_model_is_refused(tmp_path):
+    first = run_of(tmp_path, "first")
+    with pytest.raises(Refusal, match="no reward model; name a run of stage reward"):
+        build(load(settings(tmp_path, "second", reward=str(first.folder.path))))
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_role_that_drifts_is_seen(method, judge, tmp_path, monkeypatch):
+    step = Loop.step
+
+    def drifting(self):
+        told = step(self)
+        if self.step_number == 2 and self.observers != ():
+            next(iter(self.carried.frozen().values())).data.add_(1e-3)
+        return told
+
+    monkeypatch.setattr(Loop, "step", drifting)
+    run = run_of(tmp_path, reward=str(judge), method={"name": method}, training={"learning_rate": 1e-4})
+    assert run.result["proofs"]["roles"] == "fails"
+    assert not run.proven
+
+
+def test_what_is_only_watched_is_told_and_decides_nothing(tmp_path):
+    at = f"{tmp_path / 'rewards.py'}"
+    plain = run_of(tmp_path, "plain", reward=f"{at}:vowels")
+    run = run_of(tmp_path, reward=[f"{at}:vowels", {"source": f"{at}:known", "weight": 0}])
+    assert [step["loss"] for step in told(run, "step")] == [step["loss"] for step in told(plain, "step")]
+    step = told(run, "step")[-1]
+    assert step["watched/known"] > 0
+    assert {"distance", "length", "hacking (watched/known)"} <= {sign["sign"] for sign in step["health"]}
+    page = run.folder.report.read_text()
+    assert 'id="health"' in page
+    assert "Distance from the reference" in page
+
+
+def test_the_value_model_may_have_an_adapter_of_its_own(tmp_path):
+    own = {"algorithm": {"name": "ppo", "value": "adapter", "num_epochs": 2}, "evaluation": {"every": 8}}
+    run = run_of(tmp_path, **own, training={"max_steps": 8})
+    assert run.proven, run.proofs
+    assert {proof.name: proof.verdict for proof in verify(run.folder.path)} == run.result["proofs"]
+    assert installed(reopen(run.folder).model).keys() == {"default", "value"}
+
+
+def test_rows_are_learned_beside_the_answers(tmp_path):
+    rows = write_rows(tmp_path / "texts.jsonl", [{"prompt": "a ", "completion": f"row {n}"} for n in range(20)])
+    fast = {"training": {"learning_rate": 0.03, "max_steps": 12, "checkpoint_every": 12}, "evaluation": {"every": 12}}
+    ptx = {"name": "ppo", "num_epochs": 1, "ptx_data": str(rows), "ptx_coef": 10.0, "ptx_rows": 4}
+    run = run_of(tmp_path, algorithm=ptx, **fast)
+    assert run.proven, run.proofs
+    losses = [step["ptx/loss"] for step in told(run, "step")]
+    assert losses[-1] < losses[0] - 0.3
+    plain = run_of(tmp_path, "plain", algorithm={"name": "ppo", "num_epochs": 1}, **fast)
+    assert told(plain, "step")[0]["supervised_tokens"] == told(run, "step")[0]["supervised_tokens"]
+
+
+def test_eval_asks_the_held_out_prompts_again(tmp_path, capsys):
+    run = run_of(tmp_path)
+    assert main(["eval", str(run.folder.path), "--json", "--limit", "3"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [row["name"] for row in found["rows"]] == ["reference", "tuned"]
+    assert found["num_rows"] == 3
+    assert found["rows"][0]["metrics"]["kl"]["value"] == 0
+    assert found["rows"][1]["metrics"]["reward"]["value"] > -1
+    assert (
+        main(["data", "check", f"{tmp_path / 'run.jsonl'}", "--model", str(tmp_path / "llama"), "--stage", "rl"]) == 0
+    )
