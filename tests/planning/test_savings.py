@@ -31,6 +31,19 @@ def test_a_change_that_saves_next_to_nothing_is_left_out():
     assert [dict(change.settings) for change in found] == [{"training.gradient_checkpointing": True}]
 
 
+@pytest.mark.parametrize("overhead", [0, 10**6])
+def test_what_no_setting_changes_does_not_raise_the_bar(overhead):
+    recipe = load({"method": {"name": "lora"}, "training": {"micro_batch_size": 1}})
+    sizes = {"weights": 1000, "overhead": overhead}
+
+    def price(other):
+        saved = 50 if other.origin("training.gradient_checkpointing") == savings.ORIGIN else 0
+        return Bill((Moment.of("training", sizes | {"weights": 1000 - saved}),))
+
+    found = savings.changes(recipe, Bill((Moment.of("training", sizes),)), price)
+    assert [change.saves for change in found] == [50]
+
+
 def test_a_new_number_format_is_tried(monkeypatch):
     three = replace(formats()["int8"], name="int3", num_bytes=lambda out, inputs: out * inputs * 3 // 8)
     monkeypatch.setattr(savings, "formats", lambda: formats() | {"int3": three})

@@ -19,6 +19,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from accorda.data.labelled.batch import LabelledBatch
 from accorda.data.preferences.batch import PreferenceBatch
 from accorda.generation.sample import evaluating
+from accorda.kernels.pretended import pretending
 from accorda.methods.install import trainable
 from accorda.methods.stepping import extra_loss
 from accorda.models.heads import last_hidden, logits
@@ -82,7 +83,7 @@ def rehearse(
     precision: Precision,
     in_files: frozenset[int] = frozenset(),
 ) -> Rehearsal:
-    """Evaluation, two optimizer steps and answers, on shapes. The model is as before afterwards.
+    """Evaluation, optimizer steps and answers, on shapes. The model is as before afterwards.
 
     Args:
         model: with its method installed and what trains decided; in memory or on the meta device.
@@ -94,7 +95,7 @@ def rehearse(
     """
     training = model.training
     filed = [name for name, parameter in model.named_parameters() if id(parameter) in in_files]
-    with hollow(model), torch.random.fork_rng(devices=[]):
+    with hollow(model), pretending(precision.device_type), torch.random.fork_rng(devices=[]):
         course = _Course(model, make_objective, passes, optimizer, precision, filed)
         try:
             return course.run()
@@ -109,7 +110,7 @@ class _Course:
         self, model: Any, make: Any, passes: Passes, optimizer: Settings, precision: Precision, filed: Sequence[str]
     ):
         self.model, self.passes, self.precision, self.filed = model, passes, precision, filed
-        self.objective = make(model)
+        self.kind, self.objective = precision.device_type, make(model)
         self.trained, self.extra_loss = trainable(model), extra_loss(model)
         self.optimizer = optimizer.build(parameter_groups(self.trained))
         self.ledger = Ledger()
@@ -126,12 +127,13 @@ class _Course:
             if self.passes.evaluation is not None:
                 with self.stretch("evaluation"):
                     self.evaluate(self.passes.evaluation)
-            for works in (
-                self.passes.step[:1],
-                self.passes.step,
-            ):  # the second has the optimizer's states from its start
+            if self.kind == "cpu":
                 with self.stretch(TRAINING):
-                    self.step(works)
+                    self.step(self.passes.step[:1])
+            else:  # where a tensor lies does not matter, and states are there from the second step on: no first one
+                self.enter_states()
+            with self.stretch(TRAINING):
+                self.step(self.passes.step)
             if self.passes.answers is not None:
                 with self.stretch("answers"):
                     self.answer(*self.passes.answers)
@@ -151,6 +153,20 @@ class _Course:
             number = self.ledger.note(tensor)
             kind = COPY if ".originals." in f".{name}" else ADAPTER if ".adapters." in f".{name}." else BASE
             self.kinds.setdefault(number, kind)
+
+    def enter_states(self) -> None:
+        """The optimizer's states, as a step has left them."""
+        with self.ledger.looking_away():
+            for parameter in self.trained.values():
+                parameter.grad = torch.zeros_like(parameter)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        self.name_states()
+
+    def name_states(self) -> None:
+        """What the optimizer remembers, by number."""
+        states = [value for state in self.optimizer.state.values() for value in state.values()]
+        self.kinds.update({self.ledger.note(value): OPTIMIZER for value in states if isinstance(value, Tensor)})
 
     def step(self, works: Sequence[Workload]) -> None:
         """One optimizer step as the loop makes it, of these micro-batches."""
@@ -173,8 +189,7 @@ class _Course:
         clip_grads_with_norm_(self.trained.values(), 1.0, get_total_norm(found))
         del found
         self.optimizer.step()
-        states = [value for state in self.optimizer.state.values() for value in state.values()]
-        self.kinds.update({self.ledger.note(value): OPTIMIZER for value in states if isinstance(value, Tensor)})
+        self.name_states()
         self.optimizer.zero_grad()
 
     @contextmanager
@@ -195,7 +210,7 @@ class _Course:
     def evaluate(self, work: Workload) -> None:
         """Log-probabilities of a batch of evaluation rows, or of their classes, or how their answers compare."""
         self.ledger.label = OTHER
-        batch, chunk = work.batch(), chunk_size(self.vocabulary)
+        batch, chunk = work.batch(), chunk_size(self.vocabulary, self.kind)
         with evaluating(self.model), self.autocast():
             if isinstance(batch, LabelledBatch):
                 row_scores(self.model, batch)

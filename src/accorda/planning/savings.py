@@ -13,8 +13,9 @@ from accorda.training.optimizers.contract import Settings
 from accorda.training.optimizers.registry import optimizers
 
 LEAST_LENGTH = 128
-LEAST_SAVED = 0.01  # of what is needed: a change that saves less is worth a line only where it makes the run fit
+LEAST_SAVED = 0.01  # of what settings decide: a change that saves less is worth a line only where the run fits by it
 ORIGIN = "plan"
+STANDING = "overhead"  # the part of a bill that no setting changes, and most of a tiny model's
 USUAL = {"name": "lora"}  # in place of a method that trains the base's own weights
 SIDE = 4096  # of the matrix by which number formats and optimizers are compared
 
@@ -32,7 +33,7 @@ def changes(recipe: Recipe, bill: Bill, price: Price) -> tuple[Change, ...]:
     singles = [
         change for settings, says in candidates(recipe) if (change := tried(recipe, bill, price, settings, says))
     ]
-    least = LEAST_SAVED * bill.needed
+    least = LEAST_SAVED * (bill.needed - bill[STANDING])
     singles = [one for one in singles if one.saves >= least or (one.saves > 0 and one.fits and bill.fits is False)]
     if bill.fits is not False or any(change.fits for change in singles):
         return tuple(sorted(singles, key=lambda change: not change.fits))
