@@ -11,7 +11,7 @@ from typing import Any
 
 ITEMS = {  # in the order in which they are shown
     "weights": "the base model's parameters, in the number format they are held in",
-    "base copy": "the base's value beside every parameter that trains (method.keep_base)",
+    "base copy": "the base's value beside every parameter that trains in place (full: method.keep_base)",
     "adapter": "what the method adds to the model",
     "gradients": "one fp32 number per trained parameter",
     "optimizer states": "what the optimizer remembers of every trained parameter",
