@@ -42,9 +42,9 @@ def make_model(folder: Path, case: Case) -> None:
     """Random weights in bf16: a Llama of 162 million parameters, a BERT of 124, a T5 of 110."""
     import torch
     from transformers import (
-        AutoModelForSequenceClassification,
         AutoTokenizer,
         BertConfig,
+        BertModel,
         LlamaConfig,
         LlamaForCausalLM,
         PreTrainedTokenizerFast,
@@ -75,7 +75,7 @@ def make_model(folder: Path, case: Case) -> None:
         if case.shape == "bert":
             none = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
             config = BertConfig(**wide, intermediate_size=3072, pad_token_id=tokenizer.eos_token_id, **none)
-            model = AutoModelForSequenceClassification.from_config(config)
+            model = BertModel(config)  # its head is new on every side, and begins as ours
         else:
             biases = {"attention_bias": case.biased, "mlp_bias": case.biased}
             sizes = {"intermediate_size": 2048, "max_position_embeddings": 1024, "tie_word_embeddings": False}

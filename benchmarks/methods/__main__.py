@@ -10,7 +10,7 @@ from benchmarks.methods import final, grid, long, page, table
 from benchmarks.methods.sweep import sweep
 
 USAGE = (
-    "sweep STAGE MINUTES [METHOD ...], long|final MINUTES [METHOD ...], missing long|final [METHOD ...], "
+    "sweep STAGE MINUTES [METHOD ...], long MINUTES [METHOD ...], missing [METHOD ...], "
     "run METHOD SEED [RATE], or table"
 )
 
@@ -25,10 +25,10 @@ def main(arguments: list[str]) -> int:
     match arguments:
         case ["sweep", ("sft" | "classify") as stage, minutes, *methods]:
             sweep(stage, methods or known(), time.time() + 60 * float(minutes))
-        case [("long" | "final") as part, minutes, *methods]:
-            runs(part, methods or known(), time.time() + 60 * float(minutes))
-        case ["missing", ("long" | "final") as part, *methods]:
-            for method, seed, rate in long.missing(part, methods or known()):
+        case ["long", minutes, *methods]:
+            runs(methods or known(), time.time() + 60 * float(minutes))
+        case ["missing", *methods]:
+            for method, seed, rate in long.missing(methods or known()):
                 print(method, seed, *([] if rate is None else [f"{rate:g}"]))
         case ["run", method, seed, *rates] if len(rates) <= 1:
             long.measure(method, int(seed), *map(float, rates))
@@ -41,9 +41,9 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def runs(part: str, methods: Sequence[str], until: float) -> None:
-    """The runs of a part that are missing, one after the other."""
-    for run in long.missing(part, methods):
+def runs(methods: Sequence[str], until: float) -> None:
+    """The long runs that are missing, one after the other."""
+    for run in long.missing(methods):
         if time.time() < until:
             long.apart(*run)
 

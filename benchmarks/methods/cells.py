@@ -41,9 +41,3 @@ def losses(cells: list[dict[str, Any]], method: str) -> dict[float, float]:
     """The evaluation loss of one method by rate; a run that broke down counts as infinite."""
     found = {cell["rate"]: cell["eval_loss"] for cell in cells if cell["method"] == method}
     return {rate: math.inf if loss is None or math.isnan(loss) else loss for rate, loss in found.items()}
-
-
-def accuracies(cells: list[dict[str, Any]], method: str) -> dict[float, float]:
-    """The accuracy on dev of a method's long runs of the first seed by rate; of a run that broke down, none of it."""
-    found = {cell["rate"]: cell["accuracy"] for cell in cells if (cell["method"], cell["seed"]) == (method, 0)}
-    return {rate: 0.0 if accuracy is None else accuracy for rate, accuracy in found.items()}

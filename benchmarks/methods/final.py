@@ -3,11 +3,12 @@
 Only answers of chosen rates are ever scored, and a rate is chosen without them.
 """
 
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.methods import cells, grid, long
+from benchmarks.methods import cells, long
 from benchmarks.methods.runs import sentences
 
 FOLDER = cells.RESULTS / "final"
@@ -19,8 +20,7 @@ def score(methods: Sequence[str]) -> None:
     runs: list[long.Run] = [(long.PROBE, 0, None)]
     for method in methods:
         rate = long.chosen(method, long.short_cells(), long.long_cells())
-        seeds = range(long.SEEDS if method in grid.FIRST else 1)
-        runs += [(method, seed, rate) for seed in seeds if rate is not None]
+        runs += [(method, seed, rate) for seed in long.seeds(method) if rate is not None]
     for run in runs:
         name = long.name_of(*run)
         if (long.ANSWERS / f"{name}.txt").exists():
@@ -56,12 +56,13 @@ def accuracy(answers: str, truth: Sequence[int]) -> dict[str, Any]:
 
 
 def summary(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row per method: the mean and range of its seeds, the interval of its first seed, and what it costs."""
+    """One row per method: the mean and range of its seeds, that on dev, the interval and costs of the first."""
     rows = []
     for method in dict.fromkeys(cell["method"] for cell in found):
         own = sorted((cell for cell in found if cell["method"] == method), key=lambda cell: cell["seed"])
         accuracies = [cell["accuracy"] for cell in own]
-        kept = ("rate", "dev", "interval", "parameters", "memory", "training_seconds")
-        row = {"method": method, "seeds": len(own), "accuracy": sum(accuracies) / len(own)}
+        kept = ("rate", "interval", "parameters", "memory", "training_seconds")
+        row = {"method": method, "seeds": len(own), "accuracy": statistics.fmean(accuracies)}
+        row["dev"] = statistics.fmean(cell["dev"] for cell in own)
         rows.append(row | {"range": [min(accuracies), max(accuracies)]} | {name: own[0].get(name) for name in kept})
     return sorted(rows, key=lambda row: -row["accuracy"])

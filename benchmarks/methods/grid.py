@@ -4,7 +4,7 @@ Every method goes by the same rule. Of a stage with long runs, `classify`, the s
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 FEWEST_RATES, NUM_RATES, MOST_RATES = 3, 5, 7
 GUESSES = {  # by stage and method; a method without one starts at `GUESS`
@@ -64,7 +64,7 @@ GUESSES = {  # by stage and method; a method without one starts at `GUESS`
     },
 }
 GUESS = 3e-3
-NUM_LONG = 3
+NUM_LONG, MOST_LONG = 3, 5
 """Rates of the long runs: the best of the short runs and the places below it, since what short runs take can break down
 in long ones."""
 FIRST = ("full", "lora", "dora", "houlsby", "pfeiffer", "bitfit", "compacter", "ia3")
@@ -106,6 +106,16 @@ def best(losses: Mapping[float, float]) -> float:
 def candidates(losses: Mapping[float, float]) -> list[float]:
     """The rates of the long runs, from the losses of the short ones; the highest first."""
     return [step(best(losses), -places) for places in range(NUM_LONG)]
+
+
+def followed(rates: Sequence[float], accuracies: Mapping[float, float]) -> list[float]:
+    """The rates of the long runs and, while the lowest of them is the best, a place further down, MOST_LONG at most."""
+    found = list(rates)
+    while len(found) < MOST_LONG and set(found) <= set(accuracies):
+        if most_accurate({rate: accuracies[rate] for rate in found}) != min(found):
+            break
+        found.append(step(min(found), -1))
+    return found
 
 
 def most_accurate(accuracies: Mapping[float, float]) -> float:

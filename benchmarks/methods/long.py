@@ -1,11 +1,12 @@
 """The long runs of stage `classify`: MiniLM and 2,000 sentences of SST-2, three epochs, scored on the dev split.
 
-Of a method's runs at `grid.candidates` the one with the highest accuracy on dev has its rate. Every run also answers
-the sentences of the test split, whose labels it is never given: the answers lie unscored in a folder of their own, and
-only `final` reads them, once the rate is chosen.
+Of the rates of `grid.candidates` the one with the highest accuracy on dev, the mean of the method's seeds, is its own.
+Every run also answers the sentences of the test split, whose labels it is never given: the answers lie unscored in a
+folder of their own, and only `final` reads them, once the rate is chosen.
 """
 
 import functools
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,29 +26,41 @@ Run = tuple[str, int, float | None]
 """A method, a seed and a rate; the probe has no rate."""
 
 
-def wanted_long(methods: Iterable[str], short: Sequence[dict[str, Any]]) -> list[Run]:
+def wanted(methods: Iterable[str], short: Sequence[dict[str, Any]], long: Sequence[dict[str, Any]]) -> list[Run]:
     """The probe, and the runs among which the rate of a method is chosen, of methods whose short sweep is done."""
     found: list[Run] = [(PROBE, 0, None)]
     for method in methods:
         losses = cells.losses(list(short), method)
         if grid.next_rate(grid.GUESSES[STAGE].get(method, grid.GUESS), losses) is None:
-            found += [(method, 0, rate) for rate in grid.candidates(losses)]
+            rates = grid.followed(grid.candidates(losses), means(method, long))
+            found += [(method, seed, rate) for seed in seeds(method) for rate in rates]
     return found
 
 
-def wanted_final(methods: Iterable[str], short: Sequence[dict[str, Any]], long: Sequence[dict[str, Any]]) -> list[Run]:
-    """The other seeds of the first methods, at the rate that was chosen."""
-    rates = {method: chosen(method, short, long) for method in methods if method in grid.FIRST}
-    return [(name, seed, rate) for seed in range(1, SEEDS) for name, rate in rates.items() if rate is not None]
+def seeds(method: str) -> range:
+    """The first methods run with several seeds, others with one."""
+    return range(SEEDS if method in grid.FIRST else 1)
 
 
 def chosen(method: str, short: Sequence[dict[str, Any]], long: Sequence[dict[str, Any]]) -> float | None:
     """The rate of a method: the highest accuracy on dev, the lower of two alike; None while a run of it is missing."""
-    rates = [rate for name, _, rate in wanted_long([method], short) if name == method]
-    found = cells.accuracies(list(long), method)
-    if not rates or not set(rates) <= set(found):
-        return None
-    return grid.most_accurate({rate: found[rate] for rate in rates if rate is not None})
+    found = accuracies(method, short, long)
+    return grid.most_accurate(found) if found else None
+
+
+def accuracies(method: str, short: Sequence[dict[str, Any]], long: Sequence[dict[str, Any]]) -> dict[float, float]:
+    """The accuracy on dev at each rate that a method may get; empty while a run is missing."""
+    rates = [rate for name, _, rate in wanted([method], short, long) if name == method]
+    found = means(method, long)
+    return {rate: found[rate] for rate in rates if rate is not None} if set(rates) <= set(found) else {}
+
+
+def means(method: str, long: Sequence[dict[str, Any]]) -> dict[float, float]:
+    """The mean accuracy on dev of a method's seeds, where all have run; a broken run is right in nothing."""
+    found = {(cell["rate"], cell["seed"]): cell["accuracy"] or 0.0 for cell in long if cell["method"] == method}
+    own = seeds(method)
+    rates = {rate for rate, _ in found if all((rate, seed) in found for seed in own)}
+    return {rate: statistics.fmean(found[rate, seed] for seed in own) for rate in rates}
 
 
 def short_cells() -> list[dict[str, Any]]:
@@ -60,13 +73,10 @@ def long_cells() -> list[dict[str, Any]]:
     return cells.read(FOLDER)
 
 
-def missing(part: str, methods: Sequence[str]) -> list[Run]:
-    """The runs of a part, "long" or "final", that have no file yet."""
-    if part == "long":
-        wanted = wanted_long(methods, short_cells())
-    else:
-        wanted = wanted_final(methods, short_cells(), long_cells())
-    return [each for each in wanted if not (FOLDER / f"{name_of(*each)}.json").exists()]
+def missing(methods: Sequence[str]) -> list[Run]:
+    """The runs that have no file yet."""
+    runs = wanted(methods, short_cells(), long_cells())
+    return [run for run in runs if not (FOLDER / f"{name_of(*run)}.json").exists()]
 
 
 def name_of(method: str, seed: int, rate: float | None) -> str:

@@ -104,7 +104,7 @@ def rates() -> str:
     """How the rates were found, in numbers."""
     found, runs = table.measured(), long.long_cells()
     sft, short = cells.read(cells.RESULTS / "sft"), long.short_cells()
-    first = [cell for cell in runs if cell["seed"] == 0 and cell["method"] != long.PROBE]
+    tuned = [cell for cell in runs if cell["method"] != long.PROBE]
     edge = [name for name, entry in found["sft"]["rates"].items() if entry["origin"].startswith("at the edge")]
     lowest = [name for name, entry in found["classify"]["rates"].items() if "the lowest of them" in entry["origin"]]
     best = {name: grid.best(cells.losses(short, name)) for name in found["classify"]["rates"]}
@@ -116,12 +116,12 @@ def rates() -> str:
     )
     at_classify = paragraph(
         f"Stage `classify`: {methods_of(short)} methods in {len(short)} short runs on MiniLM,",
-        f"{ROWS['classify']} sentences and one epoch, judged by the loss on 200 sentences of dev; then {len(first)}",
-        "long runs at the best of those rates and the two places below it, of which the highest accuracy on dev has",
-        f"the rate. {len(kept)} of {len(best)} methods keep the best rate of the short runs, the others take a lower",
-        f"one. The rate is the lowest that was tried in long runs for: {names(lowest)}.",
-        "No better on dev than the linear probe at any",
-        f"rate, so without a rate of their own: {names(sorted(found['classify']['unlearned']))}.",
+        f"{ROWS['classify']} sentences and one epoch, judged by the loss on 200 sentences of dev; then {len(tuned)}",
+        "long runs at the best of those rates and the two places below it, and further down while the lowest is the",
+        f"best, with {long.SEEDS} seeds or one; the highest accuracy on dev, the mean of the seeds, has the rate.",
+        f"{len(kept)} of {len(best)} methods keep the best rate of the short runs, the others take a lower one.",
+        f"The rate is the lowest that was tried in long runs for: {names(lowest)}. No better on dev than the linear",
+        f"probe at any rate, so without a rate of their own: {names(sorted(found['classify']['unlearned']))}.",
     )
     return f"{at_sft}\n{at_classify}"
 

@@ -50,14 +50,16 @@ def found_at_classify(short: Sequence[dict[str, Any]], runs: Sequence[dict[str, 
         rate = long.chosen(method, short, runs)
         if rate is None or not probe:
             continue
-        accuracies, day = cells.accuracies(list(runs), method), last_day(runs, method)
+        accuracies, day = long.accuracies(method, short, runs), last_day(runs, method)
         if accuracies[rate] <= probe[0]:
             why = f"at none of {len(accuracies)} rates did it do better than a linear probe on {MINILM}, {day}"
             found["unlearned"][method] = {"why": why}
             continue
-        how = f"the best on dev of {len(accuracies)} rates, the lowest of them" if rate == min(accuracies) else ""
-        how = how or f"the best on dev of {len(accuracies)} rates"
-        found["rates"][method] = {"rate": rate, "origin": f"{how}, on {MINILM}, {day}"}
+        seeds = len(long.seeds(method))
+        mean = f", the mean of {seeds} seeds" if seeds > 1 else ""
+        lowest = ", the lowest of them" if rate == min(accuracies) else ""
+        origin = f"the best on dev of {len(accuracies)} rates{mean}{lowest}, on {MINILM}, {day}"
+        found["rates"][method] = {"rate": rate, "origin": origin}
     return found
 
 

@@ -43,6 +43,13 @@ def gradients(one):
     return found
 
 
+def moved(one, seed):
+    """The policy elsewhere."""
+    with torch.no_grad():
+        head = one.model.lm_head.weight
+        head.add_(torch.randn(head.shape, generator=torch.Generator().manual_seed(seed)) * 0.2)
+
+
 def told_by(one, phase=0):
     """The judged and scored answers of a phase."""
     prompts = [one.prompts[number] for number in range(len(one.prompts))]
@@ -54,7 +61,7 @@ def told_by(one, phase=0):
 def test_1_a_policy_that_is_its_reference_is_nowhere_away_from_it(packed):
     """Padding, a temperature or a suppressed end in one pass and not in the other made summed KLs negative."""
     found, figures = told_by(world(RLOO(), episodes=32, prompts=RAGGED, packed=packed))
-    assert all(torch.equal(one.sample.told["old"], one.sample.told["reference"]) for one in found)
+    assert all(torch.equal(one.sample.told["old_log_probs"], one.sample.told["reference_log_probs"]) for one in found)
     assert figures["kl/sequence"] == figures["kl/k3"] == 0
 
 
@@ -63,7 +70,9 @@ def test_1_the_mean_distance_is_no_less_than_its_error_allows():
     with torch.no_grad():
         one.model.lm_head.weight.add_(torch.randn(5, 32, generator=torch.Generator().manual_seed(1)) * 0.3)
     found, _ = told_by(one)
-    sums = torch.stack([(a.sample.told["old"] - a.sample.told["reference"]).double().sum() for a in found])
+    sums = torch.stack(
+        [(a.sample.told["old_log_probs"] - a.sample.told["reference_log_probs"]).double().sum() for a in found]
+    )
     exact = one.log_probs((END,)).exp() @ (one.log_probs((END,)) - one.log_probs((END,), reference=True))
     error = float(sums.std() / math.sqrt(len(sums)))
     assert abs(float(sums.mean() - exact)) < 3 * error
@@ -109,7 +118,7 @@ def test_6_rows_beside_longer_ones_are_scored_as_alone(packed):
         prompt = answer.sample.input_ids[~answer.sample.supervised].tolist()
         place = answers().index(tuple(answer.completion.token_ids))
         exact = float(one.log_probs(prompt)[place])
-        assert float(answer.sample.told["old"].double().sum()) == pytest.approx(exact, abs=1e-5)
+        assert float(answer.sample.told["old_log_probs"].double().sum()) == pytest.approx(exact, abs=1e-5)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.7])
@@ -118,7 +127,7 @@ def test_7_and_12_the_rollout_and_training_agree_token_by_token(temperature):
     found, figures = told_by(world(RLOO(), episodes=32, temperature=temperature))
     for answer in found:
         drawn = torch.tensor(answer.completion.drawn_log_probs)
-        assert torch.allclose(answer.sample.told["old"], drawn, atol=1e-5)
+        assert torch.allclose(answer.sample.told["old_log_probs"], drawn, atol=1e-5)
     assert figures["rollout/log_prob_difference_max"] < 1e-5
 
 
@@ -129,7 +138,10 @@ def test_8_dropout_plays_no_part(algorithm):
     assert told["policy/ratio_max"] == pytest.approx(1, abs=1e-6)
     assert told.get("kl/sequence", 0) == 0
     again, once = told_by(one)[0], told_by(one)[0]
-    assert all(torch.equal(a.sample.told["old"], b.sample.told["old"]) for a, b in zip(again, once, strict=True))
+    assert all(
+        torch.equal(a.sample.told["old_log_probs"], b.sample.told["old_log_probs"])
+        for a, b in zip(again, once, strict=True)
+    )
 
 
 @pytest.mark.parametrize("name", sorted(algorithms()))
@@ -192,6 +204,9 @@ def test_13_no_split_into_micro_batches_changes_the_gradient(algorithm, packed):
     found = []
     for micro_tokens in (1 << 20, 60, 1):
         one = world(algorithm, episodes=16, generations=4, prompts=RAGGED, packed=packed, micro_tokens=micro_tokens)
+        moved(one, seed=1)  # away from the reference, where its distance has a gradient
+        one.phases.at(0)
+        moved(one, seed=2)  # away from the policy that sampled, where ratios are not 1
         found.append(gradients(one))
     for other in found[1:]:
         assert other.keys() == found[0].keys()

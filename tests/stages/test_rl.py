@@ -3,12 +3,15 @@
 import json
 import os
 import signal
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from tests.stages.compared import settings as compared_settings
 from tests.stages.runs import write_rows
 from tests.stages.sampled import ASKED, settings
+from tests.zoo import tiny_model_folder
 
 from accorda.cli.main import main
 from accorda.data.example import Example
@@ -23,6 +26,7 @@ from accorda.rl.registry import algorithms
 from accorda.rl.reward import Said
 from accorda.runs import events
 from accorda.stages import plan, preflight, reopen, resume, train, verify
+from accorda.stages import resume as resume_now
 from accorda.stages.build import build
 from accorda.training.loop import Loop
 from accorda.training.preferring import REFERENCE
@@ -110,6 +114,49 @@ def test_a_stopped_run_ends_in_the_same_bytes(name, tmp_path, monkeypatch):
     assert [step["loss"] for step in told(run, "step")] == [step["loss"] for step in told(whole, "step")]
 
 
+def test_what_ppo_remembers_is_resumed(tmp_path, monkeypatch):
+    """The price of the KL under its target, and the scale of the first phase's rewards."""
+    ppo = {"name": "ppo", "kl_target": 0.5, "kl_horizon": 20, "normalise_rewards": True, "num_epochs": 1}
+    more = {"training": {"max_steps": 7, "checkpoint_every": 3}, "algorithm": ppo}
+    whole, run = run_of(tmp_path, "whole", **more), interrupted(tmp_path, monkeypatch, **more)
+    prices = [step["kl/coef"] for step in told(whole, "step")]
+    assert len(set(prices)) > 3
+    assert [step["kl/coef"] for step in told(run, "step")] == prices
+    file = "adapter_model.safetensors"
+    assert (run.folder.adapter / file).read_bytes() == (whole.folder.adapter / file).read_bytes()
+
+
+def test_a_stopped_run_does_not_go_on_with_another_reward_or_other_rows_beside(tmp_path, monkeypatch):
+    rows = write_rows(tmp_path / "texts.jsonl", [{"prompt": "a ", "completion": f"row {n}"} for n in range(20)])
+    more = {"training": {"max_steps": 7, "checkpoint_every": 3}, "algorithm": {"name": "ppo", "ptx_data": str(rows)}}
+    monkeypatch.setattr("tests.stages.test_rl.resume", lambda folder: None)
+    interrupted(tmp_path, monkeypatch, **more)
+    rewards = tmp_path / "rewards.py"
+    before = rewards.read_text()
+    rewards.write_text(before.replace("/ 4", "/ 5"))
+    with pytest.raises(Refusal, match="its reward changed since the checkpoint was written"):
+        resume_now(tmp_path / "stopped")
+    rewards.write_text(before)
+    texts = rows.read_text()
+    rows.write_text(texts.replace("row 3", "row three"))
+    with pytest.raises(Refusal, match=r"its algorithm\.ptx_data changed"):
+        resume_now(tmp_path / "stopped")
+    rows.write_text(texts)
+    assert resume_now(tmp_path / "stopped").proven
+
+
+def test_held_out_answers_that_nobody_can_judge_end_nothing(tmp_path, caplog):
+    asked = write_rows(tmp_path / "asked.jsonl", [row | {"answer": "none"} for row in ASKED[:4]])
+    (tmp_path / "picky.py").write_text(
+        "def picky(completion, answer):\n    assert answer != 'none'\n    return len(completion) / 10\n"
+    )
+    run = run_of(tmp_path, reward=f"{tmp_path / 'picky.py'}:picky", data={"eval": str(asked)})
+    assert run.proven, run.proofs
+    assert [found["reward"] for found in told(run, "evaluation")] == [None] * 3
+    assert any("nothing had a reward" in record.getMessage() for record in caplog.records)
+    assert main(["eval", str(run.folder.path)]) == 0
+
+
 def test_a_reward_that_fails_is_named_and_left_out(tmp_path, caplog):
     run = run_of(tmp_path, reward=f"{tmp_path / 'rewards.py'}:moody", training={"max_steps": 6})
     assert run.proven, run.proofs
@@ -164,7 +211,16 @@ def test_a_plan_needs_no_rows_and_no_reward_file(tmp_path):
         ({"method": {"name": "lora", "dropout": 0.1}}, "method.dropout = 0.1 (python): answers are scored again"),
         ({"data": {"overlong": "truncate"}}, "data.overlong = truncate: a prompt is answered as it is or not at all"),
         ({"evaluation": {"metrics": ["rouge"]}}, "evaluation.metrics (python): held-out answers are judged"),
-        ({"architecture": "t5"}, "stage = rl: answers are compared in decoders only, and t5 is none"),
+        (
+            {"algorithm": {"name": "reinforce", "group_mean": True}, "rollout": {"num_generations": 1}},
+            "algorithm.group_mean = true: with rollout.num_generations = 1",
+        ),
+        ({"algorithm": {"name": "ppo", "kl_target": 6.0, "kl_coef": 0.0}}, "algorithm.kl_target: the price of the KL"),
+        (
+            {"algorithm": {"name": "rejection_sampling", "keep": 4}},
+            "algorithm.keep = 4: of rollout.num_generations = 4",
+        ),
+        ({"architecture": "t5"}, "stage = rl: a policy is a decoder, and t5 is none"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_line(changes, line, tmp_path):
@@ -203,6 +259,40 @@ def test_another_base_judges_as_a_model_of_its_own(tmp_path):
     other = compared_settings(tmp_path, "judge", stage="reward", algorithm={}, architecture="gpt2")
     run = run_of(tmp_path, reward=str(train(load(other)).folder.path))
     assert run.proven, run.proofs
+
+
+def said_of(renderer, completions):
+    """Completions of the first prompt, as a rollout hands them to a judge."""
+    rows = [Example(prompt=ASKED[0]["prompt"], completion=completion) for completion in completions]
+    ids = [made.input_ids for made in renderer.render_many(rows)]
+    return [Said(r.prompt, r.completion, Sample(0, one, one > -1, "f", 1)) for r, one in zip(rows, ids, strict=True)]
+
+
+def test_a_judge_with_other_tokens_reads_the_text_anew(tmp_path):
+    """Ids of one tokenizer mean nothing to another: the score is the one of the text by itself."""
+    place = tmp_path / "other"
+    place.mkdir()
+    tiny_model_folder(place, "gpt2", add_bos=False)
+    judge = train(load(compared_settings(place, "judge", stage="reward", algorithm={}, architecture="gpt2")))
+    session = build(load(settings(tmp_path, reward=str(judge.folder.path))))
+    reward, opened = session.loop.carried.reward, open_model(judge.folder.path)
+    assert not reward.same_tokens
+    rows = [Example(prompt=ASKED[0]["prompt"], completion=text) for text in ("12", "a longer answer")]
+    own = score(opened.model, reward_renderer(opened), rows)
+    assert reward.judge(said_of(session.renderer, ["12", "a longer answer"])) == pytest.approx(own, abs=1e-5)
+
+
+def test_a_score_is_read_at_the_end_of_its_own_answer(judge, tmp_path):
+    """Beside longer answers, behind which others are padded, it stays what it is; another end is another score."""
+    session = build(load(settings(tmp_path, reward=str(judge))))
+    reward, renderer = session.loop.carried.reward, session.renderer
+    texts = ["12", "a", "a much longer answer than the others"]
+    alone = [reward.judge(said_of(renderer, [text]))[0] for text in texts]
+    assert reward.judge(said_of(renderer, texts)) == pytest.approx(alone, abs=1e-5)
+    (short,) = said_of(renderer, ["12"])
+    end = short.sample.input_ids[-1]
+    other = Sample(0, np.append(short.sample.input_ids[:-1], [end - 1, end]), short.sample.supervised, "f", 1)
+    assert abs(reward.judge([replace(short, sample=other)])[0] - alone[0]) > 1e-4
 
 
 def test_a_run_that_is_no_reward_model_is_refused(tmp_path):
@@ -258,6 +348,8 @@ def test_rows_are_learned_beside_the_answers(tmp_path):
     assert losses[-1] < losses[0] - 0.3
     plain = run_of(tmp_path, "plain", algorithm={"name": "ppo", "num_epochs": 1}, **fast)
     assert told(plain, "step")[0]["supervised_tokens"] == told(run, "step")[0]["supervised_tokens"]
+    split = run_of(tmp_path, "split", algorithm=ptx, **fast | {"training": fast["training"] | {"micro_batch_size": 1}})
+    assert told(split, "step")[0]["ptx/loss"] == pytest.approx(losses[0], abs=1e-4)
 
 
 def test_eval_asks_the_held_out_prompts_again(tmp_path, capsys):
@@ -268,6 +360,47 @@ def test_eval_asks_the_held_out_prompts_again(tmp_path, capsys):
     assert found["num_rows"] == 3
     assert found["rows"][0]["metrics"]["kl"]["value"] == 0
     assert found["rows"][1]["metrics"]["reward"]["value"] > -1
+    assert main(["eval", str(run.folder.path), "--json", "--best-of", "8"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    reference, best, _ = found["rows"]
+    assert best["name"] == "best of 8"
+    assert best["metrics"]["reward"]["value"] > reference["metrics"]["reward"]["value"]
+    assert "at most 1.20 nats" in best["note"]
+    assert list(found["samples"][0]["answers"]) == ["reference", "best of 8", "tuned"]
     assert (
         main(["data", "check", f"{tmp_path / 'run.jsonl'}", "--model", str(tmp_path / "llama"), "--stage", "rl"]) == 0
     )
+
+
+def rows_of(tmp_path, capsys, run):
+    assert main(["eval", str(run.folder.path), "--json"]) == 0
+    return {row["name"]: row for row in json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]}
+
+
+@pytest.mark.parametrize("kl_coef", [0.0, 0.05])
+def test_a_policy_that_trained_everywhere_is_compared_with_the_base(kl_coef, tmp_path, capsys):
+    full = {"method": {"name": "full"}, "algorithm": {"name": "rloo", "kl_coef": kl_coef}}
+    run = run_of(tmp_path, **full)
+    assert run.proven, run.proofs
+    before = told(run, "evaluation")[0]["reward"]
+    rows = rows_of(tmp_path, capsys, run)
+    assert rows["reference"]["metrics"]["reward"]["value"] == pytest.approx(before, abs=1e-6)
+    assert rows["tuned"]["metrics"]["reward"]["value"] != rows["reference"]["metrics"]["reward"]["value"]
+    if kl_coef:
+        assert rows["tuned"]["metrics"]["kl"]["value"] != 0 == rows["reference"]["metrics"]["kl"]["value"]
+
+
+def test_without_a_kept_base_eval_says_why_there_is_no_reference(tmp_path, capsys):
+    full = {"method": {"name": "full", "keep_base": False}, "algorithm": {"name": "rloo", "kl_coef": 0.0}}
+    rows = rows_of(tmp_path, capsys, run_of(tmp_path, **full))
+    assert "keep_base is false" in rows["reference"]["note"]
+    assert rows["tuned"]["metrics"]["reward"]["value"] > -1
+
+
+def test_an_adapter_that_pays_no_price_is_still_compared_with_what_it_was(tmp_path, capsys):
+    first = run_of(tmp_path, "first", training={"learning_rate": 0.05})
+    free = {"model": {"path": str(first.folder.path)}, "algorithm": {"name": "grpo"}}
+    second = run_of(tmp_path, "second", **free)
+    assert second.proven, second.proofs
+    before = told(second, "evaluation")[0]["reward"]
+    assert rows_of(tmp_path, capsys, second)["reference"]["metrics"]["reward"]["value"] == pytest.approx(before)

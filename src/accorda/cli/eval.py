@@ -40,6 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--temperature", metavar="X", type=number(0), default=0.0, help="default: 0, the likeliest token"
     )
+    parser.add_argument(
+        "--best-of",
+        metavar="N",
+        type=whole_number(1),
+        default=1,
+        help="of a run of stage rl: a row for the best of N answers of the model of before; default: 1, no such row",
+    )
     parser.add_argument("--seed", metavar="N", type=whole_number(0), default=0, help="draws examples and answers")
     parser.add_argument("--batch-size", metavar="N", type=whole_number(1), default=8, help="rows at a time; default: 8")
     add_base(parser)
@@ -58,7 +65,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     if (session := of_rl(arguments)) is not None:
         from accorda.rl.held_out import report as held_out
 
-        found = held_out(session, arguments.limit)
+        found = held_out(session, arguments.limit, arguments.best_of)
         return Outcome(result={"model": arguments.run, **found}, text=told(found))
     metrics = read_metrics(arguments.metrics or "perplexity")
     opened = open_model(arguments.run, **base(arguments))

@@ -22,8 +22,8 @@ from accorda.evaluation.questions import Question, questions
 from accorda.evaluation.registry import read_metrics
 from accorda.evaluation.rows import as_source, dataset_of
 from accorda.methods.backbone import check_no_placeholders
-from accorda.methods.open import Opened, open_model
-from accorda.methods.vocabulary import add_tokens
+from accorda.methods.base_of_run import base_of
+from accorda.methods.open import Opened
 from accorda.models.decoder_start import decoder_start
 from accorda.models.load import load_tokenizer
 from accorda.recipe.sections import DataSection, Recipe
@@ -141,7 +141,7 @@ def _lines(origin: Origin, bench: Bench, drawn: Shots | str, shots: int) -> list
     if opened.adapter_name is None and origin.recipe is not None:
         tuned = bench.line("tuned", opened.model, None)
         try:
-            base = _base_of(origin.recipe)
+            base = base_of(origin.recipe.model)
         except Refusal as refusal:
             return [Line("base", note=str(refusal)), Line(name_of(shots), note=str(refusal)), tuned]
         return [*_base_lines(bench, base, drawn, shots), tuned]
@@ -154,20 +154,6 @@ def _lines(origin: Origin, bench: Bench, drawn: Shots | str, shots: int) -> list
 def _base_lines(bench: Bench, model: PreTrainedModel, drawn: Shots | str, shots: int) -> list[Line]:
     base = bench.line("base", model, None)
     return [base, Line(name_of(shots), note=drawn) if isinstance(drawn, str) else bench.shown(model, drawn)]
-
-
-def _base_of(recipe: Recipe) -> Any:
-    """The model a run started from, where it trained every parameter."""
-    section = recipe.model
-    if section.base is None:
-        raise Refusal("the run started from random weights, which are no base to compare with")
-    options = {"adapter": section.adapter, "quantization": section.quantization, "dtype": section.dtype}
-    options["double_quantization"] = section.double_quantization
-    opened = open_model(section.base, trust_remote_code=section.trust_remote_code, **options)
-    if section.added_tokens:
-        tokenizer = load_tokenizer(opened.tokenizer_source, section.trust_remote_code)
-        add_tokens(opened.model, tokenizer, section.added_tokens, setting="model.added_tokens")
-    return opened.model
 
 
 def _described(lines: Sequence[Line]) -> list[dict[str, Any]]:

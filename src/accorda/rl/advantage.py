@@ -21,7 +21,7 @@ def log_ratios(samples: Sequence[Sample], kl_coef: float) -> list[Tensor]:
     """log(policy / reference) of every sampled token, (n,) each; zero where it costs nothing and nobody asked."""
     if not kl_coef:
         return [torch.zeros(one.num_sampled) for one in samples]
-    return [one.told["old"] - one.told["reference"] for one in samples]
+    return [one.told["old_log_probs"] - one.told["reference_log_probs"] for one in samples]
 
 
 def with_kl(groups: Sequence[Sequence[tuple[Sample, float]]], kl_coef: float) -> list[Tensor]:

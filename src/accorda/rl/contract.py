@@ -15,8 +15,10 @@ from transformers import PreTrainedModel
 
 from accorda.data.batch import Batch
 from accorda.data.prompts.experience import Experience, PromptBatches, Sample
-from accorda.objectives.policy.aggregation import Step
-from accorda.recipe.types import PositiveInt
+from accorda.objectives.policy.aggregation import Step, dapo
+from accorda.objectives.policy.clipped import clipped, is_clipped
+from accorda.objectives.policy.ratio import token_ratio
+from accorda.recipe.types import PositiveInt, Share
 from accorda.rl.rollout import Group
 from accorda.rl.settings import RolloutSettings
 from accorda.training.loop import Objective
@@ -50,6 +52,10 @@ class Algorithm(ABC):
     def needs_reference(self) -> bool:
         """Whether the model as it was opened is asked, too."""
         return False
+
+    def misfit(self, rollout: RolloutSettings) -> str | None:
+        """Which setting has no effect beside the others, and the way out; None where all have."""
+        return None
 
     @abstractmethod
     def objective(self, model: PreTrainedModel, rollout: RolloutSettings) -> Objective:
@@ -117,7 +123,7 @@ class PolicyAlgorithm(Algorithm):
 
     @abstractmethod
     def lessons(self, groups: Sequence[Group], memory: Memory) -> list[Sample]:
-        """Completions with their advantages (and returns); `told` has `old`, `reference` and `values` already."""
+        """Completions with their advantages (and returns); log-probabilities and values they have been told already."""
 
     @abstractmethod
     def policy_loss(self, log_probs: Tensor, batch: Experience, step: Step) -> Tensor:
@@ -133,6 +139,24 @@ class PolicyAlgorithm(Algorithm):
 
     def micro_batches(self, prompts: PromptBatches, rows: Sequence[Sample]) -> list[Batch]:
         return list(together(prompts, rows))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClippedTokens(PolicyAlgorithm):
+    """An algorithm with an advantage for every token, the ratio of each clipped, every token weighing the same."""
+
+    clip_range: Share = 0.2
+    """How far the ratio of probabilities may go from 1 in the updates of a phase."""
+
+    def policy_loss(self, log_probs: Tensor, batch: Experience, step: Step) -> Tensor:
+        losses = clipped(*self._moved(log_probs, batch), clip_low=self.clip_range, clip_high=self.clip_range)
+        return (losses * dapo(batch.mask, step)).sum()
+
+    def clip_share(self, log_probs: Tensor, batch: Experience) -> Tensor:
+        return is_clipped(*self._moved(log_probs, batch), clip_low=self.clip_range, clip_high=self.clip_range)
+
+    def _moved(self, log_probs: Tensor, batch: Experience) -> tuple[Tensor, Tensor]:
+        return token_ratio(log_probs, batch.dense(batch.old_log_probs)), batch.dense(batch.advantages)
 
 
 def together(prompts: PromptBatches, rows: Sequence[Sample]) -> list[Experience]:

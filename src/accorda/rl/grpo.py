@@ -19,6 +19,7 @@ Deviations: the aggregation is DAPO's unless told otherwise (`grpo` is the paper
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -69,10 +70,9 @@ class GRPO(PolicyAlgorithm):
         samples = [one for answers in found for one, _ in answers]
         if not samples:
             return []
-        advantages = torch.cat(within_groups(rewards, WAYS.get(self.scale_rewards, group.dr_grpo)))
-        if self.scale_rewards == "batch" and len(samples) > 1:
-            advantages = advantages / (torch.cat(rewards).std() + group.EPSILON)
-        each = spread(advantages, samples)
+        std = torch.cat(rewards).std(correction=min(1, len(samples) - 1))
+        way = WAYS.get(self.scale_rewards, partial(group.grpo_batch, std=std))
+        each = spread(torch.cat(within_groups(rewards, way)), samples)
         return [with_told(one, advantages=value) for one, value in zip(samples, each, strict=True)]
 
     def policy_loss(self, log_probs: Tensor, batch: Experience, step: Step) -> Tensor:
@@ -81,7 +81,7 @@ class GRPO(PolicyAlgorithm):
         loss = (losses * weights).sum()
         if not self.kl_coef:
             return loss
-        apart = log_probs - batch.dense(batch.reference)
+        apart = log_probs - batch.dense(batch.reference_log_probs)
         if self.kl_estimator == "k2_sequence":
             return loss + self.kl_coef * (k2(apart.sum(-1, keepdim=True)) * weights[:, :1]).sum()
         return loss + self.kl_coef * ((k3 if self.kl_estimator == "k3" else k2)(apart) * weights).sum()
@@ -91,7 +91,7 @@ class GRPO(PolicyAlgorithm):
         return found.expand_as(log_probs)
 
     def _moved(self, log_probs: Tensor, batch: Experience) -> tuple[Tensor, Tensor]:
-        old, advantages = batch.dense(batch.old), batch.dense(batch.advantages)
+        old, advantages = batch.dense(batch.old_log_probs), batch.dense(batch.advantages)
         if self.ratio == "token":
             return token_ratio(log_probs, old), advantages
         return gspo_ratio(log_probs, old, batch.mask), advantages

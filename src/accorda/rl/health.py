@@ -143,7 +143,7 @@ def hacked(figures: Mapping[str, Any], memory: Memory) -> list[dict[str, Any]]:
 def held_out(values: Mapping[str, Any], memory: Memory) -> list[dict[str, Any]]:
     """Whether the reward of answers that are learned from rises while that of held-out answers falls."""
     numbers = memory.numbers
-    if "reward" not in values or "health/reward/spread" not in numbers:
+    if values.get("reward") is None or "health/reward/spread" not in numbers:
         return []
     unit = numbers["health/reward/spread"]
     first = numbers.setdefault("health/held_out/first", float(values["reward"]))

@@ -12,8 +12,10 @@ import numpy as np
 from accorda.data.dataset import Dataset
 from accorda.errors import Refusal
 from accorda.generation.words import decoded
+from accorda.methods.base_of_run import base_of, restore_base
 from accorda.methods.install import installed
 from accorda.methods.routing import use
+from accorda.rl.best_of_n import best, most_kl
 from accorda.rl.health import held_out
 from accorda.rl.phases import Phases
 from accorda.rl.rollout import Answer, Group
@@ -29,9 +31,9 @@ DIRECTIONS = {"reward": "higher", "length": "lower", "kl": "lower"}
 def evaluator(session: Any) -> Callable[[], dict[str, Any]] | None:
     """A function that measures the session's policy now; None where the session has no held-out prompts.
 
-    It gives `reward` (a mean over prompts, of one answer each; of the first `evaluation.generate` prompts, all if that
-    is 0), `length` in tokens, the share that `ended`, the `kl` to the reference per answer, "intervals" of them (95%,
-    from the standard error) and "samples".
+    It gives `reward` (a mean over prompts, of one answer each, None where none could be judged; of the first
+    `evaluation.generate` prompts, all if that is 0), `length` in tokens, the share that `ended`, the `kl` to the
+    reference per answer, "intervals" of them (95%, from the standard error) and "samples".
     """
     phases, rows = session.loop.carried, session.eval
     assert isinstance(phases, Phases)
@@ -43,7 +45,8 @@ def evaluator(session: Any) -> Callable[[], dict[str, Any]] | None:
         with session.loop.precision.autocast():
             groups = measured(phases, rows, range(number))
         found = statistics([group.answers[0] for group in groups], phases)
-        values: dict[str, Any] = {name: float(np.mean(values)) for name, values in found.items() if len(values)}
+        values: dict[str, Any] = {"reward": None}
+        values |= {name: float(np.mean(values)) for name, values in found.items() if len(values)}
         values["intervals"] = {name: interval(values) for name, values in found.items() if len(values)}
         values["health"] = held_out(values, phases.memory)
         return values | {"samples": [shown(session, rows, group) for group in groups[:SHOWN]]}
@@ -51,10 +54,11 @@ def evaluator(session: Any) -> Callable[[], dict[str, Any]] | None:
     return evaluate
 
 
-def report(session: Any, limit: int | None = None) -> dict[str, Any]:
+def report(session: Any, limit: int | None = None, best_of: int = 1) -> dict[str, Any]:
     """What `accorda eval` tells of a run of stage rl: its held-out prompts answered by reference and by policy.
 
-    The keys are those of `accorda.evaluation.report.report`. Both answer with the same random numbers.
+    The keys are those of `accorda.evaluation.report.report`. Both answer with the same random numbers. With `best_of`
+    n above 1 a row more tells what the best of n answers of the reference is worth, which needs no training.
 
     Raises:
         Refusal: the run has no held-out prompts.
@@ -64,14 +68,25 @@ def report(session: Any, limit: int | None = None) -> dict[str, Any]:
     if rows is None:
         raise Refusal("data: the run kept no prompts apart; name rows with --data")
     numbers = range(len(rows) if limit is None else min(limit, len(rows)))
-    reference = REFERENCE if REFERENCE in installed(session.model) else None
+    found: dict[str, list[Group]] = {}
     with session.loop.precision.autocast():
-        with use(session.model, reference):
-            before = measured(phases, rows, numbers)
-        after = measured(phases, rows, numbers)
-    pairs = list(zip(before, after, strict=True))[:SHOWN]
+        why = no_reference(session)
+        if not why:
+            reference = REFERENCE if REFERENCE in installed(session.model) else None
+            with use(session.model, reference):
+                found["reference"] = measured(phases, rows, numbers)
+                if best_of > 1:
+                    found[f"best of {best_of}"] = bests(measured(phases, rows, numbers, best_of))
+        found["tuned"] = measured(phases, rows, numbers)
+    lines = [line(name, groups, phases) for name, groups in found.items()]
+    for told in lines[1:-1]:
+        told["metrics"].pop("kl", None)  # that of what its answers were chosen from
+        told["note"] = f"chosen by the reward from the reference's answers; at most {most_kl(best_of):.2f} nats from it"
+    if why:
+        nothing = {"metrics": {}, "stop_rate": None, "shots": None, "note": why}
+        lines = [{"name": "reference", **nothing}, *lines]
     return {
-        "rows": [line("reference", before, phases), line("tuned", after, phases)],
+        "rows": lines,
         "metrics": [{"name": name, "direction": way} for name, way in DIRECTIONS.items()],
         "num_rows": len(numbers),
         "data": rows.report.rows,
@@ -79,11 +94,22 @@ def report(session: Any, limit: int | None = None) -> dict[str, Any]:
             {
                 "prompt": decoded(session.tokenizer, one.prompt.input_ids.tolist()),
                 "reference": session.renderer.completion_text(rows.example(one.prompt.index)),
-                "answers": {"reference": one.answers[0].completion.text, "tuned": two.answers[0].completion.text},
+                "answers": {name: groups[number].answers[0].completion.text for name, groups in found.items()},
             }
-            for one, two in pairs
+            for number, one in enumerate(found["tuned"][:SHOWN])
         ],
     }
+
+
+def no_reference(session: Any) -> str:
+    """Why the model of before the run cannot be asked, empty if it can; what trained everywhere gets its base back."""
+    if not session.folder.model.is_dir():
+        return ""
+    try:
+        restore_base(session.model, base_of(session.recipe.model))
+    except Refusal as refusal:
+        return str(refusal)
+    return ""
 
 
 def line(name: str, groups: Sequence[Group], phases: Phases) -> dict[str, Any]:
@@ -98,9 +124,14 @@ def line(name: str, groups: Sequence[Group], phases: Phases) -> dict[str, Any]:
     return {"name": name, "metrics": metrics, "stop_rate": ended, "shots": None, "note": ""}
 
 
-def measured(phases: Phases, rows: Dataset, numbers: Sequence[int]) -> list[Group]:
-    """One judged answer to each of these prompts, with what policy and reference say of it."""
-    settings = replace(phases.settings, num_generations=1)
+def bests(groups: Sequence[Group]) -> list[Group]:
+    """Of each prompt its best answer alone, the first where none could be judged."""
+    return [replace(group, answers=[best(group) or group.answers[0]]) for group in groups]
+
+
+def measured(phases: Phases, rows: Dataset, numbers: Sequence[int], num_generations: int = 1) -> list[Group]:
+    """Judged answers to each of these prompts, with what policy and reference say of them."""
+    settings = replace(phases.settings, num_generations=num_generations)
     groups = phases.answered([rows[number] for number in numbers], (phases.seed, EVALUATION), settings)
     groups = phases.judged(groups, rows)
     return phases.scored(groups)[0] if phases.scores else groups
@@ -114,8 +145,10 @@ def statistics(answers: Sequence[Answer], phases: Phases) -> Mapping[str, list[f
         "length": [float(len(one.completion.token_ids)) for one in answers],
         "ended": [float(one.completion.stopped) for one in answers],
     }
-    told = [one.sample.told for one in known if "reference" in one.sample.told]
-    return found | {"kl": [float((each["old"] - each["reference"]).double().sum()) for each in told]}
+    told = [one.sample.told for one in known if "reference_log_probs" in one.sample.told]
+    return found | {
+        "kl": [float((each["old_log_probs"] - each["reference_log_probs"]).double().sum()) for each in told]
+    }
 
 
 def interval(values: Sequence[float]) -> list[float]:

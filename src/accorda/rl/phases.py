@@ -18,6 +18,7 @@ from accorda.data.batch import Batch, Segment
 from accorda.data.dataset import Dataset
 from accorda.data.prompts.experience import Experience, PromptBatches, Sample, with_told
 from accorda.data.sampler import Batches, keys
+from accorda.objectives.policy.kl import k3
 from accorda.rl.contract import Algorithm, Memory, PolicyAlgorithm
 from accorda.rl.health import hacked, length_of_first, verdicts
 from accorda.rl.reward import Reward, Said
@@ -63,6 +64,14 @@ class Phases(Making):
     @property
     def phase(self) -> int | None:
         return self.current
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        found = {"reward": self.reward.identity}
+        if self.beside is not None:
+            assert isinstance(self.beside.dataset, Dataset)
+            found["algorithm.ptx_data"] = self.beside.dataset.hash
+        return found
 
     def frozen(self) -> Mapping[str, torch.Tensor]:
         return self.reward.frozen
@@ -220,9 +229,9 @@ class Phases(Making):
 def told_of(objective: Policy, model: PreTrainedModel, batch: Experience) -> list[dict[str, torch.Tensor]]:
     """What policy, reference and value model say of the sampled tokens of each row."""
     found = objective.scored(model, batch)
-    columns = {"old": found.log_probs}
+    columns = {"old_log_probs": found.log_probs}
     if objective.has_reference:
-        columns["reference"] = objective.referred(model, batch)
+        columns["reference_log_probs"] = objective.referred(model, batch)
     if found.values is not None:
         columns["values"] = found.values
     parts = {name: value.split(list(batch.learned)) for name, value in columns.items()}
@@ -275,14 +284,13 @@ def distances(answers: Sequence[Answer], has_reference: bool) -> Figures:
     judged = [one for one in answers if one.reward is not None]
     if not judged:
         return {}
-    apart = [(one.sample.told["old"] - torch.tensor(one.completion.drawn_log_probs)).abs() for one in judged]
+    apart = [(one.sample.told["old_log_probs"] - torch.tensor(one.completion.drawn_log_probs)).abs() for one in judged]
     found: Figures = {
         "rollout/log_prob_difference": float(torch.cat(apart).mean()),
         "rollout/log_prob_difference_max": float(torch.cat(apart).max()),
     }
     if has_reference:
-        ratios = [one.sample.told["old"] - one.sample.told["reference"] for one in judged]
+        ratios = [one.sample.told["old_log_probs"] - one.sample.told["reference_log_probs"] for one in judged]
         found["kl/sequence"] = float(np.mean([float(ratio.double().sum()) for ratio in ratios]))
-        x = torch.cat(ratios).clamp(min=-20)
-        found["kl/k3"] = float(((-x).expm1() + x).mean())
+        found["kl/k3"] = float(k3(torch.cat(ratios)).mean())
     return found

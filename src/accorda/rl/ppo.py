@@ -31,23 +31,22 @@ from accorda.data.batch import Batch
 from accorda.data.prompts.experience import Experience, PromptBatches, Sample, flat, for_values, with_told
 from accorda.objectives.policy.adaptive_kl import adapted
 from accorda.objectives.policy.aggregation import Step, dapo
-from accorda.objectives.policy.clipped import clipped, is_clipped
 from accorda.objectives.policy.gae import gae
-from accorda.objectives.policy.ratio import token_ratio
 from accorda.objectives.policy.rewards import token_rewards
 from accorda.objectives.policy.value import clipped_value_loss, explained_variance
 from accorda.objectives.policy.whitening import whiten
-from accorda.recipe.types import NonNegativeFloat, PositiveFloat, PositiveInt, Probability, Share, Text
+from accorda.recipe.types import NonNegativeFloat, PositiveFloat, PositiveInt, Probability, Text
 from accorda.rl.advantage import judged, log_ratios, stacked
-from accorda.rl.contract import Memory, PolicyAlgorithm, Rehearsed, together
+from accorda.rl.contract import ClippedTokens, Memory, Rehearsed, together
 from accorda.rl.rollout import Group
+from accorda.rl.settings import RolloutSettings
 from accorda.training.policy import VALUE, Value
 
 PRICE, MEAN, SPREAD = "kl_coef", "reward_mean", "reward_std"
 
 
 @dataclass(frozen=True, kw_only=True)
-class PPO(PolicyAlgorithm):
+class PPO(ClippedTokens):
     """Better than a learned value of the state."""
 
     paper: ClassVar[str] = "arXiv:1707.06347"
@@ -63,13 +62,11 @@ class PPO(PolicyAlgorithm):
     """Answers over which that price may change by a fifth."""
     trace: Probability = 0.95
     """Lambda of the advantage estimate: 1 takes whole returns, 0 trusts the values after one token."""
-    clip: Share = 0.2
-    """How far the ratio of probabilities may go from 1."""
     value: Literal["head", "adapter"] = "head"
     """The value model: a head on the policy's hidden states, or one on those of an adapter of its own."""
     value_coef: NonNegativeFloat = 0.1
     """The weight of its loss."""
-    value_clip: PositiveFloat = 0.2
+    value_clip_range: PositiveFloat = 0.2
     """How far a value may go from the one of before the phase until its loss takes the worse of both."""
     whiten_advantages: bool = True
     """Bring the advantages of a phase to mean 0 and variance 1."""
@@ -81,6 +78,14 @@ class PPO(PolicyAlgorithm):
     """The weight of their loss, a mean over their tokens; InstructGPT's is 27.8."""
     ptx_rows: PositiveInt = 8
     """How many of them every optimizer step learns."""
+
+    def misfit(self, rollout: RolloutSettings) -> str | None:
+        if self.kl_target is not None and not self.kl_coef:
+            return (
+                "algorithm.kl_target: the price of the KL is steered from where it begins, and algorithm.kl_coef is 0; "
+                "raise it, or leave the target out"
+            )
+        return None
 
     @property
     def kl_price(self) -> float:
@@ -127,17 +132,10 @@ class PPO(PolicyAlgorithm):
             memory.numbers[SPREAD] = max(float(found.std(correction=0)), 1e-6)
         return (found - memory.numbers[MEAN]) / memory.numbers[SPREAD]
 
-    def policy_loss(self, log_probs: Tensor, batch: Experience, step: Step) -> Tensor:
-        losses = clipped(*self._moved(log_probs, batch), clip_low=self.clip, clip_high=self.clip)
-        return (losses * dapo(batch.mask, step)).sum()
-
     def value_loss(self, values: Tensor, batch: Experience, step: Step) -> Tensor:
         old, returns = batch.dense(batch.values), batch.dense(batch.returns)
-        losses = clipped_value_loss(values, old, returns, clip_range=self.value_clip)
+        losses = clipped_value_loss(values, old, returns, clip_range=self.value_clip_range)
         return self.value_coef * (losses * dapo(batch.mask, step)).sum()
-
-    def clip_share(self, log_probs: Tensor, batch: Experience) -> Tensor:
-        return is_clipped(*self._moved(log_probs, batch), clip_low=self.clip, clip_high=self.clip)
 
     def micro_batches(self, prompts: PromptBatches, rows: Sequence[Sample]) -> list[Batch]:
         """With a value model of its own, its passes follow the policy's: only one graph is held at a time."""
@@ -145,6 +143,3 @@ class PPO(PolicyAlgorithm):
         if self.value == "head":
             return list(made)
         return [part for batch in made for part in (batch, for_values(batch))]
-
-    def _moved(self, log_probs: Tensor, batch: Experience) -> tuple[Tensor, Tensor]:
-        return token_ratio(log_probs, batch.dense(batch.old)), batch.dense(batch.advantages)

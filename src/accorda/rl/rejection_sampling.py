@@ -36,6 +36,14 @@ class RejectionSampling(Algorithm):
     keep: PositiveInt = 1
     """How many answers to each prompt are learned."""
 
+    def misfit(self, rollout: RolloutSettings) -> str | None:
+        if self.keep >= rollout.num_generations:
+            return (
+                f"algorithm.keep = {self.keep}: of rollout.num_generations = {rollout.num_generations} answers to a "
+                "prompt that leaves out none, so the reward would decide nothing; keep fewer, or ask for more"
+            )
+        return None
+
     def objective(self, model: PreTrainedModel, rollout: RolloutSettings) -> NextToken:
         return NextToken(model)
 

@@ -11,6 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -48,6 +49,11 @@ class Reward(ABC):
     watched: Mapping[str, Sequence[float]] = {}
     """What judges of weight 0 said of the answers that were judged last, by the names they go by."""
 
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """A hash of what it judges by; another judge has another one."""
+
     @abstractmethod
     def judge(self, answers: Sequence[Said]) -> list[float]:
         """A number for each; not a number where there is none, after the log has said why."""
@@ -56,14 +62,19 @@ class Reward(ABC):
 class FunctionReward(Reward):
     """A function `(prompt, completion, ...) -> number`; of the row's columns it gets those that it names.
 
-    One that takes `**columns` gets all of them.
+    One that takes `**columns` gets all of them. Its identity is that of its file's text; what the file imports is not
+    looked at.
     """
 
-    def __init__(self, function: Callable[..., Any], name: str) -> None:
-        self.function, self.name = function, name
+    def __init__(self, function: Callable[..., Any], name: str, text: bytes = b"") -> None:
+        self.function, self.name, self.text = function, name, text
         parameters = inspect.signature(function).parameters.values()
         self.takes_all = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters)
         self.takes = {one.name for one in parameters}
+
+    @property
+    def identity(self) -> str:
+        return sha256(self.text).hexdigest()
 
     def judge(self, answers: Sequence[Said]) -> list[float]:
         return [self._one(answer) for answer in answers]
@@ -98,6 +109,10 @@ class WeightedReward(Reward):
             for name, tensor in reward.frozen.items()
         }
 
+    @property
+    def identity(self) -> str:
+        return sha256("".join(reward.identity for reward, _ in self.parts).encode()).hexdigest()
+
     def judge(self, answers: Sequence[Said]) -> list[float]:
         totals, self.watched = [0.0] * len(answers), {}
         for name, (reward, weight) in zip(self.names, self.parts, strict=True):
@@ -124,7 +139,7 @@ def function_of(path: str, *, at: str = "reward") -> FunctionReward:
     if not callable(function):
         known = [key for key, value in vars(module).items() if inspect.isfunction(value)]
         raise Refusal(f"{at} = {path}: {file} defines no function {name}; it defines {', '.join(known) or 'none'}")
-    made = FunctionReward(function, path)
+    made = FunctionReward(function, path, place.read_bytes())
     if not made.takes_all and not {"completion"} <= made.takes:
         raise Refusal(f"{at} = {path}: {name} must take `completion` (and may take `prompt` and columns of the rows)")
     return made

@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from hashlib import sha256
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from accorda.data.preferences.batch import PreferenceBatch, compared, preference
 from accorda.data.preferences.renderer import PreferenceRenderer
 from accorda.data.renderer import Renderer
 from accorda.generation.sample import evaluating
+from accorda.models.fingerprint import digest
 from accorda.models.heads import new_heads
 from accorda.rl.reward import Reward, Said
 from accorda.training.rewarding import rewards
@@ -57,6 +59,10 @@ class RewardModel(Reward):
             for head, module in new_heads(model).items()
             for leaf, parameter in module.named_parameters()
         }
+
+    @property
+    def identity(self) -> str:
+        return sha256(b"".join(map(digest, self.frozen.values()))).hexdigest()
 
     @torch.no_grad()
     def judge(self, answers: Sequence[Said]) -> list[float]:

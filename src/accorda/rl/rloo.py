@@ -5,7 +5,7 @@ equation 7; the whole completion is one action.
 
     R_i  = r_i - kl_coef log (policy / reference)(o_i)
     A_i  = R_i - mean of the others
-    loss = max(-A ratio, -A clip(ratio, 1 - clip, 1 + clip)),    ratio = policy(o_i) / old(o_i)
+    loss = max(-A ratio, -A clip(ratio, 1 - clip_range, 1 + clip_range)),    ratio = policy(o_i) / old(o_i)
 
 Unbiased, without a value model: its optimum is reference * exp(r / kl_coef), normalised. With one update per phase the
 ratio is 1 and nothing is clipped.
@@ -39,7 +39,7 @@ class RLOO(PolicyAlgorithm):
 
     kl_coef: NonNegativeFloat = 0.05
     """What a nat of distance from the reference costs, in units of the reward."""
-    clip: Share = 0.2
+    clip_range: Share = 0.2
     """How far the ratio of probabilities may go from 1 in the updates of a phase."""
 
     @property
@@ -54,11 +54,11 @@ class RLOO(PolicyAlgorithm):
         return [with_told(one, advantages=value) for one, value in zip(samples, each, strict=True)]
 
     def policy_loss(self, log_probs: Tensor, batch: Experience, step: Step) -> Tensor:
-        ratio = sequence_ratio(log_probs, batch.dense(batch.old), batch.mask)
+        ratio = sequence_ratio(log_probs, batch.dense(batch.old_log_probs), batch.mask)
         advantage = batch.dense(batch.advantages)[:, :1]
-        return clipped(ratio, advantage, clip_low=self.clip, clip_high=self.clip).sum() / step.num_sequences
+        return clipped(ratio, advantage, clip_low=self.clip_range, clip_high=self.clip_range).sum() / step.num_sequences
 
     def clip_share(self, log_probs: Tensor, batch: Experience) -> Tensor:
-        ratio = sequence_ratio(log_probs, batch.dense(batch.old), batch.mask)
+        ratio = sequence_ratio(log_probs, batch.dense(batch.old_log_probs), batch.mask)
         advantage = batch.dense(batch.advantages)[:, :1]
-        return is_clipped(ratio, advantage, clip_low=self.clip, clip_high=self.clip).expand_as(log_probs)
+        return is_clipped(ratio, advantage, clip_low=self.clip_range, clip_high=self.clip_range).expand_as(log_probs)

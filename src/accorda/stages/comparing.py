@@ -20,27 +20,36 @@ def settle(recipe: Recipe) -> Recipe:
     Raises:
         Refusal: dropout in the method; a choice among turns to learn; rewards or prompts that another stage has.
     """
-    for name, value in leaves(recipe.method):
-        if name.rpartition(".")[2] == "dropout" and value:
-            raise Refusal(
-                f"method.{name} = {value} ({recipe.origin(f'method.{name}')}): answers are compared, so nothing may be "
-                "dropped at random; set it to 0"
-            )
-    if recipe.data.supervise != "all":
-        raise Refusal(
-            f"data.supervise = {recipe.data.supervise} ({recipe.origin('data.supervise')}): of compared answers the "
-            "answers are learned and nothing else; leave it out"
-        )
+    require_no_dropout(recipe, "answers are compared")
+    require_whole_answers(recipe, "of compared answers the answers are learned and nothing else")
     if not recipe.evaluation.metrics:
         recipe = recipe.with_value("evaluation.metrics", METRICS, "auto: of compared answers")
     return recipe
 
 
-def require_decoder(opened: Opened, stage: str) -> None:
+def require_no_dropout(recipe: Recipe, because: str) -> None:
+    """Refuse dropout in the method."""
+    for name, value in leaves(recipe.method):
+        if name.rpartition(".")[2] == "dropout" and value:
+            raise Refusal(
+                f"method.{name} = {value} ({recipe.origin(f'method.{name}')}): {because}, so nothing may be dropped at "
+                "random; set it to 0"
+            )
+
+
+def require_whole_answers(recipe: Recipe, because: str) -> None:
+    """Refuse a choice among turns to learn."""
+    if recipe.data.supervise != "all":
+        raise Refusal(
+            f"data.supervise = {recipe.data.supervise} ({recipe.origin('data.supervise')}): {because}; leave it out"
+        )
+
+
+def require_decoder(opened: Opened, stage: str, because: str = "answers are compared in decoders only") -> None:
     """Refuse a model whose prompt and answer are not one text that is read from its beginning to its end."""
     config = opened.model.config
     if not is_decoder(config):
-        raise Refusal(f"stage = {stage}: answers are compared in decoders only, and {config.model_type} is none")
+        raise Refusal(f"stage = {stage}: {because}, and {config.model_type} is none")
 
 
 @torch.no_grad()

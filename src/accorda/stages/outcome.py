@@ -27,7 +27,7 @@ from accorda.runs.report import report
 from accorda.stages.build import BILL_NOTE, OPENED_NOTE, PROFILE_NOTE
 from accorda.stages.contract import find_stage
 from accorda.stages.tune import ADAPTER
-from accorda.training.objective import StepObjective
+from accorda.training.objective import Making, StepObjective
 from accorda.training.profile import Profiler
 from accorda.training.session import Session
 
@@ -82,11 +82,13 @@ def identity(session: Session) -> dict[str, str]:
         for part in path:
             place = place[part]
         place.pop(last, None)
+    made = session.loop.carried
     values["data"] = {key: value for key, value in values["data"].items() if key not in ("train", "eval")}
     return {
         "recipe": digest(values),
         "data": digest([session.train.hash, session.eval.hash if session.eval is not None else None]),
         "base": digest(fingerprint(session)),
+        **({name: digest(value) for name, value in made.identity.items()} if isinstance(made, Making) else {}),
     }
 
 

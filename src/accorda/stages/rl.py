@@ -25,7 +25,6 @@ from accorda.methods.open import RENDERER, Opened, open_model
 from accorda.methods.routing import use
 from accorda.methods.shell import fits, under_head
 from accorda.models.labels import Labels
-from accorda.recipe.layers import leaves
 from accorda.recipe.reader import read as read_settings
 from accorda.recipe.sections import DataSection, Recipe
 from accorda.rl.contract import Algorithm, PolicyAlgorithm
@@ -71,17 +70,10 @@ def settle(recipe: Recipe, labels: Labels | None) -> Recipe:
             f"{recipe.algorithm['name']} compares the answers to a prompt with each other; use "
             f"{chosen.least_generations} or more"
         )
-    for name, value in leaves(recipe.method):
-        if name.rpartition(".")[2] == "dropout" and value:
-            raise Refusal(
-                f"method.{name} = {value} ({recipe.origin(f'method.{name}')}): answers are scored again to be learned "
-                "from, so nothing may be dropped at random; set it to 0"
-            )
-    if recipe.data.supervise != "all":
-        raise Refusal(
-            f"data.supervise = {recipe.data.supervise} ({recipe.origin('data.supervise')}): what the policy samples is "
-            "learned and nothing else; leave it out"
-        )
+    if (why := chosen.misfit(sampling)) is not None:
+        raise Refusal(why)
+    comparing.require_no_dropout(recipe, "answers are scored again to be learned from")
+    comparing.require_whole_answers(recipe, "what the policy samples is learned and nothing else")
     if recipe.evaluation.metrics:
         raise Refusal(
             f"evaluation.metrics ({recipe.origin('evaluation.metrics')}): held-out answers are judged by the reward; "
@@ -96,10 +88,9 @@ def settle(recipe: Recipe, labels: Labels | None) -> Recipe:
 
 
 def opened(found: Opened, recipe: Recipe) -> None:
-    """Keep what an adapter was, where the algorithm asks for a reference."""
-    comparing.require_decoder(found, recipe.stage)
-    if algorithm(recipe).needs_reference:
-        comparing.keep_reference(found)
+    """Keep what an adapter was: the reference of algorithms that ask for one, and of reports."""
+    comparing.require_decoder(found, recipe.stage, "a policy is a decoder")
+    comparing.keep_reference(found)
 
 
 def objective(recipe: Recipe) -> Any:

@@ -58,6 +58,11 @@ class Making(Carried):
 
     @property
     @abstractmethod
+    def identity(self) -> Mapping[str, str]:
+        """Hashes of what the batches rest on beside recipe, data and model, by the names they go by."""
+
+    @property
+    @abstractmethod
     def dataset(self) -> Any:
         """The rows that they are made for."""
 

@@ -24,6 +24,8 @@ from accorda.models.heads import last_hidden, logits, tail_parameters
 from accorda.objectives.language_model import log_probs
 from accorda.objectives.policy.aggregation import Step
 from accorda.objectives.policy.entropy import entropy
+from accorda.objectives.policy.kl import k2
+from accorda.objectives.policy.ratio import token_ratio
 from accorda.training.figures import Figures
 from accorda.training.next_token import NextToken, Tail, carried_back, positions_at_once
 from accorda.training.objective import StepObjective
@@ -31,7 +33,6 @@ from accorda.training.preferring import REFERENCE
 
 VALUE = "value"
 """The name of the adapter of a value model that has one of its own."""
-LIMIT = 20.0  # nats: beyond it a ratio of probabilities is only told as very large
 
 
 class Learns(Protocol):
@@ -109,7 +110,7 @@ class Policy(StepObjective):
         self.text, self.text_coef, self.num_text = NextToken(model), text_coef, 0
         self.parameters = tail_parameters(model)
         self.chunk = positions_at_once(model)
-        self.seen, self.largest = Figures(), list[Tensor]()
+        self.seen, self.largest, self.seen_text = Figures(), list[Tensor](), list[Tensor]()
         self.step = Step(1, 1, 1, max_new_tokens)
 
     def own_parameters(self) -> dict[str, nn.Parameter]:
@@ -135,12 +136,12 @@ class Policy(StepObjective):
         )
         beside = [batch for batch in batches if not isinstance(batch, Experience)]
         self.num_text = sum(int((batch.labels != IGNORE_INDEX).sum()) for batch in beside)
-        self.seen, self.largest = Figures(), []
+        self.seen, self.largest, self.seen_text = Figures(), [], []
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         if not isinstance(batch, Experience):
             loss = self.text(model, batch) / max(1, self.num_text)
-            self.seen.add({"ptx/loss": loss.reshape(1)})
+            self.seen_text.append(loss.detach())
             return self.text_coef * loss * self.step.num_tokens
         model = cast(PreTrainedModel, model)
         if batch.value_only:
@@ -200,14 +201,15 @@ class Policy(StepObjective):
 
     def tell(self, batch: Experience, log_probs_N: Tensor, entropy_N: Tensor) -> None:
         """Note how far the policy is from the one that sampled."""
-        log_ratio = (log_probs_N - batch.old).clamp(-LIMIT, LIMIT)
-        self.seen.add({"policy/approx_kl": log_ratio.square() / 2, "policy/entropy": entropy_N})
-        self.largest.append(log_ratio.exp().max())
+        self.seen.add({"policy/approx_kl": k2(log_probs_N - batch.old_log_probs), "policy/entropy": entropy_N})
+        self.largest.append(token_ratio(log_probs_N, batch.old_log_probs).max())
         if (clipped := self.learns.clip_share(batch.dense(log_probs_N), batch)) is not None:
             self.seen.add({"policy/clip_share": flat(clipped, batch.learned).float()})
 
     def figures(self) -> dict[str, float]:
         found = self.seen.means()
+        if self.seen_text:  # shares of a mean over the step's tokens
+            found["ptx/loss"] = float(torch.stack(self.seen_text).sum())
         return found | ({"policy/ratio_max": float(torch.stack(self.largest).max())} if self.largest else {})
 
 

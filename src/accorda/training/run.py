@@ -89,8 +89,8 @@ def run_by_turns(
         loop: at step 0.
         course: lengths and intervals.
         folder: where events and checkpoints go.
-        evaluate: gives metrics, `eval_loss` among them, and samples if wanted; called before the first step, at every
-            interval and after the last. What it draws does not change the run.
+        evaluate: gives metrics, `course.best` among them (None where nothing had it), and samples if wanted; called
+            before the first step, at every interval and after the last. What it draws does not change the run.
         identity: hashes of what the run rests on (recipe, data, base); a checkpoint of another identity is refused.
         resume: go on from the last whole checkpoint, from step 0 if there is none.
         show: is handed every event after it is in the log; what it raises is logged once and changes nothing.
@@ -195,7 +195,9 @@ class _Run:
             raise Refusal(f"evaluation.best: no metric {best!r} in this run; there are: {numbers}")
         self.tell({"event": "evaluation", "step": step, **found})
         self.standing.evaluated = step
-        if step > 0:
+        if found[best] is None:
+            logger.warning("step %d: nothing had a %s, so the step is no candidate for the best one", step, best)
+        elif step > 0:
             self.compare(step, float(found[best]))
 
     def compare(self, step: int, value: float) -> None:

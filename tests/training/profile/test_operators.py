@@ -82,3 +82,23 @@ def test_other_operators_have_no_products() -> None:
     assert flops_of("aten::add", [[3, 4], [3, 4]]) == 0
     assert flops_of("aten::addmm", [[5], [3, 4], [4, 5]]) == 2 * 3 * 4 * 5
     assert flops_of("aten::_scaled_dot_product_flash_attention_for_cpu", [[1, 2, 4, 8]] * 3) == 2 * 2 * 4 * 4 * 8
+
+
+class Event:
+    """What kineto tells of an operator, from `start` for `duration` nanoseconds."""
+
+    def __init__(self, name: str, start: int, duration: int, shapes: tuple = ()):
+        self.told = {"name": name, "start_ns": start, "duration_ns": duration, "end_ns": start + duration}
+        self.told |= {"shapes": shapes, "device_type": torch.profiler.DeviceType.CPU}
+
+    def __getattr__(self, name: str):
+        return lambda: self.told.get(name, 0)
+
+
+def test_a_product_that_hands_on_to_another_counts_once_in_flops_and_time() -> None:
+    found = Operators()
+    shapes = ([3, 4], [4, 5])
+    region = Event(REGION + "backward", 0, 1000)
+    add_up([Event("aten::mm", 20, 400, shapes), region, Event("aten::mm", 10, 500, shapes)], found)
+    assert found.flops == 2 * 3 * 4 * 5
+    assert found.seconds[PRODUCTS] == pytest.approx(500e-9)

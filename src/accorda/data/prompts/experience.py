@@ -16,7 +16,7 @@ from accorda.data.packing import best_fit_decreasing
 from accorda.data.preferences.batch import PreferenceSegment, compared, preference_batch
 from accorda.data.sampler import Batches, Segments, padded_groups
 
-TOLD = ("old", "reference", "advantages", "returns", "values")
+TOLD = ("old_log_probs", "reference_log_probs", "advantages", "returns", "values")
 """What is said of every sampled token; see `Experience`."""
 
 
@@ -47,15 +47,15 @@ class Experience(Batch):
     """What one forward pass sees. `num_supervised` counts sampled tokens, N of them in the order of `targets()`.
 
     learned: how many each completion has, (B,) numbers.
-    old, reference: log-probabilities in nats under the policy that sampled them, at the temperature, and under the
+    old_log_probs, reference_log_probs: in nats under the policy that sampled them, at the temperature, and under the
         reference, (N,).
     advantages, returns, values: (N,), the last two only where a value model is learned.
     value_only: the pass is the value model's own.
     """
 
     learned: tuple[int, ...]
-    old: Tensor
-    reference: Tensor
+    old_log_probs: Tensor
+    reference_log_probs: Tensor
     advantages: Tensor
     returns: Tensor
     values: Tensor
@@ -68,7 +68,7 @@ class Experience(Batch):
     @property
     def mask(self) -> Tensor:
         """1 on sampled tokens, (B, T)."""
-        return self.dense(torch.ones_like(self.old))
+        return self.dense(torch.ones_like(self.old_log_probs))
 
 
 def dense(values_N: Tensor, learned: Sequence[int]) -> Tensor:
@@ -84,10 +84,14 @@ def flat(values_BT: Tensor, learned: Sequence[int]) -> Tensor:
 def experience(samples: Sequence[Sample], *, packed: bool, pad_id: int) -> Experience:
     """Completions in one forward pass, end to end or side by side."""
     plain = pack_batch(samples) if packed else pad_batch(samples, pad_id)
+    learned = tuple(one.num_sampled for one in samples)
     content: dict[str, Any] = vars(plain) | {
-        name: torch.cat([one.told.get(name, torch.zeros(one.num_sampled)) for one in samples]).float() for name in TOLD
+        name: torch.cat(
+            [one.told[name] if name in one.told else torch.zeros(n) for one, n in zip(samples, learned, strict=True)]
+        )
+        for name in TOLD
     }
-    return Experience(**content, learned=tuple(one.num_sampled for one in samples))
+    return Experience(**content, learned=learned)
 
 
 def for_values(batch: Experience) -> Experience:

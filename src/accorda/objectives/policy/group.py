@@ -28,13 +28,17 @@ def grpo(rewards: Tensor) -> Tensor:
     return dr_grpo(rewards) / (rewards.std(-1, keepdim=True) + EPSILON)
 
 
-def grpo_batch(rewards: Tensor) -> Tensor:
+def grpo_batch(rewards: Tensor, std: Tensor | None = None) -> Tensor:
     """Advantages in units of the standard deviation of all rewards of the step, (N, G) -> (N, G).
+
+    Args:
+        rewards: of groups.
+        std: of all rewards, where `rewards` are not all of them.
 
     Raises:
         ValueError: groups of one.
     """
-    return dr_grpo(rewards) / (rewards.std() + EPSILON)
+    return dr_grpo(rewards) / ((rewards.std() if std is None else std) + EPSILON)
 
 
 def dr_grpo(rewards: Tensor) -> Tensor:

@@ -49,6 +49,7 @@ class Operators:
 class _Open:
     kind: str
     end: int
+    counted: bool  # its FLOPs, or those of the operator it is in: a product may hand on to another of its name
 
 
 def kind_of(name: str, outer: str | None = None) -> str:
@@ -90,8 +91,10 @@ def _walk(thread: Iterable[Any], found: Operators, kernels: dict[int, int]) -> N
             found.seconds[kind] += event.duration_ns() / 1e9
             if outer is not None:
                 found.seconds[outer] -= event.duration_ns() / 1e9
-        found.flops += flops(name, event.shapes())
-        above.append(_Open(kind, event.end_ns()))
+        counted = bool(above) and above[-1].counted
+        own = 0.0 if counted else flops(name, event.shapes())
+        found.flops += own
+        above.append(_Open(kind, event.end_ns(), counted or own > 0))
 
 
 def flops(name: str, shapes: Sequence[Shape]) -> float:
