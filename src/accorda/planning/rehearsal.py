@@ -16,8 +16,10 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from transformers import Cache, DynamicCache, EncoderDecoderCache, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
+from accorda.data.batch import Batch
 from accorda.data.labelled.batch import LabelledBatch
 from accorda.data.preferences.batch import PreferenceBatch
+from accorda.data.prompts.experience import Experience, for_values
 from accorda.generation.sample import evaluating
 from accorda.kernels.pretended import pretending
 from accorda.methods.install import trainable
@@ -26,16 +28,20 @@ from accorda.models.heads import last_hidden, logits
 from accorda.models.roles import backbones
 from accorda.objectives.language_model import chunk_size, chunked_log_probs
 from accorda.planning.hollow import hollow
+from accorda.planning.judge import Judge
 from accorda.planning.ledger import Ledger
-from accorda.planning.workload import Workload
+from accorda.planning.workload import SampledShapes, SampledWorkload, Workload
 from accorda.training.classifying import row_scores
 from accorda.training.comparing import Comparing
 from accorda.training.loop import Objective
+from accorda.training.objective import StepObjective
 from accorda.training.optimizers.contract import Settings
 from accorda.training.optimizers.groups import parameter_groups
+from accorda.training.policy import Policy
 from accorda.training.precision import Precision
 
 BASE, COPY, ADAPTER, GRADIENT, OPTIMIZER = "weights", "base copy", "adapter", "gradients", "optimizer states"
+JUDGE = "reward model"
 ACTIVATION, CACHE, OTHER = "activations", "key/value cache", "workspace"
 TRAINING = "training"  # the stretch of optimizer steps
 FORWARD, LOSS, BACKWARD, UPDATE = "forward", "loss chunks", "backward", "update"
@@ -43,11 +49,15 @@ FORWARD, LOSS, BACKWARD, UPDATE = "forward", "loss chunks", "backward", "update"
 
 @dataclass(frozen=True)
 class Passes:
-    """What a run goes through. `evaluation`: rows measured at once. `answers`: rows, prompt and new tokens."""
+    """What a run goes through. `evaluation`: rows measured at once. `answers`: rows, prompt and new tokens.
+
+    `judges`: the reward models that read them.
+    """
 
     step: tuple[Workload, ...]
     evaluation: Workload | None = None
     answers: tuple[int, int, int] | None = None
+    judges: tuple[Judge, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,7 +105,8 @@ def rehearse(
     """
     training = model.training
     filed = [name for name, parameter in model.named_parameters() if id(parameter) in in_files]
-    with hollow(model), pretending(precision.device_type), torch.random.fork_rng(devices=[]):
+    judges = [judge.model for judge in passes.judges if judge.model is not None]
+    with hollow(model, *judges), pretending(precision.device_type), torch.random.fork_rng(devices=[]):
         course = _Course(model, make_objective, passes, optimizer, precision, filed)
         try:
             return course.run()
@@ -111,11 +122,13 @@ class _Course:
     ):
         self.model, self.passes, self.precision, self.filed = model, passes, precision, filed
         self.kind, self.objective = precision.device_type, make(model)
-        self.trained, self.extra_loss = trainable(model), extra_loss(model)
+        own = self.objective.own_parameters() if isinstance(self.objective, StepObjective) else {}
+        self.trained, self.own, self.extra_loss = trainable(model) | own, own, extra_loss(model)
         self.optimizer = optimizer.build(parameter_groups(self.trained))
         self.ledger = Ledger()
         self.kinds: dict[int, str] = {}
         self.stretches: list[Stretch] = []
+        self.judging: list[Tensor] = []
         self.forwards_end: list[int] = []
         self.backwards_end: list[int] = []
 
@@ -127,17 +140,19 @@ class _Course:
             if self.passes.evaluation is not None:
                 with self.stretch("evaluation"):
                     self.evaluate(self.passes.evaluation)
+            phased = any(isinstance(work, SampledWorkload) for work in self.passes.step)
             if self.kind == "cpu":
+                self.phase() if phased else None
                 with self.stretch(TRAINING):
                     self.step(self.passes.step[:1])
             else:  # where a tensor lies does not matter, and states are there from the second step on: no first one
                 self.enter_states()
+            self.phase() if phased else None
             with self.stretch(TRAINING):
                 self.step(self.passes.step)
-            if self.passes.answers is not None:
-                with self.stretch("answers"):
-                    self.answer(*self.passes.answers)
+            None if phased else self.phase()
         filed = {self.ledger.note(self.model.get_parameter(name)) for name in self.filed}
+        filed |= {self.ledger.note(tensor) for tensor in self.judging}
         return Rehearsal(self.ledger, self.stretches, self.kinds, self.forwards_end, self.backwards_end, filed)
 
     @contextmanager
@@ -147,12 +162,34 @@ class _Course:
         yield
         self.stretches.append(Stretch(name, begin, len(self.ledger.events)))
 
+    def phase(self) -> None:
+        """What stands before the steps of stage rl and behind those of others: answers, judged and scored."""
+        if self.passes.answers is not None:
+            with self.stretch("answers"):
+                self.answer(*self.passes.answers)
+        for judge in self.passes.judges:
+            with self.stretch("rewards"):
+                self.judge(judge)
+        if isinstance(self.objective, Policy):
+            with self.stretch("scores"), evaluating(self.model), self.autocast():
+                batch = self.passes.step[0].batch()
+                assert isinstance(batch, Experience)
+                self.ledger.label = OTHER
+                self.objective.scored(self.model, batch)
+
     def enter_model(self) -> None:
-        """Parameters and buffers, by what they are."""
+        """Parameters and buffers, by what they are: the model's, the objective's and those of reward models."""
+        judging = {name for judge in self.passes.judges for name in judge.own}
         for name, tensor in [*self.model.named_parameters(), *self.model.named_buffers()]:
             number = self.ledger.note(tensor)
             kind = COPY if ".originals." in f".{name}" else ADAPTER if ".adapters." in f".{name}." else BASE
-            self.kinds.setdefault(number, kind)
+            self.kinds.setdefault(number, JUDGE if name in judging else kind)
+        self.kinds.update({self.ledger.note(parameter): ADAPTER for parameter in self.own.values()})
+        for judge in self.passes.judges:
+            model = judge.model
+            self.judging += [] if model is None else [*model.parameters(), *model.buffers()]
+            self.judging += [torch.empty(judge.beside, dtype=torch.uint8)] if judge.beside else []
+        self.kinds.update({self.ledger.note(tensor): JUDGE for tensor in self.judging})
 
     def enter_states(self) -> None:
         """The optimizer's states, as a step has left them."""
@@ -171,11 +208,10 @@ class _Course:
     def step(self, works: Sequence[Workload]) -> None:
         """One optimizer step as the loop makes it, of these micro-batches."""
         self.model.train()
-        for number, work in enumerate(works):
-            batch = work.batch()
+        for number, batch in enumerate(self.batches(works)):
             self.ledger.label = FORWARD
             with self.autocast(), self.loss_apart():
-                loss = self.objective(self.model, batch) / batch.num_supervised
+                loss = self.objective(self.model, batch) / max(1, batch.num_supervised)
             if self.extra_loss is not None and number == 0:
                 loss = loss + self.extra_loss()
             self.forwards_end.append(len(self.ledger.events))
@@ -191,6 +227,15 @@ class _Course:
         self.optimizer.step()
         self.name_states()
         self.optimizer.zero_grad()
+
+    def batches(self, works: Sequence[Workload]) -> Iterator[Batch]:
+        """Micro-batches of these shapes; where a value model has an adapter of its own, its pass follows each."""
+        value = self.objective.value if isinstance(self.objective, Policy) else None
+        for work in works:
+            batch = work.batch()
+            yield batch
+            if value is not None and value.adapter is not None and isinstance(batch, SampledShapes):
+                yield for_values(batch)
 
     @contextmanager
     def loss_apart(self) -> Iterator[None]:
@@ -221,6 +266,14 @@ class _Course:
             hidden_BTD = last_hidden(self.model, **batch.inputs())
             at, labels = batch.targets()
             chunked_log_probs(hidden_BTD.flatten(0, 1)[at], labels, partial(logits, self.model), chunk)
+
+    @torch.no_grad()
+    def judge(self, judge: Judge) -> None:
+        """Answers are read by a reward model; its head makes a number of each."""
+        self.ledger.label = OTHER
+        model = self.model if judge.model is None else judge.model
+        with evaluating(model), self.autocast():
+            last_hidden(model, **judge.work.batch().inputs())
 
     @torch.no_grad()
     def answer(self, rows: int, prompt: int, new: int) -> None:

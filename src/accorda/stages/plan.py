@@ -36,7 +36,7 @@ from accorda.recipe.sections import Recipe
 from accorda.stages import settle, tune
 from accorda.stages.build import make_batches, read_data
 from accorda.stages.contract import find_stage
-from accorda.stages.pricing import file_dtype, is_tried, passes
+from accorda.stages.pricing import file_dtype, is_tried, judged, passes
 from accorda.stages.train import as_recipe
 from accorda.training.optimizers.registry import read as read_optimizer
 from accorda.training.precision import Precision, choose_precision
@@ -94,10 +94,12 @@ def billed(recipe: Recipe, device: Device) -> tuple[Recipe, Bill]:
         found = assumed(recipe, stage.rows, two_sides=labels is None and opened.model.config.is_encoder_decoder)
     shallow = [cut(opened, recipe, depth, labels) for depth in DEPTHS[device.kind]] if is_uniform(opened) else []
     models = [dressed(each, recipe, method, precision) for each in (opened, *shallow)]
+    for each in models:
+        stage.objective(recipe)(each)  # a value model may put an adapter of its own beside the policy's
     priced = Priced(
         model=models[0],
         objective=stage.objective(recipe),
-        passes=found.passes,
+        passes=judged(recipe, opened.model, found.passes),
         optimizer=read_optimizer(recipe.training.optimizer, origins=recipe.origins),
         precision=precision,
         files=file_dtype(recipe, opened.base_path),

@@ -36,6 +36,7 @@ from accorda.rl.reward_model import RewardModel
 from accorda.rl.settings import RolloutSettings
 from accorda.stages import comparing
 from accorda.stages.contract import Stage
+from accorda.stages.judging import judges, name_of
 from accorda.training.session import Session
 
 DEFAULT = "rloo"
@@ -159,7 +160,7 @@ def judge_of(part: Named, session: Session, number: int) -> Reward:
     if part.is_function:
         return function_of(part.source)
     place = locate(part.source)
-    model, name = session.model, f"reward_{number}"
+    model, name = session.model, name_of(number)
     if place.adapter is not None and fits(model, place.adapter):
         shell = under_head(model, place.adapter, name)
         opened = Opened(shell, str(place.adapter), place.base, name, place.run, place.adapter / RENDERER)
@@ -208,5 +209,6 @@ STAGE = Stage(
     evaluator=evaluator,
     carried=carried,
     phases=phases,
+    judges=judges,
     reported=REPORTED,
 )
