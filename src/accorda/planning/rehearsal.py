@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
-from transformers import Cache, DynamicCache, EncoderDecoderCache, PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutput
+from transformers import PreTrainedModel
 
 from accorda.data.batch import Batch
 from accorda.data.labelled.batch import LabelledBatch
@@ -27,6 +26,7 @@ from accorda.methods.stepping import extra_loss
 from accorda.models.heads import last_hidden, logits
 from accorda.models.roles import backbones
 from accorda.objectives.language_model import chunk_size, chunked_log_probs
+from accorda.planning.answering import Answering
 from accorda.planning.hollow import hollow
 from accorda.planning.judge import Judge
 from accorda.planning.ledger import Ledger
@@ -42,7 +42,7 @@ from accorda.training.precision import Precision
 
 BASE, COPY, ADAPTER, GRADIENT, OPTIMIZER = "weights", "base copy", "adapter", "gradients", "optimizer states"
 JUDGE = "reward model"
-ACTIVATION, CACHE, OTHER = "activations", "key/value cache", "workspace"
+ACTIVATION, OTHER = "activations", "workspace"
 TRAINING = "training"  # the stretch of optimizer steps
 FORWARD, LOSS, BACKWARD, UPDATE = "forward", "loss chunks", "backward", "update"
 
@@ -165,8 +165,9 @@ class _Course:
     def phase(self) -> None:
         """What stands before the steps of stage rl and behind those of others: answers, judged and scored."""
         if self.passes.answers is not None:
-            with self.stretch("answers"):
-                self.answer(*self.passes.answers)
+            with self.stretch("answers"), evaluating(self.model), self.autocast():
+                self.ledger.label = OTHER
+                Answering(self.model, self.ledger, self.kinds).answer(*self.passes.answers)
         for judge in self.passes.judges:
             with self.stretch("rewards"):
                 self.judge(judge)
@@ -274,71 +275,6 @@ class _Course:
         model = self.model if judge.model is None else judge.model
         with evaluating(model), self.autocast():
             last_hidden(model, **judge.work.batch().inputs())
-
-    @torch.no_grad()
-    def answer(self, rows: int, prompt: int, new: int) -> None:
-        """The prefill of a batch of prompts, and the last token of its answers."""
-        self.ledger.label = OTHER
-        with evaluating(self.model), self.autocast():
-            if self.model.config.is_encoder_decoder:
-                self._write(rows, prompt, new)
-                return
-            cache = DynamicCache(config=self.model.config)
-            self._continue(rows, prompt, 0, cache)
-            self.enter_cache(cache)
-            del cache
-            cache = DynamicCache(config=self.model.config)
-            with self.ledger.looking_away():
-                self._continue(rows, prompt + new - 1, 0, cache)
-            self.enter_cache(cache)
-            self._continue(rows, 1, prompt + new - 1, cache)
-            self.enter_cache(cache)
-            del cache
-
-    def _continue(self, rows: int, length: int, before: int, cache: DynamicCache) -> None:
-        ids = torch.zeros(rows, length, dtype=torch.long)
-        mask = torch.ones(rows, before + length, dtype=torch.long)
-        positions = torch.arange(before, before + length).expand(rows, length)
-        hidden = last_hidden(
-            self.model,
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-        )
-        logits(self.model, hidden[:, -1:]).float().log_softmax(-1)
-
-    def _write(self, rows: int, prompt: int, new: int) -> None:
-        """The encoder reads the prompts; the decoder's first token and its last."""
-        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-        ids = torch.zeros(rows, prompt, dtype=torch.long)
-        read = self.model.get_encoder()(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
-
-        def write(number: int) -> None:
-            hidden = last_hidden(
-                self.model,
-                encoder_outputs=BaseModelOutput(last_hidden_state=read),
-                attention_mask=torch.ones_like(ids),
-                decoder_input_ids=torch.zeros(rows, number, dtype=torch.long),
-                past_key_values=cache,
-                use_cache=True,
-            )
-            logits(self.model, hidden[:, -1:]).float().log_softmax(-1)
-            self.enter_cache(cache.self_attention_cache)
-            self.enter_cache(cache.cross_attention_cache)
-
-        write(1)
-        with self.ledger.looking_away():
-            write(max(1, new - 2))
-        write(1)
-
-    def enter_cache(self, cache: Cache) -> None:
-        """Keys and values, by number."""
-        for layer in cache.layers:
-            for tensor in (getattr(layer, "keys", None), getattr(layer, "values", None)):
-                if isinstance(tensor, Tensor):
-                    self.kinds[self.ledger.note(tensor)] = CACHE
 
     @property
     def vocabulary(self) -> int:
