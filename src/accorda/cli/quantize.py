@@ -8,11 +8,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from accorda.cli.terminal.early import check_format, number_formats
 from accorda.cli.terminal.outcome import Outcome
 from accorda.cli.terminal.parser import add_trust, filled, new_folder
 from accorda.cli.terminal.sampling import add_double_quantization
 from accorda.errors import Refusal
+from accorda.recipe.number_formats import number_formats, require_format
 
 FORMAT = "nf4"
 
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Outcome:
     """Read, quantize, save."""
-    check_format(arguments.format, "--format")
+    require_format(arguments.format, "--format")
     double = arguments.double_quantization
     name = Path(str(arguments.model)).name
     output = new_folder(arguments.output or f"{name}-{arguments.format}")
