@@ -80,6 +80,7 @@ def test_stages_and_methods_are_those_there_are():
         ("gprpo", "no such stage, method or algorithm; did you mean grpo?"),
         ("lroa", "no such stage, method or algorithm; did you mean lora?"),
         ("stf", "no such stage, method or algorithm; did you mean sft?"),
+        ("best-of-n", "NAME = best_of_n: a way of sampling, which trains nothing: accorda eval RUN --best-of N"),
         ("zzz", "no such stage, method or algorithm; there are"),
     ],
 )
@@ -102,7 +103,7 @@ def test_every_algorithm_of_rl_is_written_with_all_its_settings(name, here):
     assert all("#" in line for line in told if line.startswith("  "))
 
 
-@pytest.mark.parametrize(("name", "means"), [("rlhf", "ppo"), ("best-of-n", "rejection_sampling"), ("GRPO", "grpo")])
+@pytest.mark.parametrize(("name", "means"), [("rlhf", "ppo"), ("raft", "rejection_sampling"), ("GRPO", "grpo")])
 def test_other_names_of_algorithms(name, means, here):
     assert main(["init", name, "--output", "r.yaml"]) == 0
     assert load(here / "r.yaml").algorithm["name"] == means

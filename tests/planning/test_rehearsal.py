@@ -10,6 +10,7 @@ from accorda.methods.install import freeze, install, trainable
 from accorda.methods.registry import methods, read
 from accorda.methods.stepping import extra_loss
 from accorda.models.attention import use_attention
+from accorda.planning.course import moments
 from accorda.planning.hollow import hollow
 from accorda.planning.ledger import Ledger
 from accorda.planning.rehearsal import Passes, rehearse
@@ -21,6 +22,7 @@ from accorda.training.optimizers.registry import read as read_optimizer
 from accorda.training.precision import Precision
 
 ADAMW = read_optimizer({"name": "adamw"})
+KINDS = ("cpu", "cuda")
 PACKED = Workload((9, 5, 12), (3, 2, 4), packed=True)
 PADDED = Workload((9, 5, 12), (3, 2, 4), packed=False)
 
@@ -108,6 +110,29 @@ def test_precision_and_quantization(quantization):
     expected = real_step(model_of(quantization=quantization), PACKED, precision)
     found = rehearsed(model_of(quantization=quantization, meta=True), PACKED, precision)
     assert found == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize("method", ["lora", "full", "layernorm"])
+def test_on_a_gpu_a_step_finds_the_states_that_the_one_before_left(method):
+    """There the first step is left out; what the second holds is the same."""
+    passes = Passes((PACKED, PACKED))
+    cpu, gpu = (rehearse(model_of(method=method), NextToken, passes, ADAMW, Precision("fp32", d)) for d in KINDS)
+    assert [stretch.name for stretch in gpu.stretches] == ["start", "training"]
+    ours, theirs = (moments(found, c_library=False)[-1] for found in (gpu, cpu))
+    for item in ("weights", "base copy", "adapter", "gradients", "optimizer states", "activations"):
+        assert ours[item] == theirs[item], item
+
+
+def test_on_a_gpu_the_loss_takes_more_positions_at_once():
+    """Of 500 positions all their logits, of which a CPU takes 256 at a time."""
+    model, most = make("llama", meta=True, vocab_size=100_000), Workload((501,), (500,), packed=True)
+    install(freeze(model), read({"name": "lora"}))
+    sizes = {}
+    for kind in KINDS:
+        found = rehearse(model, NextToken, Passes((most,)), ADAMW, Precision("fp32", kind))
+        loss = [size for number, size in found.ledger.sizes.items() if found.ledger.labels[number] == "loss chunks"]
+        sizes[kind] = max(loss)
+    assert sizes == {"cpu": 256 * 100_000 * 4, "cuda": 500 * 100_000 * 4}
 
 
 def test_checkpointing_holds_less_and_as_much_as_it_really_does():

@@ -1,10 +1,14 @@
 """The mission's golden values, and the picture."""
 
+from dataclasses import replace
+
 import pytest
 
 from accorda.errors import Refusal
+from accorda.planning import table
 from accorda.planning.picture import draw
-from accorda.planning.table import NF4_BITS, SHAPES, rows
+from accorda.planning.table import SHAPES, rows
+from accorda.quantization import formats
 
 TABLE = {(row.size, row.precision): row for row in rows()}
 
@@ -13,13 +17,19 @@ def test_golden_values():
     assert TABLE["1B", "fp32"].load == 4e9
     assert TABLE["1B", "16-bit"].load == 2e9
     assert TABLE["1B", "fp32"].full >= 16e9
-    assert pytest.approx(4.127, abs=5e-4) == NF4_BITS
 
 
 def test_every_size_in_every_precision():
     assert len(TABLE) == 7 * 4
     assert [shape.size for shape in SHAPES] == ["1B", "3B", "7B", "13B", "30B", "65B", "175B"]
     assert all(TABLE[shape.size, precision].full is None for shape in SHAPES for precision in ("int8", "nf4"))
+
+
+def test_a_new_number_format_is_a_row_of_the_table(monkeypatch):
+    three = replace(formats()["int8"], name="int3", num_bytes=lambda out, inputs: out * inputs * 3 // 8)
+    monkeypatch.setattr(table, "formats", lambda: formats() | {"int3": three})
+    found = [row.precision for row in table.of(SHAPES[0])]
+    assert found == ["fp32", "16-bit", "int8", "nf4", "int3"]
 
 
 def test_a_7b_by_hand():

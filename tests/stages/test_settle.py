@@ -1,9 +1,12 @@
 import pytest
+import torch
 from tests.zoo import make
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from accorda.errors import Refusal
 from accorda.methods.registry import methods
 from accorda.methods.reparametrized.lora import LoRA
+from accorda.planning.devices import devices, find_device
 from accorda.recipe.load import load
 from accorda.stages import settle
 
@@ -96,7 +99,23 @@ def test_a_method_that_learned_nothing_has_no_measured_rate_and_the_refusal_says
 
 def test_micro_batches_fill_the_device_and_no_more():
     recipe = load({"data": {"max_length": 512}, "training": {"batch_size": 32}})
-    assert settle.settle_micro_batch(recipe, "cpu", 1000, 10**6).training.micro_batch_size == 8
-    assert settle.settle_micro_batch(recipe, "cpu", 3, 10**6).training.micro_batch_size == 3
-    assert settle.settle_micro_batch(recipe, "cpu", 1000, 10**8).training.micro_batch_size == 2
-    assert settle.settle_micro_batch(recipe, "cuda", 1000, 10**8).training.micro_batch_size == 32
+    cpu, cuda = find_device("cpu"), devices()["a100-80gb"]
+    small = make("llama", meta=True)
+    large = make("llama", meta=True, vocab_size=400_000, hidden_size=128)
+    assert settle.settle_micro_batch(recipe, cpu, 1000, small).training.micro_batch_size == 8
+    assert settle.settle_micro_batch(recipe, cpu, 3, small).training.micro_batch_size == 3
+    assert settle.settle_micro_batch(recipe, cpu, 1000, large).training.micro_batch_size == 2
+    assert settle.settle_micro_batch(recipe, cuda, 1000, large).training.micro_batch_size == 32
+
+
+def test_the_gpu_that_is_named_bounds_the_micro_batch_of_a_large_model():
+    """7B in 16 bit: 13.5 GB of weights, 48 x 4096 x 32 = 6.3 MB of activations a token; 70% of the room beside them."""
+    recipe = load({"data": {"max_length": 1024}, "training": {"batch_size": 32}})
+    shape = {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "vocab_size": 32000}
+    with torch.device("meta"):
+        seven = LlamaForCausalLM(LlamaConfig(**shape)).bfloat16()
+    rows = {
+        name: settle.settle_micro_batch(recipe, devices()[name], 1000, seven).training.micro_batch_size
+        for name in ("t4", "rtx-4090", "a100-40gb", "a100-80gb")
+    }
+    assert rows == {"t4": 1, "rtx-4090": 1, "a100-40gb": 3, "a100-80gb": 7}

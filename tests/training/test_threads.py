@@ -48,6 +48,19 @@ def test_a_model_that_only_runs_is_timed_unless_it_is_large(monkeypatch) -> None
     assert len(tried) == 1
 
 
+@pytest.mark.parametrize(("rows", "timed"), [(1, False), (threads.FEW_ROWS, False), (threads.FEW_ROWS + 1, True)])
+def test_few_answers_of_a_small_model_are_not_worth_a_trial(rows, timed, monkeypatch) -> None:
+    tried: list[object] = []
+    monkeypatch.setattr(threads, "choose_threads", lambda trial: tried.append(trial()))
+    torch.set_num_threads(2)
+    threads.settle_threads(make("llama"), rows)
+    assert bool(tried) is timed
+    assert torch.get_num_threads() == (2 if timed else 1)
+    monkeypatch.setattr(threads, "SMALL_MODEL", 10)
+    threads.settle_threads(make("llama"), rows)
+    assert tried
+
+
 def test_one_core_needs_no_trial() -> None:
     assert choose_threads(lambda: pytest.fail("tried"), available=1).number == 1
 

@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     if sys.stdin is None:
         raise Refusal("standard input: is closed; messages come from there")
     voices = Voices.open(arguments.run, **base(arguments))
-    settle_threads(voices.model)
+    settle_threads(voices.model, rows=1)
     chat = Chat(voices, drawn)
     if arguments.system:
         obey(chat, f"/system {arguments.system}")

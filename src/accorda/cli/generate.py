@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     if arguments.file is not None:
         examples += rows(arguments.file, named, opened)
     prompts = [opened.renderer.prompt_ids(example) for example in examples]
-    settle_threads(opened.model)
+    settle_threads(opened.model, rows=len(prompts))
     with closing(Counting()) as count, watched(count):
         completions = generate(
             opened.model,

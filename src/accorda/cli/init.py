@@ -24,7 +24,10 @@ NAMES = {  # other names of stages and algorithms
     "rm": "reward",
     "rlhf": "ppo",
     "raft": "rejection_sampling",
-    "best_of_n": "rejection_sampling",
+}
+SAMPLING = {  # names of ways to sample, which train nothing, and what does it
+    "best_of_n": "accorda eval RUN --best-of N, of a run of stage rl; to learn from the best answers: "
+    "accorda init rejection_sampling",
 }
 OWN: dict[str, dict[str, Any]] = {  # settings that a stage alone has
     "classify": {"algorithm.labels": "auto"},
@@ -33,7 +36,8 @@ OWN: dict[str, dict[str, Any]] = {  # settings that a stage alone has
     "rl": {"algorithm.name": "rloo", "evaluation.best": "reward"},
 }
 ALGORITHMS = {"preference": PACKAGE / "objectives" / "preference", "rl": PACKAGE / "rl"}
-KINDS = ("Algorithm", "PairAlgorithm", "PolicyAlgorithm")
+KINDS = ("Algorithm", "PairAlgorithm", "PolicyAlgorithm", "ClippedTokens")
+ABOVE = {"PolicyAlgorithm": ("Algorithm",), "ClippedTokens": ("PolicyAlgorithm", "Algorithm")}  # of those with settings
 REWARD = "who judges: path.py:function, a run of stage reward, or a list of {source, weight}"
 
 
@@ -92,14 +96,15 @@ def of_stage(recipe: Any) -> dict[str, tuple[Any, ...]]:
     if recipe.stage != "rl":
         return {"algorithm": own}
     file = ALGORITHMS["rl"] / "contract.py"
-    shared = settings_in(file, ("Algorithm",)) if learns_by_policy(recipe.algorithm["name"]) else ()
+    shared = [one for above in ABOVE.get(kind_of(recipe.algorithm["name"]), ()) for one in settings_in(file, (above,))]
     others = tuple(setting for setting in shared if setting.name not in {one.name for one in own})
     return {"algorithm": (*own, *others), "rollout": settings_in(ALGORITHMS["rl"] / "settings.py", ("",))}
 
 
-def learns_by_policy(name: str) -> bool:
-    """Whether an algorithm of stage rl has the settings of those that learn from sampled tokens."""
-    return "(PolicyAlgorithm):" in algorithms("rl")[name].read_text(encoding="utf-8")
+def kind_of(name: str) -> str:
+    """The kind that an algorithm of stage rl derives from, as its file says."""
+    text = algorithms("rl")[name].read_text(encoding="utf-8")
+    return next(kind for kind in KINDS if f"({kind}):\n" in text)
 
 
 def meaning(name: str, method: str | None) -> dict[str, Any]:
@@ -108,6 +113,8 @@ def meaning(name: str, method: str | None) -> dict[str, Any]:
     Raises:
         Refusal: nothing of that name, nothing yet, or two methods.
     """
+    if name in SAMPLING:
+        raise Refusal(f"NAME = {name}: a way of sampling, which trains nothing: {SAMPLING[name]}")
     name = NAMES.get(name, name)
     named: dict[str, Any] = {"stage": name, **OWN.get(name, {})}
     if name in FORMATS:

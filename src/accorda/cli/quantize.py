@@ -8,17 +8,21 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from accorda.cli.terminal.early import check_format
 from accorda.cli.terminal.outcome import Outcome
 from accorda.cli.terminal.parser import add_trust, filled, new_folder
 from accorda.cli.terminal.sampling import add_double_quantization
 from accorda.errors import Refusal
+from accorda.recipe.number_formats import number_formats, require_format
+
+FORMAT = "nf4"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to quantize, how, and where to."""
     parser.add_argument("model", metavar="MODEL", help="hub id, model folder, or a run that trained a whole model")
-    parser.add_argument("--format", metavar="Q", type=filled, default="nf4", help="nf4 (default) or int8")
+    parser.add_argument(
+        "--format", metavar="Q", type=filled, default=FORMAT, help=f"{', '.join(number_formats())}; default {FORMAT}"
+    )
     parser.add_argument("--output", metavar="DIR", type=filled, help="a new folder; default: MODEL-FORMAT, here")
     parser.add_argument(
         "--dtype",
@@ -33,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Outcome:
     """Read, quantize, save."""
-    check_format(arguments.format, "--format")
+    require_format(arguments.format, "--format")
     double = arguments.double_quantization
     name = Path(str(arguments.model)).name
     output = new_folder(arguments.output or f"{name}-{arguments.format}")

@@ -9,7 +9,8 @@ from accorda.errors import Refusal
 from accorda.methods.contract import Method, ParameterMethod, SideMethod
 from accorda.methods.routing import Routing
 from accorda.models.attention import use_attention
-from accorda.quantization.contract import QuantizedLinear
+from accorda.quantization import format_of
+from accorda.recipe.number_formats import DENSE, require_dense
 
 
 def check_install(model: PreTrainedModel, methods: Sequence[Method], name: str, state: Routing) -> None:
@@ -57,9 +58,8 @@ def _check_traits(model: PreTrainedModel, method: Method) -> None:
     label, traits = type(method).__name__, method.traits
     if (kind := kind_of(model)) not in traits.architectures:
         raise Refusal(f"{label} works on {', '.join(traits.architectures)}; {type(model).__name__} is {kind}")
-    if not traits.quantized_base and any(isinstance(module, QuantizedLinear) for module in model.modules()):
-        raise Refusal(
-            f"{label} trains the base's own weights, and this base holds them in a number format: load it dense"
-        )
+    if not traits.quantized_base:
+        held = format_of(model)
+        require_dense(label, DENSE if held is None else held.name)
     if traits.needs_attention and use_attention(model) is not None:
         raise Refusal(f"{label} acts inside accorda's attention function, and {type(model).__name__} keeps its own")

@@ -15,17 +15,20 @@ from accorda.errors import Refusal
 from accorda.methods.registry import read
 from accorda.methods.routing import KEY, routing, use
 from accorda.methods.storage import load_adapter, read_header
-from accorda.methods.storage.base import fingerprint_of
+from accorda.methods.storage.base import fingerprint_of, is_of
 from accorda.models.labels import Labels
 
 
 def fits(model: PreTrainedModel, folder: Path) -> bool:
-    """Whether an adapter with a head can act on this base beside others: it is of this base, and hangs on modules."""
+    """Whether an adapter with a head can act on this base beside others: it is of this base, and hangs on modules.
+
+    Of a model of shapes alone only type and size tell that.
+    """
     header = read_header(folder)
     if header["labels"] is None or header["added_tokens"] is not None or not header["methods"]:
         return False
     kinds = {read(method).kind for method in header["methods"]}
-    return kinds == {"module"} and header["base"] == fingerprint_of(model)
+    return kinds == {"module"} and is_of(header["base"], model)
 
 
 def under_head(model: PreTrainedModel, folder: Path, name: str) -> PreTrainedModel:

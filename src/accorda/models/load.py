@@ -46,7 +46,8 @@ from accorda.models.packed import all_known, put_packed, read_packed
 from accorda.models.quiet import quiet
 from accorda.models.random_weights import random_packed
 from accorda.models.tokenizer import load_tokenizer, pad_token_id
-from accorda.quantization import Format, formats, number_format, quantize_model
+from accorda.quantization import Format, number_format, quantize_model
+from accorda.recipe.number_formats import DENSE
 
 __all__ = ["load_model", "load_tokenizer", "pad_token_id"]
 
@@ -158,9 +159,7 @@ def _options(dtype: str, device: str, head: Head | Labels, code: bool) -> _Optio
 
 def _wanted(quantization: str, double_quantization: bool) -> Format | None:
     """The number format asked for."""
-    if quantization not in ("none", *formats()):
-        raise Refusal(f"model.quantization: {quantization!r} is not one of none, {', '.join(formats())}")
-    if quantization != "none":
+    if quantization != DENSE:
         return number_format(quantization, double_quantization=double_quantization)
     if not double_quantization:
         raise Refusal("model.double_quantization = false: only means something with model.quantization: nf4")

@@ -11,8 +11,9 @@ from typing import Any
 
 ITEMS = {  # in the order in which they are shown
     "weights": "the base model's parameters, in the number format they are held in",
-    "base copy": "the base's value beside every parameter that trains (method.keep_base)",
+    "base copy": "the base's value beside every parameter that trains in place (full: method.keep_base)",
     "adapter": "what the method adds to the model",
+    "reward model": "what judges answers: its adapter and head on the policy's base, or a model of its own",
     "gradients": "one fp32 number per trained parameter",
     "optimizer states": "what the optimizer remembers of every trained parameter",
     "activations": "what the backward pass needs of the forward pass, for the largest micro-batch",

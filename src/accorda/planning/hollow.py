@@ -15,8 +15,8 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 
 @contextmanager
-def hollow(model: nn.Module, device: torch.device | str = "cpu") -> Iterator[FakeTensorMode]:
-    """Inside, the model holds shapes that pretend to be on `device`; afterwards its own tensors, as they were."""
+def hollow(*models: nn.Module, device: torch.device | str = "cpu") -> Iterator[FakeTensorMode]:
+    """Inside, the models hold shapes that pretend to be on `device`; afterwards their own tensors, as they were."""
     mode, place = FakeTensorMode(allow_non_fake_inputs=True), torch.device(device)
     shapes: dict[int, Tensor] = {}
 
@@ -26,7 +26,7 @@ def hollow(model: nn.Module, device: torch.device | str = "cpu") -> Iterator[Fak
         return shapes[id(tensor)]
 
     places: list[dict[str, Any]] = [
-        held for module in model.modules() for held in (module._parameters, module._buffers)
+        held for model in models for module in model.modules() for held in (module._parameters, module._buffers)
     ]
     before = [dict(held) for held in places]
     try:

@@ -1,5 +1,6 @@
 """The table as a picture: memory against parameters, both in powers of ten, with the sizes of GPUs across."""
 
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from accorda.planning.table import Row, rows
 
 KINDS = (".svg", ".png", ".pdf")
 ACROSS = ("rtx-4090", "a100-80gb", "h200")
-LOOKS = {"fp32": "#3b528b", "16-bit": "#21918c", "int8": "#e08214", "nf4": "#b2182b"}
+COLOURS = ("#3b528b", "#21918c", "#e08214", "#b2182b", "#7b3294", "#525252")  # of precisions, as the table has them
 PANELS = (("to load", "load"), ("to train LoRA (nf4: QLoRA)", "lora"), ("to train fully with AdamW", "full"))
 
 
@@ -42,7 +43,7 @@ def draw(path: str) -> None:
 def fill(panel: Any, title: str, column: str) -> None:
     """One panel: a line per precision."""
     found = rows()
-    for precision, colour in LOOKS.items():
+    for precision, colour in zip(dict.fromkeys(row.precision for row in found), cycle(COLOURS), strict=False):
         points = [(row.parameters / 1e9, value(row, column)) for row in found if row.precision == precision]
         known = [(x, y / 1e9) for x, y in points if y is not None]
         if known and not (column == "full" and precision == "16-bit"):  # the same line: what trains is fp32

@@ -4,13 +4,20 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from accorda.errors import Refusal
+from accorda.methods.registry import methods
 from accorda.planning.bill import Bill, Change
+from accorda.quantization import formats
 from accorda.recipe.layers import mapping
 from accorda.recipe.sections import Recipe
+from accorda.training.optimizers.contract import Settings
+from accorda.training.optimizers.registry import optimizers
 
 LEAST_LENGTH = 128
+LEAST_SAVED = 0.01  # of what settings decide: a change that saves less is worth a line only where the run fits by it
 ORIGIN = "plan"
-BITS = {"int8": 8, "nf4": 4}  # number formats, the larger one first
+STANDING = "overhead"  # the part of a bill that no setting changes, and most of a tiny model's
+USUAL = {"name": "lora"}  # in place of a method that trains the base's own weights
+SIDE = 4096  # of the matrix by which number formats and optimizers are compared
 
 Price = Callable[[Recipe], Bill]
 
@@ -26,7 +33,8 @@ def changes(recipe: Recipe, bill: Bill, price: Price) -> tuple[Change, ...]:
     singles = [
         change for settings, says in candidates(recipe) if (change := tried(recipe, bill, price, settings, says))
     ]
-    singles = [change for change in singles if change.saves > 0]
+    least = LEAST_SAVED * (bill.needed - bill[STANDING])
+    singles = [one for one in singles if one.saves >= least or (one.saves > 0 and one.fits and bill.fits is False)]
     if bill.fits is not False or any(change.fits for change in singles):
         return tuple(sorted(singles, key=lambda change: not change.fits))
     return (*together(recipe, bill, price, singles), *singles)
@@ -44,25 +52,42 @@ def candidates(recipe: Recipe) -> Iterator[tuple[dict[str, Any], str]]:
         yield {"training.gradient_checkpointing": True}, "activations are computed twice: about a third more time"
     if training.precision == "fp32":
         yield {"training.precision": "bf16"}, "products and what is kept of them in 16 bit"
-    if training.optimizer.get("name") == "adamw":
-        yield {"training.optimizer.name": "paged_adamw"}, "moments beyond 64 MB wait in pages; the same bits, some time"
-        yield {"training.optimizer.name": "adamw_8bit"}, "moments of a byte each"
-        yield (
-            {"training.optimizer.name": "adafactor"},
-            "a row and a column of moments instead of two numbers each",
-        )
-    if method.get("name") != "full":
-        smaller = {"none": ("int8", "nf4"), "int8": ("nf4",)}.get(recipe.model.quantization, ())
-        yield from (({"model.quantization": name}, f"the frozen linears in {BITS[name]} bit") for name in smaller)
+    yield from (({"training.optimizer.name": name}, says) for name, says in leaner(str(training.optimizer["name"])))
+    adapter = trains_beside(str(method["name"]))
+    smaller = formats_below(recipe.model.quantization)
+    if adapter:
+        yield from (({"model.quantization": name}, f"the frozen linears in {bits} bit") for name, bits in smaller)
     if isinstance(length, int) and length // 2 >= LEAST_LENGTH:
         yield {"data.max_length": length // 2}, "longer rows do not fit then (data.overlong)"
-    if method.get("name") == "full":
-        yield {"method": {"name": "lora"}}, "low-rank adapters on a frozen base instead of every parameter"
-        for name, bits in BITS.items():
-            yield (
-                {"method": {"name": "lora"}, "model.quantization": name},
-                f"low-rank adapters on a frozen base in {bits} bit",
-            )
+    if not adapter:
+        yield {"method": USUAL}, "low-rank adapters on a frozen base instead of the base's own weights"
+        for name, bits in smaller:
+            yield {"method": USUAL, "model.quantization": name}, f"low-rank adapters on a frozen base in {bits} bit"
+
+
+def leaner(name: str) -> list[tuple[str, str]]:
+    """Optimizers that hold less in memory than the one of that name, the nearest first, and what each is."""
+    held = {other: bytes_held(settings()) for other, settings in optimizers().items()}
+    less = sorted((other for other in held if held[other] < held[name]), key=lambda other: -held[other])
+    return [(other, (optimizers()[other].__doc__ or "").splitlines()[0].rstrip(".")) for other in less]
+
+
+def bytes_held(settings: Settings) -> float:
+    """In memory, of the states of a large matrix."""
+    return settings.bytes_in_memory(SIDE * SIDE * settings.bytes_per_parameter((SIDE, SIDE)))
+
+
+def formats_below(name: str) -> list[tuple[str, int]]:
+    """Number formats that are smaller than the one of that name (`none`: dense), the largest first, with their bits."""
+    bits = {one: round(8 * found.num_bytes(SIDE, SIDE) / SIDE**2) for one, found in formats().items()}
+    return sorted(
+        ((one, each) for one, each in bits.items() if name == "none" or each < bits[name]), key=lambda found: -found[1]
+    )
+
+
+def trains_beside(names: str) -> bool:
+    """Whether a method, or each of several, leaves the base's weights as they are, in whatever format they lie."""
+    return all(methods()[part.strip()].traits.quantized_base for part in names.split("+"))
 
 
 def tried(recipe: Recipe, bill: Bill, price: Price, settings: Mapping[str, Any], says: str) -> Change | None:

@@ -1,8 +1,8 @@
 """Memory to load and to train against parameters and precision, by arithmetic: for models in general.
 
     load  = N b                             b bytes per parameter: 4 in fp32, 2 in 16 bit
-    load  = L b' + (N - L) 2                int8 and nf4 hold the L linears of the blocks, the rest stays in 16 bit
-    full  = 16 N                            weight, gradient, two moments of AdamW, each in fp32
+    load  = L b' + (N - L) 2                a number format holds the L linears of the blocks, the rest stays in 16 bit
+    full  = 16 N                            weight, gradient, two moments of AdamW, each in fp32; no copy of the base
     LoRA  = load + 16 A                     A = r sum(in + out) over those linears
 
 N is the nominal size; L / N and A come from a published model of about that size. Activations come on top.
@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from accorda.quantization import formats
+
 RANK = 16
 TRAINED = 16  # bytes: fp32 weight, gradient and two moments
-NF4_BITS = 4 + 8 / 64 + 32 / (64 * 256)  # a code, an 8-bit scale per 64 weights, a 32-bit scale per 256 of those
-INT8_ROW = 4  # bytes of a row's scale
+DENSE = {"fp32": 4, "16-bit": 2}  # bytes of a weight
 
 
 @dataclass(frozen=True)
@@ -90,18 +91,18 @@ def rows() -> list[Row]:
 def of(shape: Shape) -> Iterator[Row]:
     """The rows of one size."""
     for precision, load in loads(shape).items():
-        full = TRAINED * shape.nominal if precision in ("fp32", "16-bit") else None
+        full = TRAINED * shape.nominal if precision in DENSE else None
         yield Row(shape.size, shape.nominal, precision, load, full, load + TRAINED * shape.num_adapter)
 
 
 def loads(shape: Shape) -> dict[str, float]:
-    """Bytes of the weights by precision."""
+    """Bytes of the weights by precision: dense, and in every number format, the largest first."""
     linear = shape.nominal * shape.share
     rest = 2 * (shape.nominal - linear)
-    per_row = INT8_ROW * sum(o for _, o in shape.linears) / sum(i * o for i, o in shape.linears)
-    return {
-        "fp32": 4 * shape.nominal,
-        "16-bit": 2 * shape.nominal,
-        "int8": linear * (1 + per_row) + rest,
-        "nf4": linear * NF4_BITS / 8 + rest,
+    dense = {precision: size * shape.nominal for precision, size in DENSE.items()}
+    numbers = sum(i * o for i, o in shape.linears)
+    packed = {
+        name: linear * sum(found.num_bytes(o, i) for i, o in shape.linears) / numbers + rest
+        for name, found in formats().items()
     }
+    return dense | dict(sorted(packed.items(), key=lambda one: -one[1]))

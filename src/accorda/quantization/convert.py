@@ -13,6 +13,7 @@ from transformers.pytorch_utils import Conv1D
 
 from accorda.errors import Refusal
 from accorda.quantization.contract import Format, QuantizedLinear, dense_weight
+from accorda.recipe.number_formats import DENSE, require_format
 
 
 @cache
@@ -28,8 +29,7 @@ def formats() -> dict[str, Format]:
 
 def number_format(name: str, *, double_quantization: bool = True) -> Format:
     """The format of a name. Raises Refusal for an unknown one, and where there are no scales to leave as they are."""
-    if name not in formats():
-        raise Refusal(f"model.quantization: {name!r} is not a number format; there are none, {', '.join(formats())}")
+    require_format(name, others=(DENSE,))
     chosen = formats()[name]
     if double_quantization:
         return chosen

@@ -186,14 +186,10 @@ class Phases(Making):
         rows = self.dataset if dataset is None else dataset
         answers = [said(rows, one) for group in groups for one in group.answers]
         found = iter(self.reward.judge(answers))
-        return [replace(group, answers=[self.rewarded(one, next(found)) for one in group.answers]) for group in groups]
-
-    def rewarded(self, answer: Answer, reward: float) -> Answer:
-        """The answer with its reward, less what being cut off costs."""
-        if not math.isfinite(reward):
-            return replace(answer, reward=None)
-        cut_off = 0.0 if answer.completion.stopped else self.settings.missing_end_penalty
-        return replace(answer, reward=reward - cut_off)
+        penalty = self.settings.missing_end_penalty
+        return [
+            replace(group, answers=[rewarded(one, next(found), penalty) for one in group.answers]) for group in groups
+        ]
 
     def scored(self, groups: Sequence[Group]) -> tuple[list[Group], Figures]:
         """The answers with what the policy, its reference and its value model say of every token."""
@@ -269,6 +265,13 @@ def told_of(objective: Policy, model: PreTrainedModel, batch: Experience) -> lis
         columns["values"] = found.values
     parts = {name: value.split(list(batch.learned)) for name, value in columns.items()}
     return [{name: part[row] for name, part in parts.items()} for row in range(len(batch.learned))]
+
+
+def rewarded(answer: Answer, reward: float, missing_end_penalty: float) -> Answer:
+    """The answer with its reward, less what being cut off costs; without one where that is no finite number."""
+    if not math.isfinite(reward):
+        return replace(answer, reward=None)
+    return replace(answer, reward=reward - (0.0 if answer.completion.stopped else missing_end_penalty))
 
 
 def said(dataset: Any, answer: Answer) -> Said:

@@ -36,6 +36,7 @@ from accorda.models.decoder_start import decoder_start
 from accorda.models.labels import Labels, is_classifier
 from accorda.models.packed import num_parameters
 from accorda.objectives.preference.registry import THUMBS
+from accorda.planning.devices import find_device
 from accorda.recipe.sections import Recipe
 from accorda.runs.layout import RunFolder, default_output
 from accorda.stages import settle, tune
@@ -109,7 +110,7 @@ def build(
     tokenizer = tune.read_tokenizer(recipe, opened, grown=trained and folder.model.is_dir())
     with part("data"):
         data = read_data(recipe, stage, tokenizer, opened.model, labels)
-    recipe = settle.settle_micro_batch(recipe, opened.model.device.type, len(data.train), num_parameters(opened.model))
+    recipe = settle.settle_micro_batch(recipe, find_device(opened.model.device.type), len(data.train), opened.model)
     seed_all(recipe.training.seed)
     if trained:
         methods = tune.put_trained(method, opened, folder)

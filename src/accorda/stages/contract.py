@@ -14,6 +14,7 @@ from accorda.evaluation import during_training
 from accorda.evaluation.side_by_side import side_by_side
 from accorda.methods.open import Opened
 from accorda.models.labels import Labels
+from accorda.planning.judge import Judge
 from accorda.recipe.sections import Recipe
 from accorda.training.loop import Objective
 from accorda.training.objective import Making
@@ -38,6 +39,7 @@ class Stage:
     carried: of a session, what makes its loop's batches out of the model as it is; None where they are rows as read.
     check: refuses what only this stage's runs would find wrong, before a session's first step.
     phases: of a recipe, how its prompts are answered: the settings of `PromptBatches` that rows do not have.
+    judges: of a recipe, the policy and (answers at once, prompt, new tokens), the reward models that a bill counts.
     reported: the numbers that the evaluator gives beside metrics.
     """
 
@@ -52,6 +54,7 @@ class Stage:
     carried: Callable[[Session], Making | None] = lambda session: None
     check: Callable[[Session], None] = lambda session: None
     phases: Callable[[Recipe], dict[str, Any]] = lambda recipe: {}
+    judges: Callable[[Recipe, PreTrainedModel, tuple[int, int, int]], tuple[Judge, ...]] = lambda *_: ()
     reported: tuple[str, ...] = ()
 
 

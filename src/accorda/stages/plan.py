@@ -36,12 +36,14 @@ from accorda.recipe.sections import Recipe
 from accorda.stages import settle, tune
 from accorda.stages.build import make_batches, read_data
 from accorda.stages.contract import find_stage
-from accorda.stages.pricing import at_once, file_dtype, is_tried, passes
+from accorda.stages.pricing import at_once, file_dtype, is_tried, judged, passes
 from accorda.stages.train import as_recipe
 from accorda.training.optimizers.registry import read as read_optimizer
 from accorda.training.precision import Precision, choose_precision
 
-DEPTHS = (3, 6)  # blocks of the two shallow models that stand for a deep one
+DEPTHS = {"cpu": (3, 6), "cuda": (2, 3)}
+"""Blocks of the two shallow models that stand for a deep one; what a GPU holds lies on the line from two blocks on, and
+holes between tensors, which count on a CPU, come with more."""
 
 
 def plan(recipe: Any = None, *, device: str | None = None, savings: bool | None = None, **keywords: Any) -> Bill:
@@ -83,19 +85,21 @@ def billed(recipe: Recipe, device: Device) -> tuple[Recipe, Bill]:
     if tokenizer is not None and recipe.data.train is not None:
         data = read_data(recipe, stage, tokenizer, opened.model, labels)
     rows, num_weights = len(data.train) if data else recipe.training.batch_size, num_parameters(opened.model)
-    recipe = settle.settle_micro_batch(recipe, device.kind, rows, num_weights)
+    recipe = settle.settle_micro_batch(recipe, device, rows, opened.model)
     precision = choose_precision(recipe.training.precision, device.kind, num_weights, device.bf16)
     recipe = settle.settle_precision(recipe, precision)
     if data:
         found = read_passes(recipe, make_batches(recipe, data, "cpu"), data.eval)
     else:
         found = assumed(recipe, stage.rows, two_sides=labels is None and opened.model.config.is_encoder_decoder)
-    shallow = [cut(opened, recipe, depth, labels) for depth in DEPTHS] if is_uniform(opened) else []
+    shallow = [cut(opened, recipe, depth, labels) for depth in DEPTHS[device.kind]] if is_uniform(opened) else []
     models = [dressed(each, recipe, method, precision) for each in (opened, *shallow)]
+    for each in models:
+        stage.objective(recipe)(each)  # a value model may put an adapter of its own beside the policy's
     priced = Priced(
         model=models[0],
         objective=stage.objective(recipe),
-        passes=found.passes,
+        passes=judged(recipe, opened.model, found.passes),
         optimizer=read_optimizer(recipe.training.optimizer, origins=recipe.origins),
         precision=precision,
         files=file_dtype(recipe, opened.base_path),
@@ -120,7 +124,7 @@ def is_uniform(opened: Opened) -> bool:
     """Whether a model is so deep, and its blocks so much alike, that two shallow ones tell what it holds."""
     config = opened.model.config
     kinds = set(getattr(config, "layer_types", None) or ("",))
-    return opened.adapter_name is None and len(kinds) == 1 and config.num_hidden_layers > 2 * DEPTHS[-1]
+    return opened.adapter_name is None and len(kinds) == 1 and config.num_hidden_layers > 2 * DEPTHS["cpu"][-1]
 
 
 def cut(opened: Opened, recipe: Recipe, depth: int, labels: Labels | None) -> Opened:
@@ -142,10 +146,10 @@ def deep(priced: Priced, shallow: Sequence[PreTrainedModel]) -> Bill | None:
     sizes = [sum(p.nbytes for p in model.parameters()) for model in (*shallow, priced.model)]
     if not shallow:
         return None
-    depth = priced.model.config.num_hidden_layers
-    if sizes[2] != sizes[0] + (depth - DEPTHS[0]) * (sizes[1] - sizes[0]) // (DEPTHS[1] - DEPTHS[0]):
+    depth, (low, high) = priced.model.config.num_hidden_layers, DEPTHS[priced.precision.device_type]
+    if sizes[2] != sizes[0] + (depth - low) * (sizes[1] - sizes[0]) // (high - low):
         return None
-    return line(DEPTHS, [price(replace(priced, model=model)) for model in shallow], depth)
+    return line((low, high), [price(replace(priced, model=model)) for model in shallow], depth)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from accorda.proofs.registry import provers
 from accorda.recipe.layers import leaves, mapping
 from accorda.stages.build import ATTENTION_NOTE, OPENED_NOTE, OPTIMIZER_NOTE, STEPS_NOTE
 from accorda.stages.contract import find_stage
-from accorda.stages.pricing import file_dtype, is_tried, passes
+from accorda.stages.pricing import file_dtype, is_tried, judged, passes
 from accorda.training.rng import undisturbed
 from accorda.training.session import Session
 from accorda.training.trackers.follow import require
@@ -91,7 +91,7 @@ def bill(session: Session) -> Bill:
             Priced(
                 model=session.model,
                 objective=find_stage(recipe.stage).objective(recipe),
-                passes=passes(recipe, session.batches, session.eval),
+                passes=judged(recipe, session.model, passes(recipe, session.batches, session.eval)),
                 optimizer=session.notes[OPTIMIZER_NOTE],
                 precision=session.loop.precision,
                 files=file_dtype(recipe, opened.base_path),

@@ -1,9 +1,11 @@
 """What a run's bill is made of: the shapes of its largest passes, and the dtype its weights lie in on disk."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 
 from accorda.data.dataset import Dataset
 from accorda.data.labelled.dataset import LabelledDataset
@@ -29,6 +31,7 @@ from accorda.planning.workload import LabelledWorkload, Workload
 from accorda.recipe.sections import Recipe
 from accorda.rl.backends.registry import backends
 from accorda.rl.phases import FEW
+from accorda.stages.contract import find_stage
 
 STEPS_LOOKED_AT = 2000
 
@@ -45,6 +48,13 @@ def passes(recipe: Recipe, batches: Batches, evaluation: Dataset | None) -> Pass
     if evaluation is None or not len(evaluation):
         return Passes((work,) * times)
     return Passes((work,) * times, measured(evaluation), answers(recipe, evaluation))
+
+
+def judged(recipe: Recipe, model: PreTrainedModel, found: Passes) -> Passes:
+    """The passes with those of the reward models that judge this policy's answers."""
+    if found.answers is None:
+        return found
+    return replace(found, judges=find_stage(recipe.stage).judges(recipe, model, found.answers))
 
 
 def sampled(recipe: Recipe, batches: PromptBatches) -> tuple[int, int, int]:

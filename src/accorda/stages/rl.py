@@ -38,6 +38,7 @@ from accorda.rl.reward_model import RewardModel
 from accorda.rl.settings import RolloutSettings
 from accorda.stages import comparing
 from accorda.stages.contract import Stage
+from accorda.stages.judging import judges, name_of
 from accorda.training.session import Session
 
 DEFAULT = "rloo"
@@ -171,7 +172,7 @@ def judge_of(part: Named, session: Session, number: int) -> Reward:
     if part.is_function:
         return function_of(part.source)
     place = locate(part.source)
-    model, name = session.model, f"reward_{number}"
+    model, name = session.model, name_of(number)
     if place.adapter is not None and fits(model, place.adapter):
         shell = under_head(model, place.adapter, name)
         opened = Opened(shell, str(place.adapter), place.base, name, place.run, place.adapter / RENDERER)
@@ -221,5 +222,6 @@ STAGE = Stage(
     carried=carried,
     check=check,
     phases=phases,
+    judges=judges,
     reported=REPORTED,
 )

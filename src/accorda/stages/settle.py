@@ -9,7 +9,9 @@ from accorda.errors import Refusal
 from accorda.methods.contract import Method
 from accorda.methods.registry import name_of
 from accorda.models.attention import has_position_bias
+from accorda.models.packed import num_parameters
 from accorda.models.positions import positions
+from accorda.planning.devices import Device
 from accorda.recipe.rates import learning_rates, rates_of, why_unlearned
 from accorda.recipe.sections import Recipe
 from accorda.recipe.words import several
@@ -20,6 +22,8 @@ from accorda.training.threads import choose_threads
 MOST_AUTO_LENGTH = 1024
 PACKED_TOKENS = {"cpu": 4096, "cuda": 16384}  # a micro-batch's tokens: enough for full matrix throughput
 PACKED_TOKENS_OF_LARGE = {"cpu": 1024}  # wide products are as fast with fewer, and need a share of the memory
+KEPT = 48  # bytes of activations per token, block and number of its width: 44 in the bill of LoRA on LLaMA 7B in 16 bit
+FILLED = 0.7  # of what a GPU has beside the weights; gradients, states and workspace take the rest
 
 
 def settle_length(recipe: Recipe, model: PreTrainedModel) -> Recipe:
@@ -54,22 +58,30 @@ def settle_packing(recipe: Recipe, kept_attention: str | None, model: PreTrained
     return recipe
 
 
-def settle_micro_batch(recipe: Recipe, device_type: str, most_rows: int, num_parameters: int) -> Recipe:
-    """`training.micro_batch_size`, the rows of `max_length` in one forward pass: what fills the device."""
+def settle_micro_batch(recipe: Recipe, device: Device, most_rows: int, model: PreTrainedModel) -> Recipe:
+    """`training.micro_batch_size`, the rows of `max_length` in one forward pass: what fills the device, and fits."""
     if recipe.training.micro_batch_size != "auto":
         return recipe
     length = recipe.data.max_length
     assert isinstance(length, int)
-    enough = PACKED_TOKENS if num_parameters <= SMALL_MODEL else PACKED_TOKENS | PACKED_TOKENS_OF_LARGE
-    tokens = enough.get(device_type, enough["cpu"])
+    enough = PACKED_TOKENS if num_parameters(model) <= SMALL_MODEL else PACKED_TOKENS | PACKED_TOKENS_OF_LARGE
+    tokens = enough[device.kind]
+    if device.kind == "cuda":
+        tokens = min(tokens, tokens_beside(model, device.capacity))
     rows = max(1, min(tokens // length, recipe.training.batch_size, most_rows))
-    why = f"auto: about {tokens} tokens in one forward pass on {device_type}"
+    why = f"auto: about {max(tokens, length)} tokens in one forward pass on {device.name}"
     return recipe.with_value("training.micro_batch_size", rows, why)
 
 
-def settle_rate(
-    recipe: Recipe, methods: Sequence[Method], num_parameters: int, encoder_decoder: str | None = None
-) -> Recipe:
+def tokens_beside(model: PreTrainedModel, capacity: int) -> int:
+    """Tokens whose activations a GPU of that many bytes holds beside the weights, without gradient checkpointing."""
+    config = model.config.get_text_config()
+    per_token = KEPT * config.hidden_size * config.num_hidden_layers
+    room = capacity - sum(parameter.nbytes for parameter in model.parameters())
+    return max(0, round(FILLED * room)) // per_token
+
+
+def settle_rate(recipe: Recipe, methods: Sequence[Method], size: int, encoder_decoder: str | None = None) -> Recipe:
     """`training.learning_rate`: the method's rate at this stage, measured for models of its size, else published.
 
     An `encoder_decoder`, by its type, has rates of its own: T5 and BART differ from decoders and from each other. Of
@@ -78,16 +90,16 @@ def settle_rate(
     if recipe.training.learning_rate != "auto":
         return recipe
     table = learning_rates()
-    small = num_parameters <= table["small"]["most_parameters"]
-    rates = rates_of(table, recipe.stage, num_parameters)
+    small = size <= table["small"]["most_parameters"]
+    rates = rates_of(table, recipe.stage, size)
     if encoder_decoder is not None:
         rates = {} if small else table["encoder_decoder"].get(encoder_decoder, {}).get(recipe.stage, {})
     found = {}
     for name in map(name_of, methods):
         if name not in rates:
-            size = "a small " if small else ""
-            model = "" if encoder_decoder is None else f" for {size}{encoder_decoder}"
-            why = why_unlearned(table, recipe.stage, num_parameters, name) if encoder_decoder is None else ""
+            kind = "a small " if small else ""
+            model = "" if encoder_decoder is None else f" for {kind}{encoder_decoder}"
+            why = why_unlearned(table, recipe.stage, size, name) if encoder_decoder is None else ""
             raise Refusal(
                 f"training.learning_rate = auto: no rate is known for {name} at stage {recipe.stage}{model}{why}; "
                 "give one with --lr"

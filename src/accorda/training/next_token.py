@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from accorda.data.batch import Batch
+from accorda.kernels.pretended import pretended
 from accorda.models.heads import last_hidden, logits, tail_parameters
 from accorda.objectives.language_model import chunk_size, chunked_log_probs, chunked_loss
 
@@ -116,4 +117,4 @@ def predicting(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
 
 def positions_at_once(model: PreTrainedModel) -> int:
     """How many positions' logits exist at a time."""
-    return chunk_size(model.config.get_text_config(decoder=True).vocab_size, model.device.type)
+    return chunk_size(model.config.get_text_config(decoder=True).vocab_size, pretended() or model.device.type)

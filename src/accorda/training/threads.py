@@ -9,11 +9,13 @@ import torch
 from transformers import PreTrainedModel
 
 from accorda.models.packed import num_parameters
+from accorda.training.precision import SMALL_MODEL
 from accorda.training.rng import undisturbed
 
 REPEATS = 3
 MOST_TIMED = 100_000_000  # parameters
 TRIAL_TOKENS = 16
+FEW_ROWS = 8
 HOPELESS = 4.0  # times as slow as one thread: more trials would only cost a busy machine more
 PROBE, WIDTH = 0.06, 128  # seconds of small products: longer than a core is taken away for, each waits for both threads
 CROWDED = 2.0  # times as slow as one thread
@@ -92,12 +94,16 @@ def _seconds(trial: Callable[[], object], number: int, hopeless: float = inf) ->
     return min(took)
 
 
-def settle_threads(model: PreTrainedModel) -> None:
+def settle_threads(model: PreTrainedModel, rows: int | None = None) -> None:
     """Compute with whatever number of threads is faster for this model: for those who only run it.
 
-    A large model wants all of them, and timing it would cost more than it brings.
+    A large model wants all of them, and timing it would cost more than it brings. To answer few `rows` (None: many) a
+    small one takes one: its products are too small to share, and finding out takes longer than some answers.
     """
-    if model.device.type != "cpu" or num_parameters(model) > MOST_TIMED:
+    if model.device.type != "cpu" or (size := num_parameters(model)) > MOST_TIMED:
+        return
+    if rows is not None and rows <= FEW_ROWS and size <= SMALL_MODEL:
+        torch.set_num_threads(1)
         return
     ids = torch.ones(1, TRIAL_TOKENS, dtype=torch.int64)
 

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from accorda.cli.terminal.early import number_formats
 from accorda.quantization import formats
+from accorda.recipe.number_formats import number_formats
 
 NO_TORCH = """
 import sys

@@ -5,22 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import accorda
-from accorda.errors import Refusal
 from accorda.recipe.named import defining, require_known
-from accorda.recipe.words import choice, shown
+from accorda.recipe.number_formats import DENSE, require_dense, require_format
 
 
 @cache
-def number_formats() -> tuple[str, ...]:
-    """The number formats there are, by the files that define one."""
-    return tuple(defining(Path(accorda.__file__).parent / "quantization", "FORMAT"))
-
-
-def check_format(name: str, setting: str, others: tuple[str, ...] = ()) -> None:
-    """Refuse what is no number format and none of the `others`."""
-    known = (*others, *number_formats())
-    if name not in known:
-        raise Refusal(f"{setting} = {shown(name)}: no such number format{choice(name, known)}")
+def stages() -> tuple[str, ...]:
+    """The stages there are, by the files that define one."""
+    return tuple(defining(Path(accorda.__file__).parent / "stages", "STAGE"))
 
 
 def check_early(recipe: Any) -> None:
@@ -33,7 +25,7 @@ def check_early(recipe: Any) -> None:
     from accorda.data.sources import HUB, origins
     from accorda.runs.layout import RunFolder
 
-    check_format(recipe.model.quantization, "model.quantization", ("none",))
+    require_format(recipe.model.quantization, others=(DENSE,))
     check_method(recipe)
     for split in ("train", "eval"):
         if not any(source.path.startswith(HUB) for source in recipe.data.sources(split)):
@@ -49,8 +41,5 @@ def check_method(recipe: Any) -> None:
     names = recipe.method.get("name")
     for name in [part.strip() for part in names.split("+")] if isinstance(names, str) else []:
         found = methods()[require_known(name, methods(), "method", at="method", origins=recipe.origins)]
-        if recipe.model.quantization != "none" and not found.traits.get("quantized_base", True):
-            raise Refusal(
-                f"method.name = {name}: trains the base's own weights, which model.quantization = "
-                f"{recipe.model.quantization} freezes; leave that out, or train an adapter: method.name=lora"
-            )
+        if not found.traits.get("quantized_base", True):
+            require_dense(f"method.name = {name}", recipe.model.quantization)

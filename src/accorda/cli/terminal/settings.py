@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from accorda.cli.terminal.columns import add_column, columns
+from accorda.cli.terminal.early import stages
 from accorda.cli.terminal.parser import filled
 from accorda.errors import Refusal
 from accorda.recipe.load import SHORT
@@ -18,7 +19,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     """A recipe, overrides, and a flag for each of the usual settings."""
     parser.add_argument("settings", nargs="*", metavar="RECIPE.yaml|KEY.PATH=VALUE", help="a recipe and what to change")
     flags = (
-        ("--stage", "S", "pretrain, sft, classify, reward, preference or rl"),
+        ("--stage", "S", ", ".join(stages())),
         ("--model", "M", "hub id, model folder, adapter folder or run"),
         ("--data", "F", "training rows: a file, a folder or hf:owner/name:split"),
         ("--eval-data", "F", "rows to evaluate on; default: a share of the training rows"),

@@ -38,13 +38,18 @@ def note_format(trained_on: str, model: PreTrainedModel, where: str) -> None:
         )
 
 
+def is_of(wanted: Mapping[str, Any], model: PreTrainedModel) -> bool:
+    """Whether a fingerprint is the model's in everything that both tell."""
+    found = fingerprint_of(model)
+    return all(found[key] == value for key, value in wanted.items() if key in found)
+
+
 def check_base(wanted: Mapping[str, Any], named: str | None, model: PreTrainedModel, where: str) -> None:
     """Refuse a base whose fingerprint differs from the wanted one in anything that both tell."""
-    found = fingerprint_of(model)
-    if any(found[key] != value for key, value in wanted.items() if key in found):
+    if not is_of(wanted, model):
         raise Refusal(
             f"{where}: trained on another base, {named or 'one without a name'} ({_short(wanted)}); "
-            f"this model is {model.name_or_path or 'one without a name'} ({_short(found)})"
+            f"this model is {model.name_or_path or 'one without a name'} ({_short(fingerprint_of(model))})"
         )
 
 

@@ -88,7 +88,8 @@ class Piecewise(torch.optim.Optimizer):
                     whole = Piece(parameter, group, 0, parameter.numel())
                     self._update(whole, self._parts(whole))
         if self.pages is not None and away:
-            self._go_through(away, self.pages)
+            shapes = isinstance(self.pages, HollowPages)  # one piece of a parameter is then like any other
+            self._go_through([piece for piece in away if not shapes or piece.begin == 0], self.pages)
 
     def place(self, parameter: nn.Parameter, key: str, value: Tensor) -> Tensor:
         """A stored state, put where it lives."""
