@@ -32,8 +32,9 @@ def recipes(output: Path) -> dict[str, dict[str, Any]]:
 
     The demonstrations are learned as the demo's tickets are. Answers are sampled at 0.4: a few signs that summaries
     are written with never stood in the model's own texts, and its head cannot give them more than a twentieth of the
-    probability at 1. Rate and number of steps of PPO are those of the highest win rate on tickets of the generator that
-    are neither trained on nor held out: at 1e-3 the policy pleases the reward model more and people less.
+    probability at 1. Rates and numbers of steps were chosen by the win rate on tickets of the generator that are
+    neither trained on nor held out, with two seeds: at 1e-3 the policy pleases the reward model more and people less;
+    after one pass over the pairs a reward model agrees with 67% of others instead of 69%, and PPO won 58% with one seed.
     """
     sft = {
         "stage": "sft",
@@ -54,6 +55,7 @@ def recipes(output: Path) -> dict[str, dict[str, Any]]:
         "model": {"path": "bundled"},
         "data": {"train": DATA, "eval": HELDOUT},
         "method": {"name": "lora"},
+        "training": {"epochs": 2, "batch_size": 16, "learning_rate": 1e-3},
         "evaluation": {"every": 100},
     }
     rl = {
