@@ -1,11 +1,11 @@
 """DPO, GRPO and RLOO beside TRL, PPO beside a loop by hand: the same model, adapter at the start, prompts and settings.
 
 A Llama of 77 million parameters (width 512, 8 blocks, GPT-2's vocabulary, untied, random weights), LoRA of rank 16 on
-all linears, one of `_rl_settings.PRECISIONS`. DPO learns 4 pairs a step from the bundled preferences, in fp32, so that
-its losses can be compared step by step. The others, in bf16, answer 2 of GSM8K's questions 8 times a step, in 48 tokens
-at temperature 1, and are rewarded by a function of the text. Random weights end no answer, so every side samples and learns the same number of tokens. TRL samples by
-`transformers.generate`. TRL 1.16 has no PPO: its peer is a plain loop over `transformers.generate` with a value head
-(`_rl_peers.hand`), two passes over a phase on both sides.
+all linears. DPO learns 4 pairs a step from the bundled preferences, in fp32, so that its losses can be compared step by
+step. The others, in bf16, answer 2 of GSM8K's questions 8 times a step, in 48 tokens at temperature 1, and are rewarded
+by a function of the text. Random weights end no answer, so every side samples and learns the same number of tokens. TRL
+samples by `transformers.generate`. TRL 1.16 has no PPO: its peer is a plain loop over `transformers.generate` with a
+value head (`_rl_peers.hand`), two passes over a phase on both sides.
 
 A side is a process of its own; they make their steps in turn, so that both meet the same machine, and the first step is
 dropped. `times_as_many` is samples a second over the peer's, by the clock and by the processor's own seconds. Peaks are
