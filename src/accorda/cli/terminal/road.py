@@ -34,7 +34,7 @@ def recipes(output: Path) -> dict[str, dict[str, Any]]:
     are written with never stood in the model's own texts, and its head cannot give them more than a twentieth of the
     probability at 1. Rates and numbers of steps were chosen by the win rate on tickets of the generator that are
     neither trained on nor held out, with two seeds: at 1e-3 the policy pleases the reward model more and people less;
-    after one pass over the pairs a reward model agrees with 67% of others instead of 69%, and PPO won 58% with one seed.
+    after one pass over the pairs a reward model agrees with 67% of others, not 69%, and PPO won 58% with one seed.
     """
     sft = {
         "stage": "sft",
