@@ -58,6 +58,23 @@ def test_a_token_outside_the_top_is_never_drawn_not_even_at_the_edges():
     assert choose(logits, Sampling(temperature=1.0, top_k=2), edges)[0].tolist() == [1, 1, 2]
 
 
+@pytest.mark.parametrize("top_p", [1.0, 0.9])
+def test_a_draw_is_where_the_number_falls_in_all_cumulated_probabilities(top_p):
+    """Of more tokens than a stretch has, and not a multiple of it; the last numbers of a stretch among them."""
+    logits = 3 * torch.randn(64, 1000, generator=torch.Generator().manual_seed(4))
+    logits[:, 200:300] = -torch.inf
+    sampling = Sampling(temperature=1.0, top_p=top_p)
+    cumulated = warped(logits, sampling).double().softmax(-1).cumsum(-1)
+    ends = [torch.zeros(64, dtype=torch.float64), torch.full((64,), 1 - 2**-53, dtype=torch.float64)]
+    ends += [cumulated[:, place] for place in (199, 255, 300, 511, 999)]
+    for numbers in [*ends, *torch.rand(20, 64, generator=torch.Generator().manual_seed(5), dtype=torch.float64)]:
+        found = choose(logits, sampling, numbers)[0]
+        assert (warped(logits, sampling).gather(1, found[:, None]) > -torch.inf).all()
+        below = torch.where(found > 0, cumulated.gather(1, (found - 1).clamp(min=0)[:, None])[:, 0], 0.0)
+        above = cumulated.gather(1, found[:, None])[:, 0]
+        assert ((below <= numbers + 1e-6) & (numbers <= above + 1e-6)).all()
+
+
 def test_greedy_ignores_everything_else():
     logits = torch.tensor([[0.1, 0.3, 0.2]])
     assert choose(logits, Sampling(top_k=1, top_p=0.1, seed=9), torch.tensor([0.9]))[0].tolist() == [1]

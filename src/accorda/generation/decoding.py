@@ -165,7 +165,7 @@ class Decoding:
         """A token for each of these rows, with its log-probability."""
         uniforms = torch.tensor([self._draws[row].random() for row in rows], dtype=torch.float64)
         chosen, drawn = choose(logits_RV, self.sampling, uniforms.to(logits_RV.device))
-        own = drawn if self.sampling.temperature == 0 else log_probs(logits_RV, chosen)
+        own = drawn if self.sampling.is_plain else log_probs(logits_RV, chosen)
         return [Token(*of) for of in zip(rows, chosen.tolist(), own.tolist(), drawn.tolist(), strict=True)]
 
     def _append(self, places: Tensor, tokens: list[Token]) -> None:
