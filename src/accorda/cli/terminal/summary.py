@@ -13,6 +13,8 @@ from accorda.runs.sections.onwards import commands
 from accorda.runs.spent import PARTS, parts, reached
 from accorda.runs.story import Setting, Story, tell
 
+NOTHING = "not applicable"  # the verdict of a proof that says nothing of such a run
+
 
 def finished(run: Any) -> Outcome:
     """The outcome of a run that came to its end."""
@@ -88,8 +90,10 @@ def failures(proofs: Sequence[Any]) -> str:
 
 
 def proofs_table(proofs: Sequence[Any]) -> str:
-    """Name, verdict and reason of every proof."""
-    return table(("proof", "verdict", "reason"), [(proof.name, proof.verdict, proof.reason) for proof in proofs])
+    """Name, verdict and reason of every proof; below them those that say nothing of such a run."""
+    drawn = [(proof.name, proof.verdict, proof.reason) for proof in proofs if proof.verdict != NOTHING]
+    left = [f"{proof.name} ({proof.reason})" for proof in proofs if proof.verdict == NOTHING]
+    return table(("proof", "verdict", "reason"), drawn) + (f"\n{NOTHING}: {'; '.join(left)}" if left else "")
 
 
 def auto(settings: Sequence[Setting]) -> dict[str, tuple[Any, str]]:
