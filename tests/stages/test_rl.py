@@ -25,6 +25,8 @@ from accorda.recipe.load import load
 from accorda.rl.registry import algorithms
 from accorda.rl.reward import Said
 from accorda.runs import events
+from accorda.runs.sections.onwards import commands
+from accorda.runs.story import tell
 from accorda.stages import plan, preflight, reopen, resume, train, verify
 from accorda.stages import resume as resume_now
 from accorda.stages.build import build
@@ -367,6 +369,10 @@ def test_eval_asks_the_held_out_prompts_again(tmp_path, capsys):
     assert best["metrics"]["reward"]["value"] > reference["metrics"]["reward"]["value"]
     assert "at most 1.20 nats" in best["note"]
     assert list(found["samples"][0]["answers"]) == ["reference", "best of 8", "tuned"]
+    assert main(["eval", str(run.folder.path), "--best-of", "8", "--data", f"{tmp_path / 'run.jsonl'}"]) == 2
+    assert "--best-of 8: the reward chooses among answers" in capsys.readouterr().err
+    says = dict(commands(tell(run.folder.path, run.result))).values()
+    assert "the reward of held-out answers, before and after, with intervals" in says
     assert (
         main(["data", "check", f"{tmp_path / 'run.jsonl'}", "--model", str(tmp_path / "llama"), "--stage", "rl"]) == 0
     )

@@ -16,6 +16,7 @@ from accorda.cli.terminal.outcome import Outcome
 from accorda.cli.terminal.parser import filled, number, whole_number
 from accorda.cli.terminal.sampling import add_base, base
 from accorda.cli.terminal.table import cell, table
+from accorda.errors import Refusal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +68,11 @@ def run(arguments: argparse.Namespace) -> Outcome:
 
         found = held_out(session, arguments.limit, arguments.best_of)
         return Outcome(result={"model": arguments.run, **found}, text=told(found))
+    if arguments.best_of > 1:
+        raise Refusal(
+            f"--best-of {arguments.best_of}: the reward chooses among answers, and {arguments.run} is no complete run "
+            "of stage rl asked about its own prompts; leave it out, or --data and --metrics beside it"
+        )
     metrics = read_metrics(arguments.metrics or "perplexity")
     opened = open_model(arguments.run, **base(arguments))
     settle_threads(opened.model)

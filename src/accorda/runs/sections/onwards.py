@@ -6,10 +6,13 @@ from accorda.runs.markup import code, text
 from accorda.runs.story import Story
 
 LONGEST_PROMPT = 72
-MEASURED = {  # what `eval` tells of a run whose model writes no answers, by stage
+SILENT = ("reward", "classify")  # stages whose models write no answers
+MEASURED = {  # what `eval` tells of a run, by stage
     "reward": "how often it agrees with held-out labels, with an interval",
     "classify": "its labels beside the held-out ones, with an interval",
+    "rl": "the reward of held-out answers, before and after, with intervals",
 }
+BASE_AND_TUNED = "the base, the base shown examples, and the tuned model, with intervals"
 
 
 def onwards(story: Story) -> str:
@@ -23,14 +26,9 @@ def commands(story: Story) -> list[tuple[str, str]]:
     run = shlex.quote(str(story.folder.path))
     rows = [(f"accorda resume {run}", "go on from the last checkpoint; the result is the uninterrupted run's")]
     if story.result:
-        measured = MEASURED.get(str(story.setting("stage")))
-        rows = [
-            (
-                f"accorda eval {run}",
-                measured or "the base, the base shown examples, and the tuned model, with intervals",
-            )
-        ]
-        if measured is None:
+        stage = str(story.setting("stage"))
+        rows = [(f"accorda eval {run}", MEASURED.get(stage, BASE_AND_TUNED))]
+        if stage not in SILENT:
             rows[:0] = [
                 (f"accorda generate {run} --prompt {shlex.quote(asked(story))}", "one answer"),
                 (f"accorda chat {run}", "talk to it; base and tuned model can be switched"),
