@@ -188,6 +188,11 @@ def test_the_losses_are_trls_from_the_same_start_on_the_same_rows(loss, tmp_path
     assert ours[-1] < 0.9 * ours[0]
 
 
+def in_use(bill):
+    """The bill without the holes between tensors, which hang on their order."""
+    return max(moment.total - moment["allocator"] for moment in bill.moments)
+
+
 def test_a_plan_knows_what_the_run_bills_and_needs_no_rows(tmp_path):
     recipe = settings(tmp_path)
     planned, run = plan(recipe), train(load(recipe))
@@ -195,7 +200,7 @@ def test_a_plan_knows_what_the_run_bills_and_needs_no_rows(tmp_path):
     del recipe["data"]
     assert plan({**recipe, "output": str(tmp_path / "other")}).total > 0
     simpo = plan(settings(tmp_path, "simpo", algorithm={"name": "simpo"}))
-    assert simpo.total <= planned.total
+    assert in_use(simpo) <= in_use(planned)  # it has no reference
 
 
 @pytest.mark.parametrize(
