@@ -23,6 +23,12 @@ def test_the_interval_is_that_of_paired_prompts():
     assert found == win_rate(list(ours), list(theirs))
 
 
+def test_four_of_four_are_not_certainty():
+    found = win_rate([2, 3, 4, 5], [1, 1, 1, 1])
+    assert (found.value, found.high) == (1, 1)
+    assert found.low == pytest.approx(0.025 ** (1 / 4))
+
+
 @pytest.mark.parametrize(("ours", "theirs"), [([], []), ([1.0], [1.0, 2.0])])
 def test_what_cannot_be_compared_is_an_error(ours, theirs):
     with pytest.raises(ValueError, match="cannot be compared prompt by prompt"):

@@ -39,11 +39,11 @@ def estimate(
         for name, value in metric.values(statistics[chosen].sum(0)).items():
             draws[name].append(value)
     if metric.share and num_resamples and (statistics == statistics[0]).all():
-        return {name: Estimate(value, *_alike(value, len(rows))) for name, value in values.items()}
+        return {name: Estimate(value, *alike(value, len(rows))) for name, value in values.items()}
     return {name: Estimate(value, *bounds(sorted(draws[name]) or [value])) for name, value in values.items()}
 
 
-def _alike(value: float, num_rows: int) -> tuple[float, float]:
+def alike(value: float, num_rows: int) -> tuple[float, float]:
     """Bounds of a share where no row or every row has it, which the bootstrap would take for certain.
 
     Clopper and Pearson, 1934: the shares at which so many rows alike still come with probability (1 - 0.95) / 2.

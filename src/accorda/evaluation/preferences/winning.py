@@ -2,14 +2,15 @@
 
     win rate = mean over prompts of 1 where ours is better, 1/2 where both are worth the same, 0 where theirs is
 
-The interval is the bootstrap's over prompts, each with both its answers (see `evaluation.intervals`).
+The interval is the bootstrap's over prompts, each with both its answers; where all are won or all are lost, that of
+Clopper and Pearson (see `evaluation.intervals`).
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from accorda.evaluation.intervals import Estimate, bounds
+from accorda.evaluation.intervals import Estimate, alike, bounds
 
 NUM_RESAMPLES = 1000
 
@@ -24,5 +25,7 @@ def win_rate(ours: Sequence[float], theirs: Sequence[float], *, seed: int = 0) -
         raise ValueError(f"{len(ours)} of our answers and {len(theirs)} of theirs cannot be compared prompt by prompt")
     difference = np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)
     won = (np.sign(difference) + 1) / 2
+    if (won == 1).all() or not won.any():
+        return Estimate(float(won.mean()), *alike(float(won.mean()), len(won)))
     drawn = np.random.default_rng(seed).integers(len(won), size=(NUM_RESAMPLES, len(won)))
     return Estimate(float(won.mean()), *bounds(sorted(won[drawn].mean(1).tolist())))
