@@ -36,18 +36,11 @@ def recipes(output: Path) -> dict[str, dict[str, Any]]:
     neither trained on nor held out, with two seeds: at 1e-3 the policy pleases the reward model more and people less;
     after one pass over the pairs a reward model agrees with 67% of others, not 69%, and PPO won 58% with one seed.
     """
-    sft = {
-        "stage": "sft",
-        "model": {"path": "bundled"},
-        "data": {"train": "bundled:demonstrations"},
-        "method": {"name": "lora", "rank": 16, "alpha": 32},
-        "training": {
-            "epochs": 7,
-            "batch_size": 4,
-            "learning_rate": 3e-3,
-            "optimizer": {"name": "adamw", "beta2": 0.95},
-            "checkpoint_every": 400,
-        },
+    from accorda.cli.demo import recipe
+
+    tickets = recipe("demonstrations", str(output / "sft"))
+    sft = tickets | {
+        "training": tickets["training"] | {"checkpoint_every": 400},
         "evaluation": {"every": 400, "samples": 0},
     }
     reward = {
