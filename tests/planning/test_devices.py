@@ -28,3 +28,9 @@ def test_this_machine():
 def test_an_unknown_device_is_told_the_nearest(given, meant):
     with pytest.raises(Refusal, match=meant):
         find_device(given)
+
+
+def test_the_size_may_be_left_out_where_there_is_one():
+    assert find_device("H100") == devices()["h100-80gb"]
+    with pytest.raises(Refusal, match="there are several; name a100-40gb or a100-80gb"):
+        find_device("a100")

@@ -29,8 +29,10 @@ class Device:
 def find_device(name: str | None = None) -> Device:
     """The device of that name: `cpu`, `cuda` (those of this machine), or one of `devices()`; None: what a run takes.
 
+    A name without the size of memory is enough where only one size is known.
+
     Raises:
-        Refusal: no device of that name, or no GPU in this machine.
+        Refusal: no device of that name, several, or no GPU in this machine.
     """
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cpu":
@@ -40,10 +42,15 @@ def find_device(name: str | None = None) -> Device:
             raise Refusal(f"--device cuda: no GPU in this machine; name one: {', '.join(devices())}")
         found = torch.cuda.get_device_properties(0)
         return Device("cuda", "cuda", found.total_memory, has_bf16("cuda"))
-    if name.lower() not in devices():
-        near = meant(name.lower(), devices()) or f"; there are cpu, cuda, {', '.join(devices())}"
-        raise Refusal(f"--device {shown(name)}: no device of that name{near}")
-    return devices()[name.lower()]
+    if name.lower() in devices():
+        return devices()[name.lower()]
+    sizes = [known for known in devices() if known.startswith(f"{name.lower()}-")]
+    if len(sizes) == 1:
+        return devices()[sizes[0]]
+    if sizes:
+        raise Refusal(f"--device {shown(name)}: there are several; name {' or '.join(sizes)}")
+    near = meant(name.lower(), devices()) or f"; there are cpu, cuda, {', '.join(devices())}"
+    raise Refusal(f"--device {shown(name)}: no device of that name{near}")
 
 
 @cache
