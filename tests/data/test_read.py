@@ -133,6 +133,11 @@ def test_a_gzip_file_that_is_none_is_refused(tmp_path):
         parsed(tmp_path / "cut.jsonl.gz")
 
 
+def test_values_between_semicolons_are_told_also_where_they_hold_commas(tmp_path):
+    ((line, told),) = parsed(write(tmp_path, "t.csv", b"question;answer\nwell, how;so\n"))
+    assert (line, "so its values are separated by ';'; save it with commas" in told) == (2, True)
+
+
 def test_csv_tells_ragged_and_broken_rows_with_the_line_they_start_at(tmp_path):
     content = b'a,b\n1,"x\ny"\n1\n2,\xff\n3,4,5\n\n6,7\n8,"open\n'
     assert parsed(write(tmp_path, "t.csv", content)) == [

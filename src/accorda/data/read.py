@@ -15,7 +15,7 @@ import gzip
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ SHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 RawRow = tuple[str, int, Any]
 """(file as the user named it, line counted from 1, the row or a `BadRow`)"""
 SPACE = re.compile(r"[ \t\n\r]*")
+SEPARATORS = (";", "\t", "|")  # of files that say .csv and hold no commas between values
 SEPARATOR = "<|endoftext|>"
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
@@ -203,7 +204,8 @@ def _table(path: Path, shown: str, **dialect: Any) -> Iterator[tuple[int, Any]]:
         elif _broken("".join(row)):
             yield line, BadRow(shown, line, "no valid UTF-8; save it as UTF-8")
         elif row and len(row) != len(names):
-            yield line, BadRow(shown, line, f"{len(row)} columns where the header has {len(names)}")
+            why = otherwise_separated(names) or f"{len(row)} columns where the header has {len(names)}"
+            yield line, BadRow(shown, line, why)
         elif row:
             yield line, dict(zip(names, row, strict=True))
 
@@ -253,3 +255,11 @@ READERS: dict[str, Reader] = {
     ".parquet": parquet,
     ".txt": text_file,
 }
+
+
+def otherwise_separated(names: Sequence[str]) -> str | None:
+    """What a header of one column says where its name holds the mark that values are separated by."""
+    mark = next((mark for mark in SEPARATORS if len(names) == 1 and mark in names[0]), None)
+    if mark is None:
+        return None
+    return f"its one column is called {names[0]!r}, so its values are separated by {mark!r}; save it with commas"

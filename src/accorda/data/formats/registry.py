@@ -9,10 +9,10 @@ from typing import Any, Protocol, cast
 
 from accorda.data.example import Example, RowError
 from accorda.data.formats.hints import feedback, quoted, suggestion
+from accorda.data.read import otherwise_separated
 from accorda.errors import Refusal
 
 Row = Mapping[str, Any]
-SEPARATORS = (";", "\t", "|")  # of files that say .csv and hold no commas
 FOLDER = "accorda.data.formats"
 
 
@@ -126,9 +126,8 @@ def check_columns(columns: Mapping[str, str], row: Row, place: str, known: Seque
 
 def _why_not_one(row: Row, found: Sequence[str], columns: Mapping[str, str], suggest: Callable[[Row], str]) -> str:
     keys = ", ".join(row) or "none"
-    mark = next((mark for mark in SEPARATORS if len(row) == 1 and mark in keys), None)
-    if mark is not None:
-        return f"its one column is called {keys!r}, so its values are separated by {mark!r}; save it with commas"
+    if (separated := otherwise_separated(list(row))) is not None:
+        return separated
     if found:
         return f"its columns ({keys}) fit the formats {' and '.join(found)}; say which: data.format={found[0]}"
     given = " ".join(f"{field}={column}" for field, column in columns.items())
