@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from accorda.models import one_query
+
 
 @dataclass(frozen=True)
 class Scoring:
@@ -69,6 +71,8 @@ def attend(
         mask = _added(bias, mask, q_BHTK.dtype)
     if scoring.softcap is not None:
         return _softcapped(q_BHTK, k_BHTK, v_BHTK, scoring, mask)
+    if one_query.runs_here(q_BHTK) and not scoring.dropout:
+        return one_query.attend_one(q_BHTK, k_BHTK, v_BHTK, mask, scoring.scaling)
     grouped = q_BHTK.shape[1] != k_BHTK.shape[1]
     if grouped and mask is not None and q_BHTK.is_cuda:  # masked grouped heads leave the fast kernels there
         k_BHTK, v_BHTK = _repeat(k_BHTK, q_BHTK), _repeat(v_BHTK, q_BHTK)
