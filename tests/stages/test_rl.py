@@ -22,6 +22,7 @@ from accorda.methods.install import installed, own_tensors
 from accorda.methods.open import load_model, open_model
 from accorda.methods.routing import acting
 from accorda.recipe.load import load
+from accorda.rl.grpo import GRPO
 from accorda.rl.registry import algorithms
 from accorda.rl.reward import Said
 from accorda.runs import events
@@ -31,6 +32,7 @@ from accorda.stages import plan, preflight, reopen, resume, train, verify
 from accorda.stages import resume as resume_now
 from accorda.stages.build import build
 from accorda.training.loop import Loop
+from accorda.training.policy import Policy
 from accorda.training.preferring import REFERENCE
 
 
@@ -75,6 +77,54 @@ def test_the_reward_goes_up(tmp_path):
     assert steps[0]["policy/ratio_max"] == pytest.approx(1, abs=1e-5)
     assert steps[0]["kl/sequence"] == 0 < steps[-1]["kl/sequence"]
     assert max(step["rollout/log_prob_difference_max"] for step in steps) < 1e-4
+
+
+def test_one_update_without_a_distance_scores_its_answers_as_it_learns(tmp_path, monkeypatch):
+    """The same run, bit for bit, as when they are scored before; and a pass less."""
+    passes, scored = [], Policy.scored
+
+    def counted(self, model, batch):
+        passes.append(batch)
+        return scored(self, model, batch)
+
+    monkeypatch.setattr(Policy, "scored", counted)
+    for micro in (4, 8):
+        of_step = {"algorithm": {"name": "grpo", "kl_coef": 0.0}, "training": {"micro_batch_size": micro}}
+        short = run_of(tmp_path, f"short{micro}", **of_step)
+        in_proofs = len(passes)
+        with monkeypatch.context() as patch:
+            patch.setattr(GRPO, "needs_scores", True)
+            long = run_of(tmp_path, f"long{micro}", **of_step)
+        assert len(passes) - in_proofs >= in_proofs + 4  # the proofs' own, and one of each step
+        passes.clear()
+        one, other = (own_tensors(load_model(run.folder.path), "default") for run in (short, long))
+        assert all(torch.equal(one[name], other[name]) for name in one)
+        for mine, theirs in zip(told(short, "step"), told(long, "step"), strict=True):
+            for name in ("loss", "reward/mean", "policy/approx_kl", "policy/entropy", "policy/ratio_max"):
+                assert mine[name] == pytest.approx(theirs[name], abs=1e-6)
+            for name in ("rollout/log_prob_difference", "rollout/log_prob_difference_max"):
+                assert 0 < mine[name] < 1e-5
+                assert mine[name] == pytest.approx(theirs[name], rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "needs"),
+    [
+        ({"name": "grpo"}, False),
+        ({"name": "grpo", "num_epochs": 2}, True),
+        ({"name": "grpo", "num_minibatches": 2}, True),
+        ({"name": "grpo", "kl_coef": 0.1}, True),
+        ({"name": "rloo"}, True),
+        ({"name": "rloo", "kl_coef": 0.0}, False),
+        ({"name": "reinforce", "kl_coef": 0.0}, False),
+        ({"name": "ppo", "kl_coef": 0.0, "num_epochs": 1}, True),
+    ],
+    ids=str,
+)
+def test_what_needs_scores_before_it_learns(algorithm, needs, tmp_path):
+    session = build(load(settings(tmp_path, algorithm=algorithm)))
+    assert session.loop.carried.needs_scores == needs
+    session.loop.step()
 
 
 def test_an_adapter_goes_on_from_itself_and_is_its_own_reference(tmp_path):

@@ -171,7 +171,7 @@ class _Course:
         for judge in self.passes.judges:
             with self.stretch("rewards"):
                 self.judge(judge)
-        if isinstance(self.objective, Policy):
+        if isinstance(self.objective, Policy) and self.objective.learns.needs_scores:
             with self.stretch("scores"), evaluating(self.model), self.autocast():
                 batch = self.passes.step[0].batch()
                 assert isinstance(batch, Experience)

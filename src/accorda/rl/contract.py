@@ -102,6 +102,14 @@ class PolicyAlgorithm(Algorithm):
         return self.kl_price > 0
 
     @property
+    def needs_scores(self) -> bool:
+        """Whether answers are scored before they are learned from: for a later update, for a distance, for values.
+
+        A single update without those finds `old_log_probs` on its own way.
+        """
+        return self.updates > 1 or self.needs_reference
+
+    @property
     def rehearsed(self) -> Rehearsed | None:
         """Rows that are learned beside the answers, for an algorithm that has such."""
         return None
@@ -123,7 +131,7 @@ class PolicyAlgorithm(Algorithm):
 
     @abstractmethod
     def lessons(self, groups: Sequence[Group], memory: Memory) -> list[Sample]:
-        """Completions with their advantages (and returns); log-probabilities and values they have been told already."""
+        """Completions with their advantages (and returns); what `needs_scores` asks for they have been told already."""
 
     @abstractmethod
     def policy_loss(self, log_probs: Tensor, batch: Experience, step: Step) -> Tensor:

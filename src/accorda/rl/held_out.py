@@ -136,7 +136,7 @@ def measured(
     settings = replace(phases.settings, num_generations=num_generations)
     groups = phases.answered([rows[number] for number in numbers], (phases.seed, EVALUATION), settings, version)
     groups = phases.judged(groups, rows)
-    return phases.scored(groups)[0] if phases.scores else groups
+    return phases.scored(groups)[0] if phases.needs_scores else groups
 
 
 def statistics(answers: Sequence[Answer], phases: Phases) -> Mapping[str, list[float]]:

@@ -30,7 +30,7 @@ from accorda.rl.rollout import Answer, Group, rollout
 from accorda.rl.settings import RolloutSettings
 from accorda.training.checkpoint import State
 from accorda.training.objective import Making
-from accorda.training.policy import Policy
+from accorda.training.policy import DIFFERENCE, Policy
 from accorda.training.precision import Precision
 
 Figures = dict[str, Any]
@@ -99,6 +99,11 @@ class Phases(Making):
         return isinstance(self.objective, Policy)
 
     @property
+    def needs_scores(self) -> bool:
+        """Whether it asks before it learns from the answers."""
+        return isinstance(self.objective, Policy) and self.objective.learns.needs_scores
+
+    @property
     def dataset(self) -> Any:
         """The prompts."""
         return self.prompts.dataset
@@ -148,7 +153,7 @@ class Phases(Making):
             sampled = perf_counter() - began
             groups = self.judged(groups)
             told = figures(groups) | watched(self.reward)
-            if self.scores:
+            if self.needs_scores:
                 groups, more = self.scored(groups)
                 told |= more
             self.memory.figures = {}
@@ -320,11 +325,8 @@ def distances(answers: Sequence[Answer], has_reference: bool) -> Figures:
     judged = [one for one in answers if one.reward is not None]
     if not judged:
         return {}
-    apart = [(one.sample.told["old_log_probs"] - torch.tensor(one.completion.drawn_log_probs)).abs() for one in judged]
-    found: Figures = {
-        "rollout/log_prob_difference": float(torch.cat(apart).mean()),
-        "rollout/log_prob_difference_max": float(torch.cat(apart).max()),
-    }
+    apart = torch.cat([one.sample.told["old_log_probs"] - one.sample.told["drawn_log_probs"] for one in judged]).abs()
+    found: Figures = {DIFFERENCE: float(apart.mean()), f"{DIFFERENCE}_max": float(apart.max())}
     if has_reference:
         ratios = [one.sample.told["old_log_probs"] - one.sample.told["reference_log_probs"] for one in judged]
         found["kl/sequence"] = float(np.mean([float(ratio.double().sum()) for ratio in ratios]))

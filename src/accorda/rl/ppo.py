@@ -92,6 +92,10 @@ class PPO(ClippedTokens):
         return self.kl_coef
 
     @property
+    def needs_scores(self) -> bool:
+        return True  # values
+
+    @property
     def rehearsed(self) -> Rehearsed | None:
         return None if self.ptx_data is None else Rehearsed(self.ptx_data, self.ptx_coef, self.ptx_rows)
 

@@ -58,7 +58,7 @@ class Reinforce(ClippedTokens):
         if not samples:
             return []
         scores = torch.tensor([reward - self.baseline(answers) for answers in found for _, reward in answers])
-        _, mask = stacked(samples, "old_log_probs")
+        _, mask = stacked(samples, "drawn_log_probs")
         kl = torch.nn.utils.rnn.pad_sequence(log_ratios(samples, self.kl_coef), batch_first=True)
         rewards = token_rewards(scores, kl, mask, kl_coef=self.kl_coef)
         returns = rewards.flip(-1).cumsum(-1).flip(-1)

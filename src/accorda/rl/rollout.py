@@ -7,6 +7,8 @@ batch nor what is answered beside it changes it, and a resumed run samples the s
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import torch
+
 from accorda.data.batch import Segment
 from accorda.data.prompts.experience import Sample, sample
 from accorda.generation.sample import Completion
@@ -40,8 +42,14 @@ def rollout(backend: Backend, asked: Asked, prompts: Sequence[Segment]) -> list[
     return [
         Group(
             prompt,
-            [Answer(sample(prompt, one.token_ids), one) for one in completions[place * number : (place + 1) * number]],
+            [answer(prompt, one) for one in completions[place * number : (place + 1) * number]],
             backend.version,
         )
         for place, prompt in enumerate(prompts)
     ]
+
+
+def answer(prompt: Segment, completion: Completion) -> Answer:
+    """A completion that nobody has judged, with what the sampler said of its tokens."""
+    drawn = torch.tensor(completion.drawn_log_probs, dtype=torch.float32)
+    return Answer(sample(prompt, completion.token_ids, drawn_log_probs=drawn), completion)

@@ -6,7 +6,7 @@ weighs is decided by counts of the whole step, so no split into micro-batches ch
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, cast
 
@@ -21,9 +21,8 @@ from accorda.methods.install import install, installed, own_tensors
 from accorda.methods.routing import acting, routing, use
 from accorda.models.dropout import without_dropout
 from accorda.models.heads import last_hidden, logits, tail_parameters
-from accorda.objectives.language_model import log_probs
 from accorda.objectives.policy.aggregation import Step
-from accorda.objectives.policy.entropy import entropy
+from accorda.objectives.policy.entropy import log_probs_and_entropy
 from accorda.objectives.policy.kl import k2
 from accorda.objectives.policy.ratio import token_ratio
 from accorda.training.figures import Figures
@@ -33,10 +32,17 @@ from accorda.training.preferring import REFERENCE
 
 VALUE = "value"
 """The name of the adapter of a value model that has one of its own."""
+DIFFERENCE = "rollout/log_prob_difference"
+"""What is told of the rollout's log-probabilities beside those of training, nats per token; its largest: _max."""
 
 
 class Learns(Protocol):
     """An algorithm, as this objective needs it. Shapes: (B, T), zero behind the end of a completion."""
+
+    @property
+    def needs_scores(self) -> bool:
+        """Whether answers are scored before they are learned from."""
+        ...
 
     def policy_loss(self, log_probs: Tensor, batch: Experience, step: Step) -> Tensor:
         """A micro-batch's share of the step's loss, a scalar."""
@@ -110,7 +116,7 @@ class Policy(StepObjective):
         self.text, self.text_coef, self.num_text = NextToken(model), text_coef, 0
         self.parameters = tail_parameters(model)
         self.chunk = positions_at_once(model)
-        self.seen, self.largest, self.seen_text = Figures(), list[Tensor](), list[Tensor]()
+        self.seen, self.largest, self.apart, self.seen_text = Figures(), list[Tensor](), list[Tensor](), list[Tensor]()
         self.step = Step(1, 1, 1, max_new_tokens)
 
     def own_parameters(self) -> dict[str, nn.Parameter]:
@@ -136,7 +142,7 @@ class Policy(StepObjective):
         )
         beside = [batch for batch in batches if not isinstance(batch, Experience)]
         self.num_text = sum(int((batch.labels != IGNORE_INDEX).sum()) for batch in beside)
-        self.seen, self.largest, self.seen_text = Figures(), [], []
+        self.seen, self.largest, self.apart, self.seen_text = Figures(), [], [], []
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         if not isinstance(batch, Experience):
@@ -148,6 +154,10 @@ class Policy(StepObjective):
             return self.valued(batch, self.value_of(model, batch)) * self.step.num_tokens
         hidden_ND, labels_N = self.predicting(model, batch)
         found_N, entropy_N = scored(hidden_ND, labels_N, self.head(model), self.chunk)
+        if batch.fresh:
+            batch = replace(batch, old_log_probs=found_N)
+            self.seen.add({DIFFERENCE: (found_N - batch.drawn_log_probs).abs()})
+            self.apart.append((found_N - batch.drawn_log_probs).abs().max())
         self.tell(batch, found_N, entropy_N)
         if torch.is_grad_enabled():
             tail = Tail(self.head(model), self.parameters, self.chunk)
@@ -210,7 +220,8 @@ class Policy(StepObjective):
         found = self.seen.means()
         if self.seen_text:  # shares of a mean over the step's tokens
             found["ptx/loss"] = float(torch.stack(self.seen_text).sum())
-        return found | ({"policy/ratio_max": float(torch.stack(self.largest).max())} if self.largest else {})
+        most = {"policy/ratio_max": self.largest, f"{DIFFERENCE}_max": self.apart}
+        return found | {name: float(torch.stack(parts).max()) for name, parts in most.items() if parts}
 
 
 def at_temperature(model: PreTrainedModel, temperature: float, hidden: Tensor) -> Tensor:
@@ -226,7 +237,7 @@ def scored(hidden_ND: Tensor, labels_N: Tensor, head: Callable[[Tensor], Tensor]
         found = head(hidden)
         rows = max(1, SCORES_AT_ONCE // found.shape[-1])  # in fp32 several times over: few at a time
         for some, label in zip(found.split(rows), labels.split(rows), strict=True):
-            parts.append((log_probs(some, label), entropy(some)))
+            parts.append(log_probs_and_entropy(some, label))
     if not parts:
         nothing = hidden_ND.new_zeros(0, dtype=torch.float32)
         return nothing, nothing

@@ -1,31 +1,45 @@
-"""Entropy: even odds, certainty, the identity with logsumexp, and tokens that are shut out."""
+"""Entropy and log-probabilities: even odds, certainty, the definitions written out, and tokens that are shut out."""
 
 import math
 
 import pytest
 import torch
 
-from accorda.objectives.policy.entropy import entropy
+from accorda.objectives.policy.entropy import log_probs_and_entropy
+
+
+def found(logits, label=0):
+    """Of one position."""
+    log_prob, entropy = log_probs_and_entropy(torch.as_tensor(logits)[None], torch.tensor([label]))
+    return float(log_prob), float(entropy)
 
 
 def test_even_odds_and_certainty():
-    assert entropy(torch.zeros(2, 3, 8)).tolist() == [[pytest.approx(math.log(8))] * 3] * 2
-    assert entropy(torch.tensor([100.0, 0.0, 0.0])).item() == pytest.approx(0, abs=1e-6)
+    assert found([0.5] * 8, 3) == (pytest.approx(-math.log(8)), pytest.approx(math.log(8)))
+    assert found([100.0, 0.0, 0.0]) == (pytest.approx(0, abs=1e-6), pytest.approx(0, abs=1e-6))
+    assert found([100.0, 0.0, 0.0], 1)[0] == pytest.approx(-100)
 
 
-def test_it_is_logsumexp_less_the_mean_logit():
+def test_the_definitions():
     torch.manual_seed(0)
-    logits = torch.randn(4, 9, dtype=torch.float64)
-    torch.testing.assert_close(entropy(logits), logits.logsumexp(-1) - (logits.softmax(-1) * logits).sum(-1))
+    logits, labels = 5 * torch.randn(7, 9, dtype=torch.float64), torch.randint(9, (7,))
+    probabilities = logits.softmax(-1)
+    log_prob, entropy = log_probs_and_entropy(logits, labels)
+    torch.testing.assert_close(log_prob, probabilities[torch.arange(7), labels].log())
+    torch.testing.assert_close(entropy, -(probabilities * probabilities.log()).sum(-1))
+    assert torch.equal(logits.softmax(-1), probabilities)  # what it was given stays as it is
 
 
-def test_tokens_shut_out_add_nothing_and_keep_the_gradient_finite():
-    logits = torch.tensor([1.0, -torch.inf, 0.0], requires_grad=True)
-    found = entropy(logits)
-    found.backward()
-    assert found.item() == pytest.approx(entropy(torch.tensor([1.0, 0.0])).item())
-    assert torch.isfinite(logits.grad).all()
+def test_tokens_shut_out_add_nothing():
+    log_prob, entropy = found([1.0, -math.inf, 0.0])
+    assert (log_prob, entropy) == (pytest.approx(found([1.0, 0.0])[0]), pytest.approx(found([1.0, 0.0])[1]))
 
 
-def test_half_precision_is_widened():
-    assert entropy(torch.zeros(4, dtype=torch.bfloat16)).dtype == torch.float32
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_half_precision_is_widened(dtype):
+    torch.manual_seed(0)
+    logits, labels = (20 * torch.randn(3, 50)).to(dtype), torch.tensor([0, 7, 49])
+    narrow, exact = log_probs_and_entropy(logits, labels), log_probs_and_entropy(logits.double(), labels)
+    for one, other in zip(narrow, exact, strict=True):
+        assert one.dtype == torch.float32
+        torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-5)

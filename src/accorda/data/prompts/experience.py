@@ -16,7 +16,7 @@ from accorda.data.packing import best_fit_decreasing
 from accorda.data.preferences.batch import PreferenceSegment, compared, preference_batch
 from accorda.data.sampler import Batches, Segments, padded_groups
 
-TOLD = ("old_log_probs", "reference_log_probs", "advantages", "returns", "values")
+TOLD = ("drawn_log_probs", "old_log_probs", "reference_log_probs", "advantages", "returns", "values")
 """What is said of every sampled token; see `Experience`."""
 
 
@@ -35,11 +35,11 @@ class Sample(Segment):
         return int(np.count_nonzero(self.supervised))
 
 
-def sample(prompt: Segment, ids: Sequence[int]) -> Sample:
-    """These ids behind a prompt."""
+def sample(prompt: Segment, ids: Sequence[int], **told: Tensor) -> Sample:
+    """These ids behind a prompt, and what is told of each."""
     input_ids = np.concatenate([prompt.input_ids, np.asarray(ids, np.int32)])
     learned = np.arange(len(input_ids)) >= len(prompt)
-    return Sample(prompt.index, input_ids, learned, prompt.file, prompt.line)
+    return Sample(prompt.index, input_ids, learned, prompt.file, prompt.line, told=told)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -47,18 +47,23 @@ class Experience(Batch):
     """What one forward pass sees. `num_supervised` counts sampled tokens, N of them in the order of `targets()`.
 
     learned: how many each completion has, (B,) numbers.
-    old_log_probs, reference_log_probs: in nats under the policy that sampled them, at the temperature, and under the
+    drawn_log_probs: in nats under what drew them, as the rollout said, (N,).
+    old_log_probs, reference_log_probs: under the policy before it learns from them, at the temperature, and under the
         reference, (N,).
     advantages, returns, values: (N,), the last two only where a value model is learned.
+    fresh: nobody told `old_log_probs`, as this is the first step that learns from the rows: the policy that learns is
+        still the one they are of.
     value_only: the pass is the value model's own.
     """
 
     learned: tuple[int, ...]
+    drawn_log_probs: Tensor
     old_log_probs: Tensor
     reference_log_probs: Tensor
     advantages: Tensor
     returns: Tensor
     values: Tensor
+    fresh: bool = False
     value_only: bool = False
 
     def dense(self, values_N: Tensor) -> Tensor:
@@ -91,7 +96,8 @@ def experience(samples: Sequence[Sample], *, packed: bool, pad_id: int) -> Exper
         )
         for name in TOLD
     }
-    return Experience(**content, learned=learned)
+    fresh = all("old_log_probs" not in one.told for one in samples)
+    return Experience(**content, learned=learned, fresh=fresh)
 
 
 def for_values(batch: Experience) -> Experience:
