@@ -11,8 +11,8 @@ pytestmark = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), rea
 MB = 1 << 20
 
 
-def course(*events, outside=(), graph=(), ends=(), stretches=None):
-    return Course(events, stretches or [(0, len(events))], outside, graph, ends)
+def course(*events, outside=(), graph=(), ends=(), stretches=None, own_mapping=0):
+    return Course(events, stretches or [(0, len(events))], outside, graph, ends, own_mapping)
 
 
 def test_blocks_side_by_side_are_held_as_they_are():
@@ -34,6 +34,16 @@ def test_holes_between_blocks_that_stay_are_held():
     events = [(99, 30 * MB), (99, None), *made, *gone, (100, 4 * MB)]
     (most,) = held(course(*events))
     assert most >= 43 * MB
+
+
+def test_a_block_with_a_mapping_of_its_own_leaves_no_hole():
+    """A dense weight is formed and dropped, and something small that stays settles in its hole, thirty times."""
+    events = [(999, 30 * MB), (999, None)]
+    for number in range(0, 60, 2):
+        events += [(number, 6 * MB), (number, None), (number + 1, 400_000)]
+    (in_heap,), (mapped,) = held(course(*events)), held(course(*events, own_mapping=4 * MB))
+    assert in_heap > 100 * MB
+    assert 30 * MB <= mapped < 31 * MB
 
 
 def test_tensors_that_come_from_elsewhere_count_and_are_not_asked_for():

@@ -23,7 +23,7 @@ def attend_one(q_BH1K: Tensor, k_BGTK: Tensor, v_BGTK: Tensor, mask: Tensor | No
     """The output (B, H, 1, V) in the query's dtype. `mask`: boolean or added, it broadcasts to (B, H, 1, T)."""
     rows, heads, _, width = q_BH1K.shape
     groups, length = k_BGTK.shape[1:3]
-    scaling = width**-0.5 if scaling is None else scaling
+    factor = width**-0.5 if scaling is None else scaling
     at_once = max(1, WIDENED_AT_ONCE // max(1, k_BGTK[:1].numel()))
     mask = None if mask is None else mask.expand(rows, heads, 1, length)
     parts = []
@@ -31,7 +31,7 @@ def attend_one(q_BH1K: Tensor, k_BGTK: Tensor, v_BGTK: Tensor, mask: Tensor | No
         for begin in range(0, rows, at_once):
             some = slice(begin, begin + at_once)
             q = q_BH1K[some].float().reshape(-1, groups, heads // groups, width)
-            scores = (q @ k_BGTK[some].float().transpose(2, 3)).mul_(scaling)
+            scores = (q @ k_BGTK[some].float().transpose(2, 3)).mul_(factor)
             if mask is not None:
                 seen = mask[some].reshape(scores.shape)
                 scores = scores.masked_fill_(~seen, -torch.inf) if seen.dtype == torch.bool else scores.add_(seen)

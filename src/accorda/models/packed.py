@@ -5,8 +5,6 @@ large in shape, one number in memory. Then each weight is read, cast, quantized 
 A weight that the files hold in a number format already (bitsandbytes' layout) goes into its place as it is.
 """
 
-import ctypes
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from accorda.errors import Refusal
+from accorda.models import heap
 from accorda.quantization import Format, QuantizedLinear, block_linears, number_format, replace
 
 NF4_STATE = ".weight.quant_state.bitsandbytes__nf4"
@@ -82,6 +81,8 @@ def read_packed(
     """
     with opened(files) as slices:
         found = sources(slices, skeleton, wanted)
+        if found:
+            heap.map_large_blocks()
         shapes = {name: parameter.shape for name, parameter in skeleton.named_parameters()}
         packed = {key for source in found.values() for key in (source.dense, *source.parts.values())}
         given: dict[str, Any] = {key: part for key, part in slices.items() if key not in packed}
@@ -94,19 +95,8 @@ def read_packed(
         for name, source in found.items():
             path = name.removesuffix(".weight")
             replace(model, path, source.layer(_dense(model, path), slices))
-            give_back()
+            heap.give_back()
     return model
-
-
-def give_back() -> None:
-    """Have the C library return what it keeps of freed memory.
-
-    The hole that a tensor leaves in the heap is mostly too small for the next one of its size (planning/replay.py says
-    why), so without this what every dense weight leaves behind would add up to more than the dense model.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:  # another C library than GNU's
-        trim(0)
 
 
 def put_packed(skeleton: PreTrainedModel, files: Iterable[Path]) -> None:

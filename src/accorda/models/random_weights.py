@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedModel
 
 from accorda.models.fingerprint import backbone_parameters, digest, told
-from accorda.models.packed import give_back
+from accorda.models.heap import give_back, map_large_blocks
 from accorda.quantization import Format, block_linears, quantize_model, replace
 
 LARGE = 1 << 18  # numbers
@@ -107,6 +107,7 @@ def place_of(tensor: Tensor) -> int:
 
 def random_packed(build: Callable[[], PreTrainedModel], wanted: Format) -> PreTrainedModel:
     """What `build` makes on the CPU with its blocks in a number format, and the dense model's fingerprint."""
+    map_large_blocks()
     with PuttingOff() as later:
         model = build()
     later.scratch = torch.empty(0)

@@ -18,15 +18,16 @@ class Fullest:
     used: int
 
 
-def moments(rehearsal: Rehearsal, *, c_library: bool) -> list[Moment]:
+def moments(rehearsal: Rehearsal, *, c_library: bool, own_mapping: int = 0) -> list[Moment]:
     """The stretches of a rehearsal at their fullest.
 
     Args:
         rehearsal: of a run.
         c_library: tensors come from the C library's allocator, so what it cannot give back counts.
+        own_mapping: bytes from which that gives blocks mappings of their own; 0: by its own rule.
     """
     ledger, kinds = rehearsal.ledger, named(rehearsal)
-    holes = unusable(rehearsal) if c_library else {}
+    holes = unusable(rehearsal, own_mapping) if c_library else {}
     found = []
     for name, instant in fullest(rehearsal).items():
         sizes = Counter[str]()
@@ -51,7 +52,7 @@ def fullest(rehearsal: Rehearsal) -> dict[str, Fullest]:
     return found
 
 
-def unusable(rehearsal: Rehearsal) -> dict[str, int]:
+def unusable(rehearsal: Rehearsal, own_mapping: int) -> dict[str, int]:
     """By name of the stretch, the most that the C library holds, holes included; empty where it cannot tell."""
     stretches = rehearsal.stretches
     last = max(place for place, stretch in enumerate(stretches) if stretch.name == TRAINING)
@@ -65,6 +66,7 @@ def unusable(rehearsal: Rehearsal) -> dict[str, int]:
             outside=sorted(rehearsal.in_files),
             graph=graph,
             ends=rehearsal.backwards_end,
+            own_mapping=own_mapping,
         )
     )
     found: dict[str, int] = {}

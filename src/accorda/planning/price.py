@@ -9,6 +9,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from accorda.methods.install import trainable
+from accorda.models.heap import threshold
+from accorda.models.packed import packed_linears
 from accorda.planning.bill import Bill, Moment
 from accorda.planning.course import moments
 from accorda.planning.rehearsal import ADAPTER, BASE, COPY, OPTIMIZER, TRAINING, Passes, rehearse
@@ -47,7 +49,8 @@ def price(priced: Priced) -> Bill:
     rehearsal = rehearse(
         priced.model, priced.objective, priced.passes, priced.optimizer, priced.precision, frozenset(map(id, filed))
     )
-    found = moments(rehearsal, c_library=kind == "cpu")
+    own_mapping = threshold() if packed_linears(priced.model) else 0
+    found = moments(rehearsal, c_library=kind == "cpu", own_mapping=own_mapping)
     if priced.trial:
         found += trial(next(moment for moment in found if moment.name == TRAINING), state_bytes(priced))
     standing = {

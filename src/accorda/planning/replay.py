@@ -27,6 +27,7 @@ FIELDS = (
     *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
     *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
 )  # of struct mallinfo2
+M_MMAP_THRESHOLD = -3  # of malloc.h
 LOOKED_AT = 1 << 16  # the statistics are read when a block of at least that many bytes came
 
 
@@ -36,6 +37,7 @@ class Course:
 
     stretches: (begin, end) of the parts to be told apart, in the order of the replay; the same part may come again.
     outside: tensors that come from elsewhere. graph: those with a node in the graph; ends: events at which it goes.
+    own_mapping: bytes from which a run has the library give blocks mappings of their own; 0: by the library's rule.
     """
 
     events: Sequence[tuple[int, int | None]]
@@ -43,6 +45,7 @@ class Course:
     outside: Sequence[int]
     graph: Sequence[int]
     ends: Sequence[int]
+    own_mapping: int = 0
 
 
 def held(course: Course) -> list[int] | None:
@@ -62,8 +65,10 @@ class Statistics(ctypes.Structure):
 class Library:
     """malloc and free of this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, own_mapping: int = 0) -> None:
         self.c: Any = ctypes.CDLL(None)
+        if own_mapping:
+            self.c.mallopt(M_MMAP_THRESHOLD, own_mapping)
         self.c.mallinfo2.restype = Statistics
         self.c.malloc.restype = ctypes.c_void_p
         self.c.malloc.argtypes = [ctypes.c_size_t]
@@ -99,7 +104,7 @@ class Library:
 
 def replay(course: Course) -> list[int]:
     """The most that is held in each stretch; runs in a process of its own."""
-    library, blocks, nodes = Library(), dict[int, list[int]](), list[int]()
+    library, blocks, nodes = Library(course.own_mapping), dict[int, list[int]](), list[int]()
     sizes = {number: size for number, size in course.events if size is not None}
     elsewhere = set(course.outside) | {number for number, size in sizes.items() if size > LARGEST}
     graph, ends, outside, most = set(course.graph), set(course.ends), 0, []
