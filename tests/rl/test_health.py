@@ -68,9 +68,9 @@ def test_held_out_rewards_that_fall_while_the_learned_ones_rise_are_told():
     memory = Memory()
     assert held_out({"reward": 1.0}, memory) == []
     hacked(step(0.0, 0.0), memory)
-    assert held_out({"reward": 1.0}, memory)[0]["verdict"] == "well"
+    assert held_out({"reward": 0.8}, memory)[0]["verdict"] == "well"
     for _ in range(20):
         hacked(step(2.0, 0.0), memory)
     (told,) = held_out({"reward": 0.5}, memory)
     assert told["verdict"] == "alarm"
-    assert "held-out answers has fallen by 0.5" in told["says"]
+    assert "held-out answers has fallen by 0.5" in told["says"]  # from what it was before the first step

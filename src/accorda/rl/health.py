@@ -151,10 +151,12 @@ def hacked(figures: Mapping[str, Any], memory: Memory) -> list[dict[str, Any]]:
 def held_out(values: Mapping[str, Any], memory: Memory) -> list[dict[str, Any]]:
     """Whether the reward of answers that are learned from rises while that of held-out answers falls."""
     numbers = memory.numbers
-    if values.get("reward") is None or "health/reward/spread" not in numbers:
+    if values.get("reward") is None:
+        return []
+    first = numbers.setdefault("health/held_out/first", float(values["reward"]))
+    if "health/reward/spread" not in numbers:  # before the first phase
         return []
     unit = numbers["health/reward/spread"]
-    first = numbers.setdefault("health/held_out/first", float(values["reward"]))
     proxy = (numbers["health/reward/running"] - numbers["health/reward/first"]) / unit
     apart = (float(values["reward"]) - first) / unit
     told = {"sign": "held-out reward", "value": apart, "bound": FALLEN}
