@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accorda.data.batch import Segment
-from accorda.data.sampler import Batches, order, padded_groups
+from accorda.data.sampler import Batches, EndlessBatches, order, padded_groups
 
 
 class Rows:
@@ -113,6 +113,16 @@ def test_padded_groups_partition_the_rows_within_capacity(lengths: list[int], ca
     groups = padded_groups([(0, length) for length in lengths], capacity)
     assert sorted(i for one in groups for i in one) == list(range(len(lengths)))
     assert all(len(one) == 1 or len(one) * max(lengths[i] for i in one) <= capacity for one in groups)
+
+
+@pytest.mark.parametrize("batch_size", [3, 7, 20])
+def test_endless_steps_are_as_large_as_asked_and_one_pass_follows_the_other(batch_size):
+    endless = EndlessBatches(Rows([2] * 7), batch_size=batch_size, micro_tokens=16, packed=True, seed=3)
+    found = [int(row) for step in range(5) for row in endless.rows(step)]
+    assert len(found) == 5 * batch_size
+    passes = [int(row) for epoch in range(len(found) // 7 + 1) for row in order(3, epoch, 7)]
+    assert found == passes[: len(found)]
+    assert endless.rows(2).tolist() == found[2 * batch_size : 3 * batch_size]  # a pure function of the step
 
 
 def test_no_rows_is_an_error():

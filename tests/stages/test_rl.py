@@ -396,6 +396,10 @@ def test_rows_are_learned_beside_the_answers(tmp_path):
     ptx = {"name": "ppo", "num_epochs": 1, "ptx_data": str(rows), "ptx_coef": 10.0, "ptx_rows": 4}
     run = run_of(tmp_path, algorithm=ptx, **fast)
     assert run.proven, run.proofs
+    beside = reopen(run.folder).loop.carried.beside
+    assert (beside.batch_size, len(beside.dataset)) == (4, 20)
+    many = settings(tmp_path, "many", algorithm={**ptx, "ptx_rows": 50})
+    assert sum(len(batch.packing.borders) - 1 for batch in build(load(many)).loop.carried.beside.at(0)) == 50
     losses = [step["ptx/loss"] for step in told(run, "step")]
     assert losses[-1] < losses[0] - 0.3
     plain = run_of(tmp_path, "plain", algorithm={"name": "ppo", "num_epochs": 1}, **fast)

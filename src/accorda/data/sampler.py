@@ -134,6 +134,15 @@ class Batches:
         return batch.to(self.device)
 
 
+class EndlessBatches(Batches):
+    """The same without an end: every step takes `batch_size` rows, the last of one pass and the first of the next."""
+
+    def rows(self, step: int) -> np.ndarray:
+        begin = step * self.batch_size
+        epochs, places = np.divmod(np.arange(begin, begin + self.batch_size), len(self.dataset))
+        return np.concatenate([self.order(int(epoch))[places[epochs == epoch]] for epoch in np.unique(epochs)])
+
+
 def padded_groups(sides: Sequence[tuple[int, int]], capacity: int) -> list[list[int]]:
     """Groups of indices of similar length, longest first, whose rectangles (rows x longest) hold at most `capacity`.
 

@@ -15,7 +15,7 @@ from accorda.data.prepare import prepare
 from accorda.data.prompts.experience import PromptBatches
 from accorda.data.prompts.renderer import prompts_of
 from accorda.data.renderer import Renderer
-from accorda.data.sampler import Batches
+from accorda.data.sampler import Batches, EndlessBatches
 from accorda.errors import Refusal
 from accorda.evaluation.preferences.score import reward_renderer
 from accorda.generation.stopping import stop_ids
@@ -142,9 +142,9 @@ def rehearsed(session: Session) -> Batches | None:
     own = Renderer(renderer.tokenizer, renderer.template, reasoning=renderer.reasoning)
     dataset = prepare(section, own, max_length=length, seed=recipe.training.seed)
     prompts = session.batches
-    return Batches(
+    return EndlessBatches(
         dataset,
-        batch_size=min(rows.rows, len(dataset)),
+        batch_size=rows.rows,
         micro_tokens=prompts.micro_tokens,
         packed=prompts.packed,
         pad_id=own.pad_id,
