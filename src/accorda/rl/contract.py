@@ -6,7 +6,7 @@ them. The recipe's section `algorithm` is the algorithm's own fields.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 import torch
@@ -23,6 +23,11 @@ from accorda.rl.rollout import Group
 from accorda.rl.settings import RolloutSettings
 from accorda.training.loop import Objective
 from accorda.training.policy import Policy, Value
+
+
+def changed(settings: Any) -> set[str]:
+    """The names of a dataclass's fields that are not what they are by default."""
+    return {field.name for field in fields(settings) if getattr(settings, field.name) != field.default}
 
 
 @dataclass

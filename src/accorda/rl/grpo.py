@@ -33,8 +33,9 @@ from accorda.objectives.policy.kl import k2, k3
 from accorda.objectives.policy.ratio import gspo_ratio, token_ratio
 from accorda.recipe.types import NonNegativeFloat, Share
 from accorda.rl.advantage import judged, spread, within_groups
-from accorda.rl.contract import Memory, PolicyAlgorithm
+from accorda.rl.contract import Memory, PolicyAlgorithm, changed
 from accorda.rl.rollout import Group
+from accorda.rl.settings import RolloutSettings
 
 WAYS = {"group": group.grpo, "none": group.dr_grpo, "rloo": group.rloo}
 
@@ -59,6 +60,14 @@ class GRPO(PolicyAlgorithm):
     """The weight of the distance from the reference in the loss."""
     kl_estimator: Literal["k3", "k2", "k2_sequence"] = "k3"
     """How it is estimated; k1 has no gradient in a loss."""
+
+    def misfit(self, rollout: RolloutSettings) -> str | None:
+        if not self.kl_coef and "kl_estimator" in changed(self):
+            return (
+                f"algorithm.kl_estimator = {self.kl_estimator}: the distance from the reference plays no part with "
+                "algorithm.kl_coef = 0; raise that, or leave the estimator out"
+            )
+        return None
 
     @property
     def kl_price(self) -> float:

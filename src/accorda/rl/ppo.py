@@ -37,7 +37,7 @@ from accorda.objectives.policy.value import clipped_value_loss, explained_varian
 from accorda.objectives.policy.whitening import whiten
 from accorda.recipe.types import NonNegativeFloat, PositiveFloat, PositiveInt, Probability, Text
 from accorda.rl.advantage import judged, log_ratios, stacked
-from accorda.rl.contract import ClippedTokens, Memory, Rehearsed, together
+from accorda.rl.contract import ClippedTokens, Memory, Rehearsed, changed, together
 from accorda.rl.rollout import Group
 from accorda.rl.settings import RolloutSettings
 from accorda.training.policy import VALUE, Value
@@ -84,6 +84,21 @@ class PPO(ClippedTokens):
             return (
                 "algorithm.kl_target: the price of the KL is steered from where it begins, and algorithm.kl_coef is 0; "
                 "raise it, or leave the target out"
+            )
+        if self.kl_target is None and "kl_horizon" in changed(self):
+            return (
+                f"algorithm.kl_horizon = {self.kl_horizon}: the price of the KL stays as it is without a target; set "
+                "algorithm.kl_target, or leave the horizon out"
+            )
+        if self.value == "adapter" and not self.value_coef:
+            return (
+                "algorithm.value = adapter: with algorithm.value_coef = 0 it would learn nothing; raise that, or leave "
+                "the adapter out"
+            )
+        if self.ptx_data is None and (lost := [name for name in ("ptx_coef", "ptx_rows") if name in changed(self)]):
+            return (
+                f"algorithm.{lost[0]} = {getattr(self, lost[0])}: no rows are learned beside the answers; name them "
+                "with algorithm.ptx_data, or leave it out"
             )
         return None
 

@@ -133,7 +133,7 @@ def test_a_server_that_keeps_old_weights_is_seen(small):
     real = small.complete
     small.complete = lambda body: {**real({**body, "model": BASE}), "model": body["model"]}
     try:
-        assert main(line(small, "training.learning_rate=0.5")) == 0
+        assert main(line(small, "training.learning_rate=0.2")) == 0
     finally:
         small.complete = real
     signs = [sign for step in told("run")[2:] for sign in step["health"] if sign["sign"] == "rollout against training"]

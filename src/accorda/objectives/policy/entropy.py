@@ -20,4 +20,4 @@ def log_probs_and_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tenso
     at_label = scores.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
     weights = scores.exp()
     sums = weights.sum(-1)
-    return at_label - sums.log(), sums.log() - torch.linalg.vecdot(weights, scores) / sums
+    return at_label - sums.log(), sums.log() - weights.mul_(scores).sum(-1) / sums

@@ -9,7 +9,7 @@ from accorda.generation.sample import Completion, generate
 from accorda.rl.backends.contract import Asked, Backend
 from accorda.rl.settings import RolloutSettings
 
-OF_A_SERVER = ("url", "model", "folder")
+OF_A_SERVER = ("url", "model", "folder", "timeout")
 
 
 class Here(Backend):
@@ -18,7 +18,7 @@ class Here(Backend):
     @staticmethod
     def check(settings: RolloutSettings, origin: Callable[[str], str]) -> None:
         for name in OF_A_SERVER:
-            if (value := getattr(settings, name)) is not None:
+            if (value := getattr(settings, name)) != getattr(RolloutSettings, name):
                 at = f"rollout.{name}"
                 raise Refusal(f"{at} = {value} ({origin(at)}): backend torch asks no server; set rollout.backend=http")
 
