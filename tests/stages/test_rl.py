@@ -385,10 +385,15 @@ def test_a_role_that_drifts_is_seen(method, judge, tmp_path, monkeypatch):
 def test_what_is_only_watched_is_told_and_decides_nothing(tmp_path):
     at = f"{tmp_path / 'rewards.py'}"
     plain = run_of(tmp_path, "plain", reward=f"{at}:vowels")
-    run = run_of(tmp_path, reward=[f"{at}:vowels", {"source": f"{at}:known", "weight": 0}])
+    (tmp_path / "other").mkdir()
+    other = tmp_path / "other" / "rewards.py"
+    other.write_text("def known(completion):\n    return -1.0\n")
+    only = [{"source": f"{at}:known", "weight": 0}, {"source": f"{other}:known", "weight": 0}]
+    run = run_of(tmp_path, reward=[f"{at}:vowels", *only])
     assert [step["loss"] for step in told(run, "step")] == [step["loss"] for step in told(plain, "step")]
     step = told(run, "step")[-1]
     assert step["watched/known"] > 0
+    assert step["watched/known_2"] == -1  # of one name, not one of them lost
     assert {"distance", "length", "hacking (watched/known)"} <= {sign["sign"] for sign in step["health"]}
     page = run.folder.report.read_text()
     assert 'id="health"' in page

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import chain, count
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -102,7 +103,7 @@ class WeightedReward(Reward):
     """
 
     def __init__(self, parts: Sequence[tuple[Reward, float]], names: Sequence[str] = ()) -> None:
-        self.parts, self.names = parts, names or [str(number) for number in range(len(parts))]
+        self.parts, self.names = parts, told_apart(names or [str(number) for number in range(len(parts))])
         self.frozen = {
             f"{number}.{name}": tensor
             for number, (reward, _) in enumerate(parts)
@@ -122,6 +123,15 @@ class WeightedReward(Reward):
             else:
                 self.watched = {**self.watched, f"watched/{name}": said}
         return totals
+
+
+def told_apart(names: Sequence[str]) -> list[str]:
+    """The names, each that stood before with its number behind it: score, score_2."""
+    found = list[str]()
+    for name in names:
+        again = (f"{name}_{number}" for number in count(2))
+        found.append(next(one for one in chain([name], again) if one not in found))
+    return found
 
 
 def function_of(path: str, *, at: str = "reward") -> FunctionReward:
