@@ -29,6 +29,19 @@ def test_four_of_four_are_not_certainty():
     assert found.low == pytest.approx(0.025 ** (1 / 4))
 
 
+def test_ties_alone_are_not_certainty_either():
+    """Four ties: as many others as may go unseen in four with probability 1/40, all won or all lost."""
+    found = win_rate([1, 2, 3, 4], [1, 2, 3, 4])
+    others = 1 - 0.025 ** (1 / 4)
+    assert (found.value, found.low, found.high) == (
+        0.5,
+        pytest.approx(0.5 - others / 2),
+        pytest.approx(0.5 + others / 2),
+    )
+    many = win_rate([1] * 400, [1] * 400)
+    assert 0.49 < many.low < 0.5 < many.high < 0.51
+
+
 @pytest.mark.parametrize(("ours", "theirs"), [([], []), ([1.0], [1.0, 2.0])])
 def test_what_cannot_be_compared_is_an_error(ours, theirs):
     with pytest.raises(ValueError, match="cannot be compared prompt by prompt"):
