@@ -473,6 +473,9 @@ def test_rows_are_learned_beside_the_answers(tmp_path):
 
 def test_eval_asks_the_held_out_prompts_again(tmp_path, capsys):
     run = run_of(tmp_path)
+    for option in ("--temperature=0.5", "--seed=1", "--shots=0", "--batch-size=2", "--max-new-tokens=4"):
+        assert main(["eval", str(run.folder.path), option]) == 2
+        assert f"error: {option.replace('=', ' ')}: {run.folder.path} is of stage rl" in capsys.readouterr().err
     assert main(["eval", str(run.folder.path), "--json", "--limit", "3"]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert [row["name"] for row in found["rows"]] == ["reference", "tuned"]

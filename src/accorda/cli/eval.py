@@ -7,6 +7,7 @@ its reward judges both.
 """
 
 import argparse
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
@@ -17,6 +18,8 @@ from accorda.cli.terminal.parser import filled, number, whole_number
 from accorda.cli.terminal.sampling import add_base, base
 from accorda.cli.terminal.table import cell, table
 from accorda.errors import Refusal
+
+OF_OTHERS = ("temperature", "seed", "shots", "train", "batch_size", "max_new_tokens")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,6 +69,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     if (session := of_rl(arguments)) is not None:
         from accorda.rl.held_out import report as held_out
 
+        require_unset(arguments, OF_OTHERS, f"{arguments.run} is of stage rl: its prompts are answered as it sampled")
         found = held_out(session, arguments.limit, arguments.best_of)
         return Outcome(result={"model": arguments.run, **found}, text=told(found))
     if arguments.best_of > 1:
@@ -95,6 +99,15 @@ def run(arguments: argparse.Namespace) -> Outcome:
             seed=arguments.seed,
         )
     return Outcome(result={"model": arguments.run, **found}, text=told(found))
+
+
+def require_unset(arguments: argparse.Namespace, names: Sequence[str], why: str) -> None:
+    """Refuse options that would change nothing."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_arguments(parser)
+    for name in names:
+        if (value := getattr(arguments, name)) != parser.get_default(name):
+            raise Refusal(f"--{name.replace('_', '-')} {value}: {why}; leave it out")
 
 
 def of_rl(arguments: argparse.Namespace) -> Any:
