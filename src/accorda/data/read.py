@@ -21,13 +21,19 @@ from typing import Any
 
 from accorda.data.example import BadRow
 from accorda.errors import Refusal
-from accorda.recipe.words import install
+from accorda.recipe import words
 
 SHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 RawRow = tuple[str, int, Any]
 """(file as the user named it, line counted from 1, the row or a `BadRow`)"""
 SPACE = re.compile(r"[ \t\n\r]*")
-SEPARATORS = (";", "\t", "|")  # of files that say .csv and hold no commas between values
+SEPARATORS = {
+    ";": ("';'", "save it with commas"),
+    "\t": ("tabs", "save it with commas, or call it .tsv"),
+    "|": ("'|'", "save it with commas"),
+    ",": ("commas", "call it .csv"),
+}  # what else than its ending says may stand between the values of a table, and the way out
+TABLES = (".csv", ".tsv")
 SEPARATOR = "<|endoftext|>"
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
@@ -188,7 +194,7 @@ def tsv_file(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
 def _table(path: Path, shown: str, **dialect: Any) -> Iterator[tuple[int, Any]]:
     csv.field_size_limit(2**31 - 1)  # the module's limit of 128 KiB per field is shorter than documents are
     table = csv.reader(io.StringIO(_text(path, shown), newline=""), **dialect)
-    header = _next(table, shown)
+    header = next((row for row in iter(lambda: _next(table, shown), None) if row), None)
     if isinstance(header, BadRow):
         raise Refusal(str(header))
     names = header or []
@@ -204,7 +210,8 @@ def _table(path: Path, shown: str, **dialect: Any) -> Iterator[tuple[int, Any]]:
         elif _broken("".join(row)):
             yield line, BadRow(shown, line, "no valid UTF-8; save it as UTF-8")
         elif row and len(row) != len(names):
-            why = otherwise_separated(names) or f"{len(row)} columns where the header has {len(names)}"
+            columns = words.several(len(row), "column")
+            why = otherwise_separated(names) or f"{columns} where the header has {len(names)}"
             yield line, BadRow(shown, line, why)
         elif row:
             yield line, dict(zip(names, row, strict=True))
@@ -237,7 +244,7 @@ def parquet(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
         import pyarrow
         from pyarrow.parquet import ParquetFile
     except ImportError:
-        raise Refusal(f"{shown}: parquet needs pyarrow: {install('data')}") from None
+        raise Refusal(f"{shown}: parquet needs pyarrow: {words.install('data')}") from None
     try:
         rows = (row for part in ParquetFile(path).iter_batches(1024) for row in part.to_pylist())
         yield from enumerate(rows, start=1)
@@ -262,4 +269,13 @@ def otherwise_separated(names: Sequence[str]) -> str | None:
     mark = next((mark for mark in SEPARATORS if len(names) == 1 and mark in names[0]), None)
     if mark is None:
         return None
-    return f"its one column is called {names[0]!r}, so its values are separated by {mark!r}; save it with commas"
+    by, way_out = SEPARATORS[mark]
+    return f"its one column is called {names[0]!r}, so its values are separated by {by}; {way_out}"
+
+
+def without_rows(path: Path, shown: str) -> str:
+    """What a file holds that can be read and has no row."""
+    if not any(_bytes(path)):
+        return "the file is empty"
+    header = _text(path, shown).strip().partition("\n")[0] if suffix(path, shown) in TABLES else ""
+    return f"no row stands below its header ({words.shown(header.strip())})" if header else "it holds no row"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from accorda.data.example import BadRow
-from accorda.data.read import READERS, RawRow, read_file
+from accorda.data.read import READERS, RawRow, read_file, without_rows
 from accorda.errors import Refusal
 from accorda.recipe.words import install
 
@@ -63,6 +63,14 @@ def origins(section: Any, split: str) -> list[Origin]:
     if rows is not None:
         return [Origin(f"data.{split}", None, rows, format=section.format, columns=section.columns)]
     return [origin for source in section.sources(split) for origin in _spread(source, f"data.{split}")]
+
+
+def no_rows(listed: Sequence[Origin], setting: str) -> Refusal:
+    """That there is not one row in any of the sources of a setting."""
+    first = listed[0]
+    if len(listed) > 1 or first.path is None:
+        return Refusal(f"{setting}: no rows in {', '.join(origin.shown for origin in listed)}; name data that has some")
+    return Refusal(f"{setting}: {first.shown}: {without_rows(first.path, first.shown)}; name a file with rows")
 
 
 def _spread(source: Any, setting: str) -> Iterable[Origin]:

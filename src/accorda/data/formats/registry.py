@@ -121,6 +121,8 @@ def check_columns(columns: Mapping[str, str], row: Row, place: str, known: Seque
             listed = ", ".join(known)
             raise Refusal(f"data.columns: {field}={column}: {field} is none of our fields; fields are {listed}")
         if column not in row:
+            if (separated := otherwise_separated(list(row))) is not None:
+                raise Refusal(f"{place}: no column {column!r}; {separated}")
             raise Refusal(f"{place}: data.columns: no column {column!r}; the row has {', '.join(row) or 'none'}")
 
 

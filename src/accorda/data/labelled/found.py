@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from accorda.data.example import BadRow, Example, RowError
 from accorda.data.labelled.columns import Columns, choose
-from accorda.data.sources import Origin, origins
+from accorda.data.sources import Origin, no_rows, origins
 from accorda.errors import Refusal
 from accorda.models.labels import Labels, ordered
 from accorda.recipe.sections import DataSection
@@ -36,8 +36,11 @@ def found_labels(section: DataSection, kind: Kind = "auto") -> Labels:
             numbers are asked for.
     """
     tally = Tally(0, Counter())
-    for origin in origins(section, "train"):
+    listed = origins(section, "train")
+    for origin in listed:
         _count(origin, tally, section.limit)
+    if listed and not tally.seen:
+        raise no_rows(listed, "data.train")
     if not tally.labels:
         raise Refusal(str(tally.bad) if tally.bad else "data.train: no rows with a label")
     if kind == "numbers" or (kind == "auto" and has_point(tally.labels)):
