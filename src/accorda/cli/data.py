@@ -45,12 +45,12 @@ def run(arguments: argparse.Namespace) -> Outcome:
 
     if arguments.action not in ACTIONS:
         raise Refusal(f"data {shown(arguments.action)}: no such verb{meant(arguments.action, ACTIONS)}")
-    files = [item for item in arguments.files if "=" not in item]
+    files = [item for item in arguments.files if "=" not in item or os.path.exists(item)]
     if not files:
         raise Refusal("FILE: missing; name the rows to check")
     if arguments.model is None:
         raise Refusal("--model: missing; name the model whose tokenizer will read the rows")
-    recipe = load(None, [item for item in arguments.files if "=" in item], settings(arguments))
+    recipe = load(None, [item for item in arguments.files if item not in files], settings(arguments))
     if recipe.stage not in STAGES:
         raise Refusal(f"stage = {recipe.stage}: data is checked for {', '.join(STAGES)}")
     check_rows(replace(recipe.data, train=tuple(Source(path=file) for file in files)))

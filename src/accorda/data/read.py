@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from accorda.data.disguised import refuse_disguised
 from accorda.data.example import BadRow
 from accorda.errors import Refusal
 from accorda.recipe import words
@@ -34,14 +35,17 @@ SEPARATORS = {
     ",": ("commas", "call it .csv"),
 }  # what else than its ending says may stand between the values of a table, and the way out
 TABLES = (".csv", ".tsv")
+LONG = "a number of more digits than Python reads"
 SEPARATOR = "<|endoftext|>"
-UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def read_file(path: Path, shown: str) -> Iterator[RawRow]:
     """The rows of one file; `shown` is how messages name it."""
-    reader = READERS[suffix(path, shown)]
+    ending = suffix(path, shown)
+    reader = READERS[ending]
     try:
+        if ending != ".parquet":
+            refuse_disguised(next(_bytes(path), b""), shown)
         for line, row in reader(path, shown):
             yield shown, line, _as_row(shown, line, row)
     except (OSError, EOFError) as error:
@@ -74,8 +78,6 @@ def _bytes(path: Path) -> Iterator[bytes]:
 
 def _lines(path: Path, shown: str) -> Iterator[tuple[int, str | BadRow]]:
     for line, raw in enumerate(_bytes(path), start=1):
-        if line == 1 and raw[:2] in UTF_16:
-            raise Refusal(f"{shown}: UTF-16 text; save it as UTF-8")
         try:
             yield line, raw.decode("utf-8-sig" if line == 1 else "utf-8")
         except UnicodeDecodeError as error:
@@ -84,10 +86,7 @@ def _lines(path: Path, shown: str) -> Iterator[tuple[int, str | BadRow]]:
 
 def _text(path: Path, shown: str) -> str:
     """The whole file; broken bytes become lone surrogates, which `_broken` finds again."""
-    raw = b"".join(_bytes(path))
-    if raw[:2] in UTF_16:
-        raise Refusal(f"{shown}: UTF-16 text; save it as UTF-8")
-    return raw.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+    return b"".join(_bytes(path)).decode("utf-8", "surrogateescape").removeprefix("\ufeff")
 
 
 def _broken(text: str) -> bool:
@@ -118,6 +117,8 @@ def _loads(text: str, shown: str, line: int) -> Any:
         return BadRow(shown, line, f"bad JSON: {error.msg} (character {error.pos + 1})")
     except RecursionError:
         return BadRow(shown, line, "bad JSON: nested too deeply")
+    except ValueError:
+        return BadRow(shown, line, f"bad JSON: {LONG}")
 
 
 def json_file(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
@@ -150,6 +151,8 @@ def _decode(text: str, at: int, shown: str) -> tuple[Any, int]:
         raise Refusal(f"{shown}:{error.lineno}: bad JSON: {error.msg} (column {error.colno})") from None
     except RecursionError:
         raise Refusal(f"{shown}: bad JSON: nested too deeply") from None
+    except ValueError:
+        raise Refusal(f"{shown}:{text.count(chr(10), 0, at) + 1}: bad JSON: {LONG}") from None
     return value, _skip(text, end)
 
 
