@@ -13,6 +13,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 
 from accorda.data.chat import ChatTemplate, built_in
 from accorda.data.example import Example, Message, RowError
+from accorda.data.labelled.renderer import load_renderer
 from accorda.data.rendered import Rendered
 from accorda.data.renderer import Renderer
 from accorda.data.tokens import Tokens
@@ -378,6 +379,14 @@ def test_state_survives_the_file(name: str, tmp_path):
     assert again.ask("hi") == Example(messages=(Message(role="user", content="hi"),))
     with pytest.raises(Refusal, match="another tokenizer"):
         Renderer.load(tmp_path, tiny_tokenizer(True, False))
+
+
+@pytest.mark.parametrize("content", ["[]", '{"version": 1}', '{"version": 1, "kind": "labelled", "labels": 3}', "{"])
+def test_a_file_that_accorda_does_not_write_so_is_refused(content, tmp_path):
+    (tmp_path / "renderer.json").write_text(content, encoding="utf-8")
+    for load in (Renderer.load, load_renderer):
+        with pytest.raises(Refusal, match=r"renderer\.json: "):
+            load(tmp_path, TINY[True, True])
 
 
 def test_a_date_in_the_template_stays_what_it_was(tmp_path, monkeypatch):

@@ -15,7 +15,8 @@ BOS stands in front once where the tokenizer puts it there or the template write
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -37,6 +38,15 @@ from accorda.errors import Refusal
 
 FILE = "renderer.json"
 PROBE = Example(messages=(Message(role="user", content="a"), Message(role="assistant", content="b")))
+
+
+@contextmanager
+def as_written(path: Path) -> Iterator[None]:
+    """Refuse a file that is JSON and lacks what `to_dict` writes."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise Refusal(f"{path}: not as accorda writes it ({error!r}); copy it again from where it came") from None
 
 
 class Renderer:
@@ -183,7 +193,8 @@ class Renderer:
             state = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise Refusal(f"{path}: cannot be read: {error}") from None
-        return cls.from_dict(state, tokenizer)
+        with as_written(path):
+            return cls.from_dict(state, tokenizer)
 
     @property
     def digest(self) -> str:
