@@ -303,6 +303,21 @@ def test_template_errors_name_the_reason():
         forgetful(source="{% if %}").render(chat("a", "b"))
 
 
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("{{ messages[5].content }}", "no element 5"),
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}", "recursion"),
+    ],
+)
+def test_a_template_in_a_file_that_shows_no_row_is_told_by_the_row(source, reason, tmp_path):
+    (tmp_path / "own.jinja").write_text(source, encoding="utf-8")
+    renderer = Renderer(TINY[True, True], str(tmp_path / "own.jinja"))
+    with pytest.raises(RowError, match=rf"own\.jinja\) cannot show it: .*{reason}"):
+        renderer.render(chat("a", "b"))
+
+
 def test_templates_run_in_a_sandbox():
     for attack in ("{{ ''.__class__.__mro__ }}", "{{ messages.append(1) }}", "{{ cycler.__init__.__globals__ }}"):
         with pytest.raises(RowError, match="cannot show it"):

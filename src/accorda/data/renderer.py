@@ -16,7 +16,7 @@ BOS stands in front once where the tokenizer puts it there or the template write
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -73,7 +73,8 @@ class Renderer:
         flat = template == "auto" and not tokenizer.chat_template
         self.two_sides = None if decoder_start is None else TwoSides(self.tokens, decoder_start, flat)
         if isinstance(template, str) and template != "auto":
-            self._conversation(PROBE).row([1])  # a template chosen by name must be able to end a turn
+            with suppress(RowError):  # a template that the probe does not fit; rows tell what is wrong with it
+                self._conversation(PROBE).row([1])  # a template chosen by name must be able to end a turn
 
     @property
     def template_name(self) -> str:
