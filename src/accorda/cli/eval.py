@@ -2,8 +2,8 @@
 
 Without --data the rows are those the run was evaluated with. Every number has a 95% interval (bootstrap over rows).
 Metrics of a model alone (a model folder, a hub id) are those of the base. Beside a classifier stand its commonest class
-and a linear probe on the frozen base. A reward model and a run of stage preference are measured on compared answers, beside
-a judge that takes the longer one. A run of stage rl answers its held-out prompts again, and so does its reference; its
+and a linear probe on the frozen base. A reward model and a run of stage preference judge compared answers, and so does
+a rule that takes the longer one. A run of stage rl answers its held-out prompts again, and so does its reference; its
 reward judges both.
 """
 

@@ -9,8 +9,8 @@ from accorda.cli.terminal.outcome import DONE, UNPROVEN, Outcome
 from accorda.cli.terminal.table import table
 from accorda.recipe.write import flow
 from accorda.runs.figures import size
-from accorda.runs.sections.onwards import commands
 from accorda.runs.sections.names import METRICS
+from accorda.runs.sections.onwards import commands
 from accorda.runs.spent import PARTS, parts, reached
 from accorda.runs.story import Setting, Story, is_number, tell
 

@@ -19,8 +19,8 @@ def evaluator(session: Session, batch_size: int = BATCH_SIZE) -> Callable[[], di
     """A function that measures the session's model now; None where the session has no evaluation rows.
 
     It gives `eval_loss` (the objective's own, a mean over rows), the metrics the recipe names, "intervals" {name:
-    [low, high]} of them all (95%, bootstrap over prompts), and, if `evaluation.generate` is not 0, "samples" of that many
-    prompts answered.
+    [low, high]} of them all (95%, bootstrap over prompts), and, if `evaluation.generate` is not 0, "samples" of that
+    many prompts answered.
 
     Raises:
         Refusal: an unknown metric, or one of something else.
