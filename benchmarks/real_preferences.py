@@ -38,7 +38,7 @@ SETS = {  # by name: file under data/, its columns, the longest answer in tokens
     "stack_exchange": (
         "preference_fixtures/stack_exchange_paired_tiny.json",
         {"prompt": "question", "chosen": "response_j", "rejected": "response_k"},
-        2048,
+        4096,
         4,
         1,
     ),
@@ -144,7 +144,9 @@ def with_positions(folder: Path, place: Path, length: int) -> tuple[Path, dict[s
     copy = place.with_name(f"{place.name}-{length}")
     shutil.copytree(folder, copy, copy_function=shutil.copyfile)
     copy.chmod(0o755)
-    (copy / "config.json").write_text(json.dumps({**config, "max_position_embeddings": length}), encoding="utf-8")
+    for name, setting in (("config.json", "max_position_embeddings"), ("tokenizer_config.json", "model_max_length")):
+        values = json.loads((folder / name).read_text("utf-8"))
+        (copy / name).write_text(json.dumps({**values, setting: length}), encoding="utf-8")
     return copy, {"trained_with": own, "raised_to": length}
 
 
