@@ -147,3 +147,15 @@ def test_held_out_rows_about_prompts_that_are_trained_on_are_counted_and_warned_
     assert held.report.known_prompts == 0
     assert not set(train.prompts) & set(held.prompts)
     assert not caplog.records
+
+
+def test_held_out_rows_of_which_none_fits_are_told(tmp_path, caplog):
+    long = [{"prompt": f"{a} is ", "chosen": "yes " * 60, "rejected": "no"} for a in range(3)]
+    _, held = prepared(PAIRS, tmp_path, eval=long, overlong="skip")
+    assert held is None
+    assert "data.eval: not one of 3 rows fits in data.max_length=64; nothing is held out" in caplog.text
+    caplog.clear()
+    for share in (0.3, 0.6):
+        _, held = prepared([*long, PAIRS[0]], tmp_path, eval_split=share, overlong="skip")
+        assert (held is None) == ("data.eval_split: not one of" in caplog.text)
+    assert caplog.records  # the one row that fits is not held out with both
