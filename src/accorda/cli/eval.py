@@ -2,12 +2,13 @@
 
 Without --data the rows are those the run was evaluated with. Every number has a 95% interval (bootstrap over rows).
 Metrics of a model alone (a model folder, a hub id) are those of the base. Beside a classifier stand its commonest class
-and a linear probe on the frozen base. A run of stage rl answers its held-out prompts again, and so does its reference;
-its reward judges both.
+and a linear probe on the frozen base. A reward model and a run of stage preference judge compared answers, and so does
+a rule that takes the longer one. A run of stage rl answers its held-out prompts again, and so does its reference; its
+reward judges both.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -20,6 +21,7 @@ from accorda.cli.terminal.table import cell, table
 from accorda.errors import Refusal
 
 OF_OTHERS = ("temperature", "seed", "shots", "train", "batch_size", "max_new_tokens")
+OF_PAIRS = "preference_accuracy,reward_margin"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     says = (
         "names with commas: perplexity (default), eval_loss, exact_match, gsm8k_exact_match, f1, rouge, bleu; of a "
         "classifier: accuracy (default), f1_macro, matthews, eval_loss; of numbers: pearson, mean_absolute_error; "
-        "of a reward model: preference_accuracy, reward_margin (default), eval_loss"
+        "of a reward model or a run of stage preference: preference_accuracy, reward_margin (default), eval_loss"
     )
     parser.add_argument("--metrics", metavar="M", type=filled, help=says)
     parser.add_argument(
@@ -78,6 +80,8 @@ def run(arguments: argparse.Namespace) -> Outcome:
             "of stage rl asked about its own prompts; leave it out, or --data and --metrics beside it"
         )
     metrics = read_metrics(arguments.metrics or "perplexity")
+    if (session := of_preference(arguments, metrics)) is not None:
+        return preferring(arguments, session)
     opened = open_model(arguments.run, **base(arguments))
     settle_threads(opened.model)
     if (judge := reward_renderer(opened)) is not None:
@@ -123,6 +127,44 @@ def of_rl(arguments: argparse.Namespace) -> Any:
     return reopen(folder)
 
 
+def of_preference(arguments: argparse.Namespace, metrics: Mapping[str, Any]) -> Any:
+    """The session of a run of stage preference, unless metrics are named that are none of compared answers."""
+    from accorda.data.recorded import recorded
+    from accorda.runs.layout import RunFolder
+
+    folder = RunFolder(arguments.run)
+    if not folder.is_complete() or recorded(folder).stage != "preference":
+        return None
+    if arguments.metrics and not any(metric.needs == "preferences" for metric in metrics.values()):
+        return None
+    from accorda.stages import reopen
+
+    return reopen(folder)
+
+
+def preferring(arguments: argparse.Namespace, session: Any) -> Outcome:
+    """The report on a run of stage preference: the longer answer, tuned."""
+    from accorda.evaluation.preferences.report import report_on_policy
+    from accorda.evaluation.registry import read_metrics
+    from accorda.generation.progress import watched
+
+    try:
+        with closing(Counting()) as count, watched(count):
+            found = report_on_policy(
+                session,
+                arguments.data,
+                read_metrics(arguments.metrics or OF_PAIRS).values(),
+                columns=columns(arguments.column),
+                limit=arguments.limit,
+                batch_size=arguments.batch_size,
+            )
+    except Refusal as refusal:
+        if arguments.metrics or not arguments.data:
+            raise
+        raise Refusal(f"{refusal}; of rows that compare nothing: --metrics perplexity, or another of text") from None
+    return Outcome(result={"model": arguments.run, **found}, text=told(found))
+
+
 def labelled(arguments: argparse.Namespace, opened: Any) -> Outcome:
     """The report on a classifier: commonest class, linear probe, tuned."""
     from accorda.evaluation.labelled.report import report
@@ -155,7 +197,7 @@ def rewarding(arguments: argparse.Namespace, opened: Any, renderer: Any) -> Outc
             opened,
             renderer,
             arguments.data,
-            read_metrics(arguments.metrics or "preference_accuracy,reward_margin").values(),
+            read_metrics(arguments.metrics or OF_PAIRS).values(),
             columns=columns(arguments.column),
             limit=arguments.limit,
             batch_size=arguments.batch_size,
