@@ -20,7 +20,8 @@ from accorda.cli.terminal.sampling import add_base, base
 from accorda.cli.terminal.table import cell, table
 from accorda.errors import Refusal
 
-OF_OTHERS = ("temperature", "seed", "shots", "train", "batch_size", "max_new_tokens")
+OF_TEXTS = ("temperature", "seed", "shots", "max_new_tokens")
+COMPARED = "compared answers are judged, and none are written"
 OF_PAIRS = "preference_accuracy,reward_margin"
 
 
@@ -71,7 +72,8 @@ def run(arguments: argparse.Namespace) -> Outcome:
     if (session := of_rl(arguments)) is not None:
         from accorda.rl.held_out import report as held_out
 
-        require_unset(arguments, OF_OTHERS, f"{arguments.run} is of stage rl: its prompts are answered as it sampled")
+        why = f"{arguments.run} is of stage rl: its prompts are answered as it sampled"
+        require_unset(arguments, (*OF_TEXTS, "train", "batch_size"), why)
         found = held_out(session, arguments.limit, arguments.best_of)
         return Outcome(result={"model": arguments.run, **found}, text=told(found))
     if arguments.best_of > 1:
@@ -81,12 +83,15 @@ def run(arguments: argparse.Namespace) -> Outcome:
         )
     metrics = read_metrics(arguments.metrics or "perplexity")
     if (session := of_preference(arguments, metrics)) is not None:
+        require_unset(arguments, (*OF_TEXTS, "train"), COMPARED)
         return preferring(arguments, session)
     opened = open_model(arguments.run, **base(arguments))
     settle_threads(opened.model)
     if (judge := reward_renderer(opened)) is not None:
+        require_unset(arguments, (*OF_TEXTS, "train"), COMPARED)
         return rewarding(arguments, opened, judge)
     if is_classifier(opened.model):
+        require_unset(arguments, OF_TEXTS, f"{arguments.run} is a classifier, which writes no answers")
         return labelled(arguments, opened)
     with closing(Counting()) as count, watched(count):
         found = report(
