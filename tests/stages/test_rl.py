@@ -450,8 +450,33 @@ def test_eval_asks_the_held_out_prompts_again(tmp_path, capsys):
     )
 
 
-def rows_of(tmp_path, capsys, run):
-    assert main(["eval", str(run.folder.path), "--json"]) == 0
+def test_eval_draws_otherwise_where_it_is_asked_to(tmp_path, capsys):
+    """Other random numbers, another temperature, fewer at once; what has no part there is refused."""
+    run = run_of(tmp_path)
+    rows = rows_of(tmp_path, capsys, run)
+    reward = rows["tuned"]["metrics"]["reward"]
+    assert rows_of(tmp_path, capsys, run, "--batch-size", "1") == rows
+    assert rows_of(tmp_path, capsys, run, "--seed", "0", "--temperature", "1") == rows  # as the run has them
+    other = rows_of(tmp_path, capsys, run, "--seed", "7")
+    assert other["tuned"]["metrics"]["reward"] != reward
+    assert "kl" in other["tuned"]["metrics"]
+    greedy = rows_of(tmp_path, capsys, run, "--temperature", "0")
+    assert greedy["tuned"]["metrics"]["reward"] != reward
+    assert rows_of(tmp_path, capsys, run, "--temperature", "0", "--seed", "7") == greedy
+    assert all("kl" not in row["metrics"] for row in greedy.values())
+    assert "kl is a mean over answers at rollout.temperature = 1, and these are at 0" in greedy["tuned"]["note"]
+    texts = str(tmp_path / "run.jsonl")
+    for flags in (["--shots", "3"], ["--train", texts], ["--column", "prompt=a"], ["--max-new-tokens", "4"]):
+        assert main(["eval", str(run.folder.path), *flags]) == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith(f"error: {flags[0]}: {run.folder.path} is a run of stage rl, asked about its own")
+    assert main(["eval", str(run.folder.path), "--quantization", "nf4"]) == 2
+    assert main(["eval", str(run.folder.path), "--best-of", "4", "--temperature", "0"]) == 2
+    assert "temperature" in capsys.readouterr().err.splitlines()[-1]
+
+
+def rows_of(tmp_path, capsys, run, *flags):
+    assert main(["eval", str(run.folder.path), "--json", *flags]) == 0
     return {row["name"]: row for row in json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]}
 
 

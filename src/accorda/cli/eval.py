@@ -18,6 +18,17 @@ from accorda.cli.terminal.sampling import add_base, base
 from accorda.cli.terminal.table import cell, table
 from accorda.errors import Refusal
 
+USUAL = {"shots": 3, "max_new_tokens": 128, "temperature": 0.0, "seed": 0, "batch_size": 8}
+"""What a flag is where it was not given: a run of stage rl has its own."""
+NOT_OF_RL = {
+    "shots": (None, "nobody is shown examples"),
+    "train": (None, "nobody is shown examples"),
+    "column": ([], "its prompts are read as the run read them"),
+    "max_new_tokens": (None, "answers may be as long as in training (rollout.max_new_tokens)"),
+    "quantization": ("none", "its base is opened as in training (model.quantization)"),
+}
+"""What such a run has no use for, where it is not given, and why."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The model, the rows, the metrics, the examples, the sampling."""
@@ -30,17 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "of a reward model: preference_accuracy, reward_margin (default), eval_loss"
     )
     parser.add_argument("--metrics", metavar="M", type=filled, help=says)
-    parser.add_argument(
-        "--shots", metavar="K", type=whole_number(0), default=3, help="examples to show the base; default: 3"
-    )
+    parser.add_argument("--shots", metavar="K", type=whole_number(0), help="examples to show the base; default: 3")
     parser.add_argument(
         "--train", metavar="F", type=filled, help="where examples come from; default: the run's training rows"
     )
     parser.add_argument("--limit", metavar="N", type=whole_number(1), help="at most the first N rows")
-    parser.add_argument("--max-new-tokens", metavar="N", type=whole_number(1), default=128, help="default: 128")
-    parser.add_argument(
-        "--temperature", metavar="X", type=number(0), default=0.0, help="default: 0, the likeliest token"
-    )
+    parser.add_argument("--max-new-tokens", metavar="N", type=whole_number(1), help="default: 128")
+    says = "default: 0, the likeliest token; of a run of stage rl its own"
+    parser.add_argument("--temperature", metavar="X", type=number(0), help=says)
     parser.add_argument(
         "--best-of",
         metavar="N",
@@ -48,8 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=1,
         help="of a run of stage rl: a row for the best of N answers of the model of before; default: 1, no such row",
     )
-    parser.add_argument("--seed", metavar="N", type=whole_number(0), default=0, help="draws examples and answers")
-    parser.add_argument("--batch-size", metavar="N", type=whole_number(1), default=8, help="rows at a time; default: 8")
+    says = "draws examples and answers; default: 0, of a run of stage rl its own"
+    parser.add_argument("--seed", metavar="N", type=whole_number(0), help=says)
+    says = "rows at a time; default: 8, of a run of stage rl its own"
+    parser.add_argument("--batch-size", metavar="N", type=whole_number(1), help=says)
     add_base(parser)
 
 
@@ -63,16 +73,16 @@ def run(arguments: argparse.Namespace) -> Outcome:
     from accorda.models.labels import is_classifier
     from accorda.training.threads import settle_threads
 
-    if (session := of_rl(arguments)) is not None:
-        from accorda.rl.held_out import report as held_out
-
-        found = held_out(session, arguments.limit, arguments.best_of)
-        return Outcome(result={"model": arguments.run, **found}, text=told(found))
+    if is_of_rl(arguments):
+        return rewarded(arguments)
     if arguments.best_of > 1:
         raise Refusal(
             f"--best-of {arguments.best_of}: the reward chooses among answers, and {arguments.run} is no complete run "
             "of stage rl asked about its own prompts; leave it out, or --data and --metrics beside it"
         )
+    for name, value in USUAL.items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, value)
     metrics = read_metrics(arguments.metrics or "perplexity")
     opened = open_model(arguments.run, **base(arguments))
     settle_threads(opened.model)
@@ -97,17 +107,35 @@ def run(arguments: argparse.Namespace) -> Outcome:
     return Outcome(result={"model": arguments.run, **found}, text=told(found))
 
 
-def of_rl(arguments: argparse.Namespace) -> Any:
-    """The session of a run of stage rl, of which neither rows nor metrics are named: its reward is asked again."""
+def is_of_rl(arguments: argparse.Namespace) -> bool:
+    """Whether it is a run of stage rl, of which neither rows nor metrics are named: its reward is asked again."""
     from accorda.data.recorded import recorded
     from accorda.runs.layout import RunFolder
 
     folder = RunFolder(arguments.run)
-    if arguments.data or arguments.metrics or not folder.is_complete() or recorded(folder).stage != "rl":
-        return None
+    return not (arguments.data or arguments.metrics) and folder.is_complete() and recorded(folder).stage == "rl"
+
+
+def rewarded(arguments: argparse.Namespace) -> Outcome:
+    """The report on a run of stage rl by its own reward: the reference, tuned."""
+    from accorda.rl.held_out import report
     from accorda.stages import reopen
 
-    return reopen(folder)
+    for name, (unset, why) in NOT_OF_RL.items():
+        if getattr(arguments, name) != unset:
+            raise Refusal(
+                f"--{name.replace('_', '-')}: {arguments.run} is a run of stage rl, asked about its own prompts: "
+                f"{why}; leave it out, or name rows with --data"
+            )
+    found = report(
+        reopen(arguments.run),
+        arguments.limit,
+        arguments.best_of,
+        temperature=arguments.temperature,
+        batch_size=arguments.batch_size,
+        seed=arguments.seed,
+    )
+    return Outcome(result={"model": arguments.run, **found}, text=told(found))
 
 
 def labelled(arguments: argparse.Namespace, opened: Any) -> Outcome:
