@@ -465,8 +465,11 @@ def test_eval_draws_otherwise_where_it_is_asked_to(tmp_path, capsys):
     assert rows_of(tmp_path, capsys, run, "--temperature", "0", "--seed", "7") == greedy
     assert all("kl" not in row["metrics"] for row in greedy.values())
     assert "kl is a mean over answers at rollout.temperature = 1, and these are at 0" in greedy["tuned"]["note"]
-    texts = str(tmp_path / "run.jsonl")
-    for flags in (["--shots", "3"], ["--train", texts], ["--column", "prompt=a"], ["--max-new-tokens", "4"]):
+    short = rows_of(tmp_path, capsys, run, "--max-new-tokens", "2")
+    assert short["tuned"]["metrics"]["length"]["value"] <= 2 < rows["tuned"]["metrics"]["length"]["value"]
+    assert main(["eval", str(run.folder.path), "--max-new-tokens", "7"]) == 2
+    assert "--max-new-tokens 7: prompts of the run leave room for answers of 6" in capsys.readouterr().err
+    for flags in (["--shots", "3"], ["--train", f"{tmp_path / 'run.jsonl'}"], ["--column", "prompt=a"]):
         assert main(["eval", str(run.folder.path), *flags]) == 2
         line = capsys.readouterr().err.splitlines()[-1]
         assert line.startswith(f"error: {flags[0]}: {run.folder.path} is a run of stage rl, asked about its own")

@@ -24,7 +24,6 @@ NOT_OF_RL = {
     "shots": (None, "nobody is shown examples"),
     "train": (None, "nobody is shown examples"),
     "column": ([], "its prompts are read as the run read them"),
-    "max_new_tokens": (None, "answers may be as long as in training (rollout.max_new_tokens)"),
     "quantization": ("none", "its base is opened as in training (model.quantization)"),
 }
 """What such a run has no use for, where it is not given, and why."""
@@ -46,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--train", metavar="F", type=filled, help="where examples come from; default: the run's training rows"
     )
     parser.add_argument("--limit", metavar="N", type=whole_number(1), help="at most the first N rows")
-    parser.add_argument("--max-new-tokens", metavar="N", type=whole_number(1), help="default: 128")
+    says = "default: 128, of a run of stage rl its own"
+    parser.add_argument("--max-new-tokens", metavar="N", type=whole_number(1), help=says)
     says = "default: 0, the likeliest token; of a run of stage rl its own"
     parser.add_argument("--temperature", metavar="X", type=number(0), help=says)
     parser.add_argument(
@@ -131,6 +131,7 @@ def rewarded(arguments: argparse.Namespace) -> Outcome:
         reopen(arguments.run),
         arguments.limit,
         arguments.best_of,
+        max_new_tokens=arguments.max_new_tokens,
         temperature=arguments.temperature,
         batch_size=arguments.batch_size,
         seed=arguments.seed,

@@ -59,6 +59,7 @@ def report(
     limit: int | None = None,
     best_of: int = 1,
     *,
+    max_new_tokens: int | None = None,
     temperature: float | None = None,
     batch_size: int | None = None,
     seed: int | None = None,
@@ -70,11 +71,17 @@ def report(
     None is as the run has it. Log-probabilities are those at the run's temperature, so `kl` is told at that one alone.
 
     Raises:
-        Refusal: the run has no held-out prompts; several answers without a temperature, which would all be one.
+        Refusal: the run has no held-out prompts; answers that are longer than in training; several answers without a
+            temperature, which would all be one.
     """
     own, rows = session.loop.carried, session.eval
     assert isinstance(own, Phases)
-    given = {"temperature": temperature, "batch_size": batch_size}
+    if (most := own.settings.max_new_tokens) < (max_new_tokens or 0):
+        raise Refusal(
+            f"--max-new-tokens {max_new_tokens}: prompts of the run leave room for answers of {most} "
+            "(rollout.max_new_tokens); ask for no more"
+        )
+    given = {"max_new_tokens": max_new_tokens, "temperature": temperature, "batch_size": batch_size}
     settings = replace(own.settings, **{name: value for name, value in given.items() if value is not None})
     phases = replace(own, settings=settings, seed=own.seed if seed is None else seed)
     if rows is None:
