@@ -91,6 +91,11 @@ def test_a_model_alone_is_a_base(folder, capsys):
         (["{adapter}", "--data", "{rows}"], "rows.jsonl"),
         (["{adapter}", "--data", "{rows}", "--column", "prompt"], "--column prompt: write it as ours=theirs"),
         (["{folder}/nothing"], "nothing: no such folder"),
+        (
+            ["{adapter}", "--data", "{rows}", *COLUMNS, "--train", "{folder}/none.jsonl"],
+            "none.jsonl: no such file",
+        ),
+        (["{adapter}", "--seed", "9" * 30], "must be a whole number of at least 0"),
         (["{adapter}", "--shots", "-1"], "--shots: -1 must be a whole number of at least 0"),
         (["{adapter}", "--limit", "0"], "--limit: 0 must be a whole number of at least 1"),
         ([], "RUN: missing"),

@@ -59,9 +59,21 @@ def endings(capsys) -> tuple[str, list[str]]:
         ),
         (Unproven("movement fails"), 1, "unproven", "movement fails"),
         (KeyboardInterrupt(), 2, "refused", "interrupted"),
-        (MemoryError(), 2, "refused", "out of memory: MemoryError"),
+        (MemoryError(), 2, "refused", "out of memory: MemoryError; accorda plan tells what would help"),
+        (
+            RuntimeError("can't allocate memory"),
+            2,
+            "refused",
+            "out of memory: can't allocate memory; accorda plan tells what would help",
+        ),
         (OSError(errno.ENOSPC, "No space left on device", "x"), 2, "refused", "x: No space left on device"),
         (PermissionError(errno.EACCES, "Permission denied", "y"), 2, "refused", "y: Permission denied"),
+        (
+            ValueError("embedded null byte"),
+            2,
+            "refused",
+            "a path holds a NUL character, which no file's name has; write it without",
+        ),
     ],
 )
 def test_every_ending_has_its_code_and_one_line(error, code, status, line, as_json, monkeypatch, capsys, here):

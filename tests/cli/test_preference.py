@@ -59,6 +59,34 @@ def test_a_reward_model_is_trained_measured_and_does_not_write(tiny, capsys):
     assert "not on thumbs" in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.parametrize("name", ["dpo", "kto"])
+def test_a_policy_is_measured_on_pairs_as_it_was_in_training(name, tiny, capsys, tmp_path):
+    assert main(flags(tiny, "preference", f"algorithm.name={name}")) == 0
+    out = capsys.readouterr().out
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    low, high = result["intervals"]["preference_accuracy"]
+    assert f"{result['preference_accuracy']:.4g} (95% interval {low:.4g} to {high:.4g})" in out
+    assert f"| {low:,.4g} to {high:,.4g} |" in (tmp_path / "run" / "adapter" / "README.md").read_text()
+    assert main(["eval", "run", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    rules = ["longer answer"] if name == "dpo" else []  # a thumb has nothing beside it
+    assert [row["name"] for row in found["rows"]] == [*rules, "tuned"]
+    measured = found["rows"][-1]["metrics"]["preference_accuracy"]
+    assert (measured["value"], measured["low"], measured["high"]) == (result["preference_accuracy"], low, high)
+    assert main(["eval", "run", "--data", "pairs.jsonl", "--limit", "10", "--metrics", "preference_accuracy"]) == 0
+    assert "10 rows" in capsys.readouterr().out
+
+
+def test_a_policy_is_measured_on_text_where_metrics_of_text_are_named(tiny, capsys, tmp_path):
+    assert main(flags(tiny, "preference")) == 0
+    write_rows(tmp_path / "text.jsonl", [{"prompt": "3 plus 4 is ", "completion": "7"}])
+    capsys.readouterr()
+    assert main(["eval", "run", "--data", "text.jsonl"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith("--metrics perplexity, or another of text")
+    assert main(["eval", "run", "--data", "text.jsonl", "--metrics", "perplexity"]) == 0
+    assert "perplexity" in capsys.readouterr().out
+
+
 def test_a_policy_is_trained_and_writes(tiny, capsys):
     assert main(flags(tiny, "preference", "algorithm.name=ipo")) == 0
     capsys.readouterr()

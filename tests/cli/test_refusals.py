@@ -1,6 +1,8 @@
 """Bad input as a user meets it: one line that begins with `error: `, exit code 2, and nothing left behind."""
 
+import gzip
 import json
+import os
 import shutil
 
 import pytest
@@ -19,6 +21,11 @@ def text(name, content):
         (place / name).write_text(content, encoding="utf-8")
 
     return make
+
+
+def binary(name, content):
+    """A file of the working directory, as bytes."""
+    return lambda place: (place / name).write_bytes(content)
 
 
 def without(name, path="llama"):
@@ -44,6 +51,11 @@ def other_output(place):
     (place / "out" / "mine.txt").write_text("mine", encoding="utf-8")
 
 
+def on(path):
+    """A run on other rows."""
+    return tuple(path if word == "rows.jsonl" else word for word in TRAIN)
+
+
 def nothing(place):
     """No preparation."""
 
@@ -60,7 +72,11 @@ CASES = {
     "flag without its value": (nothing, ("train", "--model"), "--model"),
     "no model": (nothing, ("train", "--data", "rows.jsonl"), "--model"),
     "no data": (nothing, ("train", "--model", "llama"), "--data"),
-    "model folder missing": (nothing, (*TRAIN, "model.path=lama"), "llama"),
+    "model folder missing": (
+        nothing,
+        ("train", "--model", "./lama", *TRAIN[3:]),
+        "model.path = ./lama: no such folder",
+    ),
     "model folder without a config": (without("config.json"), TRAIN, "llama"),
     "model folder without a tokenizer": (
         lambda place: [path.unlink() for path in (place / "llama").glob("*token*")],
@@ -69,7 +85,7 @@ CASES = {
     ),
     "torn weights": (torn_weights, TRAIN, "model.safetensors"),
     "pickled weights": (pickled_weights, TRAIN, "pickle"),
-    "data file missing": (nothing, (*TRAIN, "data.train=row.jsonl"), "rows.jsonl"),
+    "data file missing": (nothing, on("row.jsonl"), "did you mean rows.jsonl?"),
     "bad JSON": (rows(SUMS[0], '{"prompt": "a", "completion"'), TRAIN, "rows.jsonl:2"),
     "empty file": (rows(), TRAIN, "rows.jsonl"),
     "columns nobody knows": (rows({"frage": "1", "antwort": "2"}), TRAIN, "--column"),
@@ -111,6 +127,54 @@ CASES = {
     "picture of another kind": (nothing, ("plan", "--picture", "memory.doc"), ".svg"),
     "table of a model": (nothing, ("plan", "--table", "--model", "llama"), "--table"),
     "unknown method shown": (nothing, ("methods", "lorra"), "lora"),
+    "a number of 5,000 digits": (
+        text("rows.jsonl", '{"prompt": ' + "9" * 5000 + "}\n"),
+        TRAIN,
+        "rows.jsonl:1: bad JSON",
+    ),
+    "a number of 5,000 digits in a list": (
+        text("rows.json", '[\n{"prompt": ' + "9" * 5000 + "}]\n"),
+        on("rows.json"),
+        "rows.json:2: bad JSON: a number of more digits than Python reads",
+    ),
+    "a spreadsheet that says .csv": (binary("rows.csv", b"PK\x03\x04\x14\x00"), on("rows.csv"), "ZIP"),
+    "a compressed file that does not say so": (
+        binary("rows.csv", gzip.compress(b"prompt,completion\n")),
+        on("rows.csv"),
+        "rows.csv: compressed with gzip; let its name end in .gz",
+    ),
+    "UTF-16 without its mark": (
+        binary("rows.csv", "prompt,completion\na,b\n".encode("utf-16-le")),
+        on("rows.csv"),
+        "rows.csv: UTF-16 text without its mark, or no text at all; save it as UTF-8",
+    ),
+    "a link to nothing": (
+        lambda place: (place / "link.jsonl").symlink_to(place / "gone.jsonl"),
+        on("link.jsonl"),
+        "link.jsonl: a link to no file",
+    ),
+    "a pipe as rows": (
+        lambda place: os.mkfifo(place / "pipe.jsonl"),
+        on("pipe.jsonl"),
+        "pipe.jsonl: no ordinary file",
+    ),
+    "a name too long": (nothing, on(f"{'x' * 300}.jsonl"), "cannot be read: File name too long"),
+    "an output with a name too long": (nothing, (*TRAIN[:-3], f"output={'x' * 300}"), "File name too long"),
+    "somebody's home who is not there": (nothing, on("~nobody-here/rows.jsonl"), "begins with ~"),
+    "a field misspelt": (nothing, (*TRAIN, "--column", "promt=prompt"), "did you mean prompt?"),
+    "more steps than 64 bits hold": (nothing, (*TRAIN, f"training.max_steps={10**19}"), "fits in 64 bits"),
+    "a seed of more than 64 bits": (nothing, (*TRAIN, f"training.seed={10**30}"), "fits in 64 bits"),
+    "a rate that no float holds": (nothing, (*TRAIN, f"training.weight_decay={10**400}"), "fits in 64 bits"),
+    "a setting of 5,000 digits": (nothing, (*TRAIN, f"training.seed={'9' * 5000}"), "too many digits"),
+    "more threads than there can be": (nothing, (*TRAIN[:-1], "training.threads=100000"), "at most 1024"),
+    "a NUL in a recipe": (text("r.yaml", 'output: "a\\0b"\n'), ("train", "r.yaml", *TRAIN[1:5]), "NUL"),
+    "a recipe nested too deeply": (text("r.yaml", "a: " + "[" * 5000), ("train", "r.yaml"), "nested too deeply"),
+    "an adapter larger than the memory": (nothing, (*TRAIN, "--rank", str(10**15)), "out of memory"),
+    "a picture where no folder is": (
+        nothing,
+        ("plan", "--table", "--picture", "none/memory.svg"),
+        "--picture none/memory.svg: there is no folder none",
+    ),
 }
 
 

@@ -142,7 +142,7 @@ def test_csv_tells_ragged_and_broken_rows_with_the_line_they_start_at(tmp_path):
     content = b'a,b\n1,"x\ny"\n1\n2,\xff\n3,4,5\n\n6,7\n8,"open\n'
     assert parsed(write(tmp_path, "t.csv", content)) == [
         (2, {"a": "1", "b": "x\ny"}),
-        (4, "t.csv:4: 1 columns where the header has 2"),
+        (4, "t.csv:4: 1 column where the header has 2"),
         (5, "t.csv:5: no valid UTF-8; save it as UTF-8"),
         (6, "t.csv:6: 3 columns where the header has 2"),
         (8, {"a": "6", "b": "7"}),
@@ -151,6 +151,7 @@ def test_csv_tells_ragged_and_broken_rows_with_the_line_they_start_at(tmp_path):
     long = "x" * 300_000
     assert parsed(write(tmp_path, "long.csv", f"a\n{long}\n")) == [(2, {"a": long})]
     assert parsed(write(tmp_path, "empty.csv", "")) == []
+    assert parsed(write(tmp_path, "late.csv", "\n\r\na,b\n1,2\n")) == [(4, {"a": "1", "b": "2"})]
 
 
 def test_quotes_in_tsv_are_ordinary(tmp_path):

@@ -13,6 +13,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 
 from accorda.data.chat import ChatTemplate, built_in
 from accorda.data.example import Example, Message, RowError
+from accorda.data.labelled.renderer import load_renderer
 from accorda.data.rendered import Rendered
 from accorda.data.renderer import Renderer
 from accorda.data.tokens import Tokens
@@ -302,6 +303,21 @@ def test_template_errors_name_the_reason():
         forgetful(source="{% if %}").render(chat("a", "b"))
 
 
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("{{ messages[5].content }}", "no element 5"),
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}", "recursion"),
+    ],
+)
+def test_a_template_in_a_file_that_shows_no_row_is_told_by_the_row(source, reason, tmp_path):
+    (tmp_path / "own.jinja").write_text(source, encoding="utf-8")
+    renderer = Renderer(TINY[True, True], str(tmp_path / "own.jinja"))
+    with pytest.raises(RowError, match=rf"own\.jinja\) cannot show it: .*{reason}"):
+        renderer.render(chat("a", "b"))
+
+
 def test_templates_run_in_a_sandbox():
     for attack in ("{{ ''.__class__.__mro__ }}", "{{ messages.append(1) }}", "{{ cycler.__init__.__globals__ }}"):
         with pytest.raises(RowError, match="cannot show it"):
@@ -378,6 +394,14 @@ def test_state_survives_the_file(name: str, tmp_path):
     assert again.ask("hi") == Example(messages=(Message(role="user", content="hi"),))
     with pytest.raises(Refusal, match="another tokenizer"):
         Renderer.load(tmp_path, tiny_tokenizer(True, False))
+
+
+@pytest.mark.parametrize("content", ["[]", '{"version": 1}', '{"version": 1, "kind": "labelled", "labels": 3}', "{"])
+def test_a_file_that_accorda_does_not_write_so_is_refused(content, tmp_path):
+    (tmp_path / "renderer.json").write_text(content, encoding="utf-8")
+    for load in (Renderer.load, load_renderer):
+        with pytest.raises(Refusal, match=r"renderer\.json: "):
+            load(tmp_path, TINY[True, True])
 
 
 def test_a_date_in_the_template_stays_what_it_was(tmp_path, monkeypatch):

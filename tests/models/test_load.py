@@ -12,6 +12,7 @@ from tests.zoo import DECODERS, batch, configuration, edit_json, make, tiny_mode
 from transformers import AutoModel
 
 from accorda.errors import Refusal
+from accorda.models import room
 from accorda.models.attention import NAME
 from accorda.models.fingerprint import fingerprint
 from accorda.models.heads import new_heads
@@ -183,6 +184,15 @@ def test_configs_that_say_nothing_right_are_refused(folder):
     config.write_text(good[: len(good) // 2])
     assert "not valid JSON" in refusal(folder)
     assert "model.config: model_type None is unknown" in refusal(None, config={"hidden_size": 3})
+
+
+def test_random_weights_larger_than_the_memory_are_refused_before_they_are_made(monkeypatch):
+    small = configuration("llama").to_dict()
+    size = sum(tensor.numel() * 4 for tensor in load_model(None, config=small, device="cpu").parameters())
+    monkeypatch.setattr(room, "memory", lambda: size - 1)
+    assert "weights take 0.0 GB, and this machine has 0.0; name a smaller model" in refusal(None, config=small)
+    load_model(None, config=small, device="cpu", dtype="bfloat16")
+    load_model(None, config=small, device="meta")
 
 
 def test_an_encoder_is_refused_where_a_model_must_write(tmp_path):

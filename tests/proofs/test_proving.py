@@ -55,6 +55,14 @@ def test_a_whole_run_is_proven_and_proven_again(tmp_path, given):
     assert [text for holds, text in standalone.verify(made.folder.path) if not holds] == []
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"proofs": [5]}', '{"proofs": 5}', "{}"])
+def test_proofs_that_no_run_writes_are_refused(content, tmp_path):
+    made, _ = finished(tmp_path / "run")
+    made.folder.proof.write_text(content, encoding="utf-8")
+    with pytest.raises(Refusal, match=r"proof\.json: not as a run writes it"):
+        proofs.verify(made.folder.path, reopen=lambda folder: made)
+
+
 def test_proving_leaves_the_run_as_it_was(tmp_path):
     made, _ = finished(tmp_path / "a")
     plain = session(tmp_path / "b", LoRA())

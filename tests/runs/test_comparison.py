@@ -68,6 +68,12 @@ def test_the_picture_names_every_run(tmp_path, suffix):
         assert all(f">{name}<".encode() in drawn for name in "pqr")
 
 
+def test_a_picture_in_no_folder_is_refused(tmp_path):
+    found = compare([make(tmp_path / name, 1.0) for name in "pq"])
+    with pytest.raises(Refusal, match="there is no folder"):
+        draw(found, tmp_path / "none" / "picture.svg")
+
+
 def test_refusals(tmp_path):
     run = make(tmp_path / "run", 1.0)
     other = make(tmp_path / "other", 1.0)

@@ -31,6 +31,8 @@ from accorda.runs.story import tell
 from accorda.stages import plan, preflight, reopen, resume, train, verify
 from accorda.stages import resume as resume_now
 from accorda.stages.build import build
+from accorda.stages.contract import find_stage
+from accorda.stages.pricing import at_once
 from accorda.training.loop import Loop
 from accorda.training.policy import Policy
 from accorda.training.preferring import REFERENCE
@@ -144,12 +146,12 @@ def test_an_adapter_goes_on_from_itself_and_is_its_own_reference(tmp_path):
     assert all(torch.equal(kept[name], opened[name]) for name in opened)
 
 
-def interrupted(tmp_path, monkeypatch, **more):
-    """A run that is told to stop before its fifth step, and what `resume` made of it."""
+def interrupted(tmp_path, monkeypatch, *, after=4, **more):
+    """A run that is told to stop after so many steps, and what `resume` made of it."""
     step = Loop.step
 
     def stopping(self):
-        if self.step_number == 4 and self.observers != ():
+        if self.step_number == after and self.observers != ():
             os.kill(os.getpid(), signal.SIGTERM)
         return step(self)
 
@@ -168,6 +170,43 @@ def test_a_stopped_run_ends_in_the_same_bytes(name, tmp_path, monkeypatch):
     file = "adapter_model.safetensors"
     assert (run.folder.adapter / file).read_bytes() == (whole.folder.adapter / file).read_bytes()
     assert [step["loss"] for step in told(run, "step")] == [step["loss"] for step in told(whole, "step")]
+
+
+def test_a_run_stopped_within_a_phase_knows_whose_answers_it_learns(tmp_path, monkeypatch):
+    ppo = {"name": "ppo", "num_epochs": 2, "num_minibatches": 2}
+    more = {"training": {"max_steps": 7, "checkpoint_every": 7}, "algorithm": ppo}
+    whole, run = run_of(tmp_path, "whole", **more), interrupted(tmp_path, monkeypatch, after=6, **more)
+    for name in ("rollout/version", "rollout/staleness", "loss"):
+        assert [step[name] for step in told(run, "step")] == [step[name] for step in told(whole, "step")]
+    steps = told(run, "step")
+    assert [step["rollout/version"] for step in steps] == [0, 0, 0, 0, 4, 4, 4]
+    assert [step["rollout/staleness"] for step in steps] == [0, 1, 2, 3, 0, 1, 2]
+
+
+@pytest.mark.parametrize("num_epochs", [1, 2])
+def test_a_phase_that_no_step_learned_from_is_made_again_from_what_was_remembered_before(
+    num_epochs, tmp_path, monkeypatch
+):
+    """The price of the KL moves once per phase, also where the step behind it came to nothing."""
+    ppo = {"name": "ppo", "kl_target": 0.5, "kl_horizon": 20, "num_epochs": num_epochs}
+    recipe = load(settings(tmp_path, algorithm=ppo))
+    whole, stopped, resumed = (build(recipe).loop for _ in range(3))
+    steps = [whole.step() for _ in range(3 * num_epochs)]
+    for _ in range(num_epochs):
+        stopped.step()
+
+    def cut(self, model, batch):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Policy, "__call__", cut)
+        with pytest.raises(KeyboardInterrupt):
+            stopped.step()
+    resumed.load_state(stopped.state())
+    again = [resumed.step() for _ in range(2 * num_epochs)]
+    for name in ("loss", "kl/coef"):
+        assert [step.get(name) for step in again] == [step.get(name) for step in steps[num_epochs:]]
+    assert len({step["kl/coef"] for step in steps if "kl/coef" in step}) == 3
 
 
 def test_what_ppo_remembers_is_resumed(tmp_path, monkeypatch):
@@ -240,6 +279,12 @@ def test_conversations_are_asked_through_the_template(tmp_path):
     run = run_of(tmp_path, rows=rows)
     assert run.proven, run.proofs
     assert told(run, "evaluation")[0]["samples"][0]["reference"] == "yes"
+
+
+def test_what_a_server_samples_is_not_in_the_bill(tmp_path):
+    """Four prompts of four answers a step; where a server gives them, only those of two that proofs look at."""
+    elsewhere = settings(tmp_path, rollout={"backend": "http", "url": "http://localhost:1"})
+    assert [at_once(find_stage("rl").settle(load(made), None)) for made in (settings(tmp_path), elsewhere)] == [16, 8]
 
 
 def test_a_plan_needs_no_rows_and_no_reward_file(tmp_path):
@@ -469,11 +514,9 @@ def test_eval_draws_otherwise_where_it_is_asked_to(tmp_path, capsys):
     assert short["tuned"]["metrics"]["length"]["value"] <= 2 < rows["tuned"]["metrics"]["length"]["value"]
     assert main(["eval", str(run.folder.path), "--max-new-tokens", "7"]) == 2
     assert "--max-new-tokens 7: prompts of the run leave room for answers of 6" in capsys.readouterr().err
-    for flags in (["--shots", "3"], ["--train", f"{tmp_path / 'run.jsonl'}"], ["--column", "prompt=a"]):
-        assert main(["eval", str(run.folder.path), *flags]) == 2
-        line = capsys.readouterr().err.splitlines()[-1]
-        assert line.startswith(f"error: {flags[0]}: {run.folder.path} is a run of stage rl, asked about its own")
-    assert main(["eval", str(run.folder.path), "--quantization", "nf4"]) == 2
+    for flag, value in (("shots", "0"), ("train", "a.jsonl"), ("column", "prompt=a"), ("quantization", "nf4")):
+        assert main(["eval", str(run.folder.path), f"--{flag}", value]) == 2
+        assert f"error: --{flag} {value}: {run.folder.path} is of stage rl" in capsys.readouterr().err
     assert main(["eval", str(run.folder.path), "--best-of", "4", "--temperature", "0"]) == 2
     assert "temperature" in capsys.readouterr().err.splitlines()[-1]
 

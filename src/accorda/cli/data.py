@@ -9,18 +9,22 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from accorda.cli.terminal.columns import add_column, columns
+from accorda.cli.terminal.early import check_rows
 from accorda.cli.terminal.facts import blocks, facts, lengths, places, sources
 from accorda.cli.terminal.outcome import DONE, REFUSED, Outcome
 from accorda.cli.terminal.parser import filled
 from accorda.errors import Refusal
+from accorda.recipe.sources import Source
 from accorda.recipe.words import meant, several, shown
 
 ACTIONS = ("check",)
 STAGES = ("sft", "pretrain", "classify", "reward", "preference", "rl")
 COMPARED = ("reward", "preference")
+NONE_LEFT = "no row is left to train on"
 ANSWER = 128  # tokens of an answer that prompts leave room for, where the recipe does not say
 
 
@@ -37,22 +41,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Outcome:
     """Read the rows, count, and show a few as the model would see them."""
-    from accorda.methods.open import locate
-    from accorda.models.load import head_for, load_model, load_tokenizer
     from accorda.recipe.load import load
-    from accorda.stages.settle import settle_length
 
     if arguments.action not in ACTIONS:
         raise Refusal(f"data {shown(arguments.action)}: no such verb{meant(arguments.action, ACTIONS)}")
-    files = [item for item in arguments.files if "=" not in item]
+    files = [item for item in arguments.files if "=" not in item or os.path.exists(item)]
     if not files:
         raise Refusal("FILE: missing; name the rows to check")
     if arguments.model is None:
         raise Refusal("--model: missing; name the model whose tokenizer will read the rows")
-    recipe = load(None, [item for item in arguments.files if "=" in item], settings(arguments))
+    recipe = load(None, [item for item in arguments.files if item not in files], settings(arguments))
     if recipe.stage not in STAGES:
         raise Refusal(f"stage = {recipe.stage}: data is checked for {', '.join(STAGES)}")
-    base, code = locate(arguments.model).base, recipe.model.trust_remote_code
+    check_rows(replace(recipe.data, train=tuple(Source(path=file) for file in files)))
+    return checked(files, recipe, arguments.model)
+
+
+def checked(files: list[str], recipe: Any, model_name: str) -> Outcome:
+    """What a run would find in rows that are there, and whether it would take them."""
+    from accorda.methods.open import locate
+    from accorda.models.load import head_for, load_model, load_tokenizer
+    from accorda.stages.settle import settle_length
+
+    base, code = locate(model_name).base, recipe.model.trust_remote_code
     head = head_for(base) if recipe.stage == "classify" else "language"
     model = load_model(base, head=head, device="meta", trust_remote_code=code)
     recipe = settle_length(recipe, model)
@@ -107,7 +118,15 @@ def refusal(found: Mapping[str, Any], section: Any) -> str:
         some = f"{rows['overlong']} of {several(fitting, 'row')} {'does' if rows['overlong'] == 1 else 'do'} not fit"
         ways = "skip" if "preferences" in found else "skip, truncate_prompt or truncate"
         return f"{some}; say data.overlong={ways}"
-    return "" if rows["kept"] else "no row is left to train on"
+    return "" if rows["kept"] else none_left(found)
+
+
+def none_left(found: Mapping[str, Any]) -> str:
+    """Why no row is left where those that cannot be learned from are left out."""
+    rows, files = found["rows"], ", ".join(source["file"] for source in found["sources"])
+    why = [f"{rows['skipped']} cannot be read"] if rows["skipped"] else []
+    why += [f"{rows['overlong']} do not fit in {found['max_length']} tokens"] if rows["overlong"] else []
+    return f"{files}: {NONE_LEFT}: of {several(rows['seen'], 'row')} {' and '.join(why)}; mend them, or name other data"
 
 
 def told(found: Mapping[str, Any]) -> str:
@@ -118,7 +137,7 @@ def told(found: Mapping[str, Any]) -> str:
     if (judged := found.get("preferences")) is not None:
         about += preferences(judged)
     about.append(("repeated rows", found["duplicates"]["rows"]))
-    warnings = "\n".join(f"! {warning}" for warning in found["warnings"])
+    warnings = "\n".join(f"! {warning}" for warning in found["warnings"] if warning != NONE_LEFT)
     return blocks([sources(found), facts(about), places(found), warnings, found["sample"]])
 
 

@@ -2,11 +2,13 @@
 
 Without --data the rows are those the run was evaluated with. Every number has a 95% interval (bootstrap over rows).
 Metrics of a model alone (a model folder, a hub id) are those of the base. Beside a classifier stand its commonest class
-and a linear probe on the frozen base. A run of stage rl answers its held-out prompts again, and so does its reference;
-its reward judges both.
+and a linear probe on the frozen base. A reward model and a run of stage preference judge compared answers, and so does
+a rule that takes the longer one. A run of stage rl answers its held-out prompts again, and so does its reference; its
+reward judges both.
 """
 
 import argparse
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from typing import Any
 
@@ -18,15 +20,11 @@ from accorda.cli.terminal.sampling import add_base, base
 from accorda.cli.terminal.table import cell, table
 from accorda.errors import Refusal
 
-USUAL = {"shots": 3, "max_new_tokens": 128, "temperature": 0.0, "seed": 0, "batch_size": 8}
-"""What a flag is where it was not given: a run of stage rl has its own."""
-NOT_OF_RL = {
-    "shots": (None, "nobody is shown examples"),
-    "train": (None, "nobody is shown examples"),
-    "column": ([], "its prompts are read as the run read them"),
-    "quantization": ("none", "its base is opened as in training (model.quantization)"),
-}
-"""What such a run has no use for, where it is not given, and why."""
+OF_TEXTS = {"shots": 3, "max_new_tokens": 128, "temperature": 0.0, "seed": 0}
+"""Options of answers that are written, and what each is where it was not given."""
+ROWS_AT_ONCE = 8
+COMPARED = "compared answers are judged, and none are written"
+OF_PAIRS = "preference_accuracy,reward_margin"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     says = (
         "names with commas: perplexity (default), eval_loss, exact_match, gsm8k_exact_match, f1, rouge, bleu; of a "
         "classifier: accuracy (default), f1_macro, matthews, eval_loss; of numbers: pearson, mean_absolute_error; "
-        "of a reward model: preference_accuracy, reward_margin (default), eval_loss"
+        "of a reward model or a run of stage preference: preference_accuracy, reward_margin (default), eval_loss"
     )
     parser.add_argument("--metrics", metavar="M", type=filled, help=says)
     parser.add_argument("--shots", metavar="K", type=whole_number(0), help="examples to show the base; default: 3")
@@ -80,31 +78,43 @@ def run(arguments: argparse.Namespace) -> Outcome:
             f"--best-of {arguments.best_of}: the reward chooses among answers, and {arguments.run} is no complete run "
             "of stage rl asked about its own prompts; leave it out, or --data and --metrics beside it"
         )
-    for name, value in USUAL.items():
-        if getattr(arguments, name) is None:
-            setattr(arguments, name, value)
+    arguments.batch_size = arguments.batch_size or ROWS_AT_ONCE
     metrics = read_metrics(arguments.metrics or "perplexity")
+    if (session := of_preference(arguments, metrics)) is not None:
+        require_unset(arguments, (*OF_TEXTS, "train"), COMPARED)
+        return preferring(arguments, session)
     opened = open_model(arguments.run, **base(arguments))
     settle_threads(opened.model)
     if (judge := reward_renderer(opened)) is not None:
+        require_unset(arguments, (*OF_TEXTS, "train"), COMPARED)
         return rewarding(arguments, opened, judge)
     if is_classifier(opened.model):
+        require_unset(arguments, OF_TEXTS, f"{arguments.run} is a classifier, which writes no answers")
         return labelled(arguments, opened)
+    given = {name: getattr(arguments, name) for name in OF_TEXTS}
+    sampled = OF_TEXTS | {name: value for name, value in given.items() if value is not None}
     with closing(Counting()) as count, watched(count):
         found = report(
             opened,
             arguments.data,
             metrics.values(),
-            shots=arguments.shots,
             train=arguments.train,
             columns=columns(arguments.column),
             limit=arguments.limit,
             batch_size=arguments.batch_size,
-            max_new_tokens=arguments.max_new_tokens,
-            temperature=arguments.temperature,
-            seed=arguments.seed,
+            **sampled,
         )
     return Outcome(result={"model": arguments.run, **found}, text=told(found))
+
+
+def require_unset(arguments: argparse.Namespace, names: Iterable[str], why: str) -> None:
+    """Refuse options that would change nothing."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_arguments(parser)
+    for name in names:
+        if (value := getattr(arguments, name)) != parser.get_default(name):
+            said = ", ".join(value) if isinstance(value, list) else value
+            raise Refusal(f"--{name.replace('_', '-')} {said}: {why}; leave it out")
 
 
 def is_of_rl(arguments: argparse.Namespace) -> bool:
@@ -121,12 +131,8 @@ def rewarded(arguments: argparse.Namespace) -> Outcome:
     from accorda.rl.held_out import report
     from accorda.stages import reopen
 
-    for name, (unset, why) in NOT_OF_RL.items():
-        if getattr(arguments, name) != unset:
-            raise Refusal(
-                f"--{name.replace('_', '-')}: {arguments.run} is a run of stage rl, asked about its own prompts: "
-                f"{why}; leave it out, or name rows with --data"
-            )
+    why = f"{arguments.run} is of stage rl: its prompts are answered as it answered them, and nobody is shown examples"
+    require_unset(arguments, ("shots", "train", "column", "quantization"), why)
     found = report(
         reopen(arguments.run),
         arguments.limit,
@@ -136,6 +142,44 @@ def rewarded(arguments: argparse.Namespace) -> Outcome:
         batch_size=arguments.batch_size,
         seed=arguments.seed,
     )
+    return Outcome(result={"model": arguments.run, **found}, text=told(found))
+
+
+def of_preference(arguments: argparse.Namespace, metrics: Mapping[str, Any]) -> Any:
+    """The session of a run of stage preference, unless metrics are named that are none of compared answers."""
+    from accorda.data.recorded import recorded
+    from accorda.runs.layout import RunFolder
+
+    folder = RunFolder(arguments.run)
+    if not folder.is_complete() or recorded(folder).stage != "preference":
+        return None
+    if arguments.metrics and not any(metric.needs == "preferences" for metric in metrics.values()):
+        return None
+    from accorda.stages import reopen
+
+    return reopen(folder)
+
+
+def preferring(arguments: argparse.Namespace, session: Any) -> Outcome:
+    """The report on a run of stage preference: the longer answer, tuned."""
+    from accorda.evaluation.preferences.report import report_on_policy
+    from accorda.evaluation.registry import read_metrics
+    from accorda.generation.progress import watched
+
+    try:
+        with closing(Counting()) as count, watched(count):
+            found = report_on_policy(
+                session,
+                arguments.data,
+                read_metrics(arguments.metrics or OF_PAIRS).values(),
+                columns=columns(arguments.column),
+                limit=arguments.limit,
+                batch_size=arguments.batch_size,
+            )
+    except Refusal as refusal:
+        if arguments.metrics or not arguments.data:
+            raise
+        raise Refusal(f"{refusal}; of rows that compare nothing: --metrics perplexity, or another of text") from None
     return Outcome(result={"model": arguments.run, **found}, text=told(found))
 
 
@@ -171,7 +215,7 @@ def rewarding(arguments: argparse.Namespace, opened: Any, renderer: Any) -> Outc
             opened,
             renderer,
             arguments.data,
-            read_metrics(arguments.metrics or "preference_accuracy,reward_margin").values(),
+            read_metrics(arguments.metrics or OF_PAIRS).values(),
             columns=columns(arguments.column),
             limit=arguments.limit,
             batch_size=arguments.batch_size,

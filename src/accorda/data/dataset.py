@@ -37,6 +37,8 @@ class DataReport:
     overlong_rows: list[dict[str, Any]] = field(default_factory=list)
     labels: dict[str, float] | None = None
     """Of labelled rows: how often each class occurs, or the least, mean and most of a number."""
+    known_prompts: int | None = None
+    """Of compared answers held out: how many rows ask what a row of training asks."""
 
     @property
     def supervised_share(self) -> float:

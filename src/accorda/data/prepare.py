@@ -1,5 +1,6 @@
 """From a recipe's data section to the datasets of a run."""
 
+import logging
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +15,9 @@ from accorda.data.split import held_out, repeated
 from accorda.data.table import Table, load
 from accorda.errors import Refusal
 from accorda.recipe.sections import DataSection
+from accorda.recipe.words import several
+
+logger = logging.getLogger(__name__)
 
 
 def prepare(
@@ -82,7 +86,13 @@ class Preparation:
         table = self.table("eval" if own else "train")
         chosen = np.arange(len(table.spans)) if own else np.flatnonzero(self._apart(table))
         fitted, told = self._fitted(table, chosen, "eval")
-        return self._dataset(table, fitted.spans, told) if len(fitted.spans) else None
+        if len(fitted.spans):
+            return self._dataset(table, fitted.spans, told)
+        if told.rows["overlong"] and self.settings.strict and not (own and self.settings.renderer.kind == "text"):
+            where, number = "data.eval" if own else "data.eval_split", told.rows["overlong"]
+            limit = f"data.max_length={self.settings.max_length}"
+            logger.warning("%s: not one of %s fits in %s; nothing is held out", where, several(number, "row"), limit)
+        return None
 
     def _apart(self, table: Table) -> np.ndarray:
         share = self.section.eval_split if self.section.eval is None else 0.0

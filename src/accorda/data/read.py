@@ -19,23 +19,33 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from accorda.data.disguised import refuse_disguised
 from accorda.data.example import BadRow
 from accorda.errors import Refusal
-from accorda.recipe.words import install
+from accorda.recipe import words
 
 SHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 RawRow = tuple[str, int, Any]
 """(file as the user named it, line counted from 1, the row or a `BadRow`)"""
 SPACE = re.compile(r"[ \t\n\r]*")
-SEPARATORS = (";", "\t", "|")  # of files that say .csv and hold no commas between values
+SEPARATORS = {
+    ";": ("';'", "save it with commas"),
+    "\t": ("tabs", "save it with commas, or call it .tsv"),
+    "|": ("'|'", "save it with commas"),
+    ",": ("commas", "call it .csv"),
+}  # what else than its ending says may stand between the values of a table, and the way out
+TABLES = (".csv", ".tsv")
+LONG = "a number of more digits than Python reads"
 SEPARATOR = "<|endoftext|>"
-UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def read_file(path: Path, shown: str) -> Iterator[RawRow]:
     """The rows of one file; `shown` is how messages name it."""
-    reader = READERS[suffix(path, shown)]
+    ending = suffix(path, shown)
+    reader = READERS[ending]
     try:
+        if ending != ".parquet":
+            refuse_disguised(next(_bytes(path), b""), shown)
         for line, row in reader(path, shown):
             yield shown, line, _as_row(shown, line, row)
     except (OSError, EOFError) as error:
@@ -68,8 +78,6 @@ def _bytes(path: Path) -> Iterator[bytes]:
 
 def _lines(path: Path, shown: str) -> Iterator[tuple[int, str | BadRow]]:
     for line, raw in enumerate(_bytes(path), start=1):
-        if line == 1 and raw[:2] in UTF_16:
-            raise Refusal(f"{shown}: UTF-16 text; save it as UTF-8")
         try:
             yield line, raw.decode("utf-8-sig" if line == 1 else "utf-8")
         except UnicodeDecodeError as error:
@@ -78,10 +86,7 @@ def _lines(path: Path, shown: str) -> Iterator[tuple[int, str | BadRow]]:
 
 def _text(path: Path, shown: str) -> str:
     """The whole file; broken bytes become lone surrogates, which `_broken` finds again."""
-    raw = b"".join(_bytes(path))
-    if raw[:2] in UTF_16:
-        raise Refusal(f"{shown}: UTF-16 text; save it as UTF-8")
-    return raw.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+    return b"".join(_bytes(path)).decode("utf-8", "surrogateescape").removeprefix("\ufeff")
 
 
 def _broken(text: str) -> bool:
@@ -112,6 +117,8 @@ def _loads(text: str, shown: str, line: int) -> Any:
         return BadRow(shown, line, f"bad JSON: {error.msg} (character {error.pos + 1})")
     except RecursionError:
         return BadRow(shown, line, "bad JSON: nested too deeply")
+    except ValueError:
+        return BadRow(shown, line, f"bad JSON: {LONG}")
 
 
 def json_file(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
@@ -144,6 +151,8 @@ def _decode(text: str, at: int, shown: str) -> tuple[Any, int]:
         raise Refusal(f"{shown}:{error.lineno}: bad JSON: {error.msg} (column {error.colno})") from None
     except RecursionError:
         raise Refusal(f"{shown}: bad JSON: nested too deeply") from None
+    except ValueError:
+        raise Refusal(f"{shown}:{text.count(chr(10), 0, at) + 1}: bad JSON: {LONG}") from None
     return value, _skip(text, end)
 
 
@@ -188,7 +197,7 @@ def tsv_file(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
 def _table(path: Path, shown: str, **dialect: Any) -> Iterator[tuple[int, Any]]:
     csv.field_size_limit(2**31 - 1)  # the module's limit of 128 KiB per field is shorter than documents are
     table = csv.reader(io.StringIO(_text(path, shown), newline=""), **dialect)
-    header = _next(table, shown)
+    header = next((row for row in iter(lambda: _next(table, shown), None) if row), None)
     if isinstance(header, BadRow):
         raise Refusal(str(header))
     names = header or []
@@ -204,7 +213,8 @@ def _table(path: Path, shown: str, **dialect: Any) -> Iterator[tuple[int, Any]]:
         elif _broken("".join(row)):
             yield line, BadRow(shown, line, "no valid UTF-8; save it as UTF-8")
         elif row and len(row) != len(names):
-            why = otherwise_separated(names) or f"{len(row)} columns where the header has {len(names)}"
+            columns = words.several(len(row), "column")
+            why = otherwise_separated(names) or f"{columns} where the header has {len(names)}"
             yield line, BadRow(shown, line, why)
         elif row:
             yield line, dict(zip(names, row, strict=True))
@@ -237,7 +247,7 @@ def parquet(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
         import pyarrow
         from pyarrow.parquet import ParquetFile
     except ImportError:
-        raise Refusal(f"{shown}: parquet needs pyarrow: {install('data')}") from None
+        raise Refusal(f"{shown}: parquet needs pyarrow: {words.install('data')}") from None
     try:
         rows = (row for part in ParquetFile(path).iter_batches(1024) for row in part.to_pylist())
         yield from enumerate(rows, start=1)
@@ -262,4 +272,13 @@ def otherwise_separated(names: Sequence[str]) -> str | None:
     mark = next((mark for mark in SEPARATORS if len(names) == 1 and mark in names[0]), None)
     if mark is None:
         return None
-    return f"its one column is called {names[0]!r}, so its values are separated by {mark!r}; save it with commas"
+    by, way_out = SEPARATORS[mark]
+    return f"its one column is called {names[0]!r}, so its values are separated by {by}; {way_out}"
+
+
+def without_rows(path: Path, shown: str) -> str:
+    """What a file holds that can be read and has no row."""
+    if not any(_bytes(path)):
+        return "the file is empty"
+    header = _text(path, shown).strip().partition("\n")[0] if suffix(path, shown) in TABLES else ""
+    return f"no row stands below its header ({words.shown(header.strip())})" if header else "it holds no row"

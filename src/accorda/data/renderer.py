@@ -15,7 +15,8 @@ BOS stands in front once where the tokenizer puts it there or the template write
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -37,6 +38,15 @@ from accorda.errors import Refusal
 
 FILE = "renderer.json"
 PROBE = Example(messages=(Message(role="user", content="a"), Message(role="assistant", content="b")))
+
+
+@contextmanager
+def as_written(path: Path) -> Iterator[None]:
+    """Refuse a file that is JSON and lacks what `to_dict` writes."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise Refusal(f"{path}: not as accorda writes it ({error!r}); copy it again from where it came") from None
 
 
 class Renderer:
@@ -63,7 +73,8 @@ class Renderer:
         flat = template == "auto" and not tokenizer.chat_template
         self.two_sides = None if decoder_start is None else TwoSides(self.tokens, decoder_start, flat)
         if isinstance(template, str) and template != "auto":
-            self._conversation(PROBE).row([1])  # a template chosen by name must be able to end a turn
+            with suppress(RowError):  # a template that the probe does not fit; rows tell what is wrong with it
+                self._conversation(PROBE).row([1])  # a template chosen by name must be able to end a turn
 
     @property
     def template_name(self) -> str:
@@ -183,7 +194,8 @@ class Renderer:
             state = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise Refusal(f"{path}: cannot be read: {error}") from None
-        return cls.from_dict(state, tokenizer)
+        with as_written(path):
+            return cls.from_dict(state, tokenizer)
 
     @property
     def digest(self) -> str:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from accorda.data.example import BadRow
-from accorda.data.read import READERS, RawRow, read_file
+from accorda.data.read import READERS, RawRow, read_file, without_rows
 from accorda.errors import Refusal
 from accorda.recipe.words import install
+from accorda.recipe.words import shown as shortened
 
 HUB = "hf:"
 LIKENESS = 0.75  # of names without their endings, where 1 is equal: enough for a slip, too little for another word
@@ -65,6 +66,14 @@ def origins(section: Any, split: str) -> list[Origin]:
     return [origin for source in section.sources(split) for origin in _spread(source, f"data.{split}")]
 
 
+def no_rows(listed: Sequence[Origin], setting: str) -> Refusal:
+    """That there is not one row in any of the sources of a setting."""
+    first = listed[0]
+    if len(listed) > 1 or first.path is None:
+        return Refusal(f"{setting}: no rows in {', '.join(origin.shown for origin in listed)}; name data that has some")
+    return Refusal(f"{setting}: {first.shown}: {without_rows(first.path, first.shown)}; name a file with rows")
+
+
 def _spread(source: Any, setting: str) -> Iterable[Origin]:
     settings = {"weight": source.weight, "format": source.format or "auto", "columns": source.columns}
     if source.path.startswith(HUB):
@@ -73,14 +82,22 @@ def _spread(source: Any, setting: str) -> Iterable[Origin]:
         return [Origin(source.path, _bundled(source.path, setting), **settings)]
     if not source.path.strip():
         raise Refusal(f"{setting}: an empty path")
-    path = Path(source.path).expanduser()
+    try:
+        return [Origin(shown, file, **settings) for shown, file in _files(source.path, setting)]
+    except OSError as error:  # a name too long, a folder that may not be looked into
+        raise Refusal(f"{setting}: {shortened(source.path)}: cannot be read: {error.strerror}") from None
+
+
+def _files(name: str, setting: str) -> list[tuple[str, Path]]:
+    """The files of a path, folder or pattern, and how messages name them."""
+    path = Path(name).expanduser()
     if path.is_file():
-        return [Origin(source.path, path, **settings)]
+        return [(name, path)]
     found = sorted(path.iterdir()) if path.is_dir() else [Path(name) for name in sorted(glob.glob(str(path)))]
     found = [file for file in found if file.is_file() and _readable(file)]
     if not found:
-        raise Refusal(f"{setting}: {_missing(path, source.path)}")
-    return [Origin(str(file), file, **settings) for file in found]
+        raise Refusal(f"{setting}: {_missing(path, name)}")
+    return [(str(file), file) for file in found]
 
 
 def _bundled(name: str, setting: str) -> Path:
@@ -98,6 +115,8 @@ def _readable(path: Path) -> bool:
 def _missing(path: Path, shown: str) -> str:
     if path.is_dir():
         return f"{shown}: a folder without any file that ends in {', '.join(READERS)}"
+    if path.is_symlink() or path.exists():
+        return f"{shown}: {'a link to no file' if path.is_symlink() else 'no ordinary file'}; name a file with rows"
     files = [file for file in path.parent.iterdir() if _readable(file)] if path.parent.is_dir() else []
     near = _nearest(path.name, [file.name for file in files])
     return f"{shown}: no such file" + (f"; did you mean {path.parent / near}?" if near else "")

@@ -10,10 +10,11 @@ from accorda.data.dataset import Part
 from accorda.data.example import Kind, digest
 from accorda.data.overlong import SPAN, span_lengths
 from accorda.data.settings import Settings, Split
-from accorda.data.sources import Origin, origins
+from accorda.data.sources import Origin, no_rows, origins
 from accorda.data.store import Store, store_root
 from accorda.data.tokenise import tokenised
 from accorda.errors import Refusal
+from accorda.recipe.words import several
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +74,10 @@ def load(settings: Settings, setting: Split) -> Table:
         stores.append(tokenised(origin, renderer, root, limit=left, strict=strict))
         left = None if left is None else max(0, left - stores[-1].num_seen)
     filled = [store for store in stores if len(store)]
+    if not any(store.num_seen for store in stores):
+        raise no_rows(listed, f"data.{setting}")
     if not filled and settings.strict:
-        raise Refusal(f"data.{setting}: no rows in {', '.join(origin.shown for origin in listed)}")
+        raise _none_readable(listed, stores, setting)
     if filled and renderer.kind is None:
         renderer.kind = cast(Kind, filled[0].kind.partition("/")[0])
     blocks = settings.max_length if settings.stage == "pretrain" else None
@@ -83,6 +86,15 @@ def load(settings: Settings, setting: Split) -> Table:
     ]
     spans, digests = found[0] if len(found) == 1 else (np.concatenate(columns) for columns in zip(*found, strict=True))
     return Table(listed, stores, spans, digests, two_sides)
+
+
+def _none_readable(listed: Sequence[Origin], stores: Sequence[Store], setting: str) -> Refusal:
+    """That no row of any source can be read, where those that cannot are left out."""
+    number = sum(store.num_bad for store in stores)
+    place, line, reason = next((o.shown, *store.bad[0]) for o, store in zip(listed, stores, strict=True) if store.bad)
+    return Refusal(
+        f"data.{setting}: {several(number, 'row')}, and none can be read; the first is {place}:{line}: {reason}"
+    )
 
 
 def _rows(store: Store, part: int) -> tuple[np.ndarray, np.ndarray]:

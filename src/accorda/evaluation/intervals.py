@@ -2,8 +2,8 @@
 
 Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979: draw N of the N rows with replacement, compute the
 metric again, repeat; the interval lies between two percentiles of what came out. The rows are the only source of
-variation it knows: neither the training seed nor the sampling seed is in it. Where all rows are alike it knows of no
-variation at all; a share then has the bounds of Clopper and Pearson.
+variation it knows: neither the training seed nor the sampling seed is in it. Where all rows or none of them have
+something it knows of no variation at all; their share then has the bounds of Clopper and Pearson.
 """
 
 from collections.abc import Sequence
@@ -38,9 +38,11 @@ def estimate(
         chosen = generator.integers(len(rows), size=len(rows))
         for name, value in metric.values(statistics[chosen].sum(0)).items():
             draws[name].append(value)
-    if metric.share and num_resamples and (statistics == statistics[0]).all():
-        return {name: Estimate(value, *alike(value, len(rows))) for name, value in values.items()}
-    return {name: Estimate(value, *bounds(sorted(draws[name]) or [value])) for name, value in values.items()}
+    ends = (0.0, 1.0) if metric.share and num_resamples else ()
+    return {
+        name: Estimate(value, *(alike(value, len(rows)) if value in ends else bounds(sorted(draws[name]) or [value])))
+        for name, value in values.items()
+    }
 
 
 def alike(value: float, num_rows: int) -> tuple[float, float]:

@@ -46,7 +46,7 @@ class Metric(ABC):
     needs: ClassVar[Needs]
     direction: ClassVar[Direction]
     share: ClassVar[bool] = False
-    """Whether it is the share of rows that have something, so that every row counts 0 or 1."""
+    """Whether it is the share of rows, or of their pairs, that have something: 1 says that all have it."""
 
     @abstractmethod
     def statistics(self, row: Row) -> Sequence[float]:

@@ -65,6 +65,8 @@ class Origin:
         try:
             source = self._dataset(train, "train", None)
         except Refusal as refusal:
+            if train is not None:  # rows that were asked for by name
+                raise Refusal(f"train: {str(refusal).removeprefix('data.eval: ')}") from None
             return f"no examples: {refusal}"
         return draw(source, number, kind, seed) or "no training row is a question with an answer"
 

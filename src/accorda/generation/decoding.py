@@ -124,7 +124,7 @@ class Decoding:
         if self._past:
             self._past.ids += self._ids[0].tolist()
         places = torch.tensor([self._batch.index(row) for row in rows], device=logits_BV.device)
-        tokens = self._choose(rows, logits_BV[places])
+        tokens = self._choose(rows, logits_BV if len(rows) == len(logits_BV) else logits_BV[places])
         self._append(places, tokens)
         for token in tokens:
             self._room[token.row] -= 1

@@ -45,6 +45,7 @@ from accorda.models.labels import Labels, brings_head
 from accorda.models.packed import all_known, put_packed, read_packed
 from accorda.models.quiet import quiet
 from accorda.models.random_weights import random_packed
+from accorda.models.room import require_room
 from accorda.models.tokenizer import load_tokenizer, pad_token_id
 from accorda.quantization import Format, number_format, quantize_model
 from accorda.recipe.number_formats import DENSE
@@ -240,6 +241,8 @@ def _from_config(config: PretrainedConfig, options: _Options, wanted: Format | N
     """A model with fresh weights, in a number format where that is asked for."""
     if wanted is not None and not options.meta:
         return random_packed(lambda: _random(config, options), wanted)
+    if not options.meta:
+        require_room(lambda: _random(copy.deepcopy(config), replace(options, device=torch.device("meta"))))
     model = _random(config, options)
     _finish(model, [], options, wanted)
     return model

@@ -83,12 +83,26 @@ def verify(
 
 
 def _verify_run(session: Session) -> list[Proof]:
-    stored = {p["name"]: Proof.from_dict(p) for p in (read_json(session.folder.proof) or {}).get("proofs", ())}
+    stored = stored_proofs(session.folder.proof)
 
     def again(prover: Prover) -> Proof:
         return prover.verify(session, session.folder.path, stored.get(prover.name))
 
     return [_guarded(prover, lambda prover=prover: again(prover)) for prover in provers().values()]
+
+
+def stored_proofs(path: Path) -> dict[str, Proof]:
+    """What a run proved, by name; nothing where it left no such file.
+
+    Raises:
+        Refusal: there is one, and it is none that a run writes.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        return {one["name"]: Proof.from_dict(one) for one in (read_json(path) or {})["proofs"]}
+    except (KeyError, TypeError, ValueError):
+        raise Refusal(f"{path}: not as a run writes it; take it from a copy of the run") from None
 
 
 def _guarded(prover: Prover, work: Callable[[], Proof]) -> Proof:

@@ -71,13 +71,18 @@ def parse(text: str, path: str) -> tuple[Any, dict[str, tuple[int, str]]]:
         raise Refusal(f"{path}{line}: not valid YAML: {error.problem or error.context}") from error
     except (yaml.YAMLError, ValueError) as error:
         raise Refusal(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from error
+    except RecursionError as error:
+        raise Refusal(f"{path}: not valid YAML: nested too deeply") from error
 
 
 def parse_value(text: str, at: str) -> Any:
     """One value typed as YAML types it: `16`, `1e-4`, `true`, `[rouge, bleu]`, `"16"`; all else is text as it is."""
     if not text.lstrip().startswith(("[", "{", '"', "'")):
         tag = next((tag for tag, pattern, _ in SCALARS if re.fullmatch(pattern, text.strip())), "")
-        return CONSTRUCTORS[tag](text.strip()) if tag else text
+        try:
+            return CONSTRUCTORS[tag](text.strip()) if tag else text
+        except ValueError as error:  # more digits than Python reads
+            raise Refusal(f"{at} = {shown(text)} (command line): no number: too many digits") from error
     try:
         return parse(text, "")[0]
     except Refusal as error:

@@ -86,6 +86,8 @@ def checked(annotation: Any, value: object, at: str, origins: Origins | None) ->
     from pydantic import ValidationError
 
     value = plain(value)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:  # what counts with it further on holds no more
+        raise refusal(at, value, "must be a number that fits in 64 bits", origins)
     try:
         text = json.dumps(value)
     except (TypeError, ValueError):  # a function, an object: only from Python

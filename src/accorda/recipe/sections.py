@@ -8,7 +8,16 @@ from accorda.errors import Refusal
 from accorda.recipe.layers import as_plain, leaves, mapping, put
 from accorda.recipe.reader import origin_of, read
 from accorda.recipe.sources import Rows, Source, Sources, plain_sources, read_sources
-from accorda.recipe.types import Auto, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Share, Text
+from accorda.recipe.types import (
+    Auto,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Share,
+    Text,
+    Threads,
+)
 
 PYTHON = "python"
 Stage = Literal["pretrain", "sft", "classify", "reward", "preference", "rl"]
@@ -91,7 +100,7 @@ class TrainingSection:
     gradient_checkpointing: bool = False
     checkpoint_every: PositiveInt = 100
     keep_checkpoints: PositiveInt = 2
-    threads: PositiveInt | Auto = "auto"
+    threads: Threads | Auto = "auto"
     seed: NonNegativeInt = 0
     trackers: tuple[str, ...] = ()
 

@@ -7,6 +7,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 Auto = Literal["auto"]
 PositiveInt = Annotated[int, Gt(0)]
 NonNegativeInt = Annotated[int, Ge(0)]
+Threads = Annotated[int, Gt(0), Le(1024)]  # far more than processors have; torch crashes where it cannot start them
 PositiveFloat = Annotated[float, Gt(0)]
 NonNegativeFloat = Annotated[float, Ge(0)]
 Probability = Annotated[float, Ge(0), Le(1)]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from accorda.runs.files import read_json
-from accorda.runs.story import Story, tell
+from accorda.runs.story import Story, interval, tell
 
 LOAD = """\
 ## Use
@@ -82,8 +82,16 @@ def results(story: Story) -> str:
     """The numbers of the run."""
     wanted = ("steps", "loss", "eval_loss", "tokens", "supervised_tokens", "trainable_parameters", "train_seconds")
     wanted += tuple(name for name in story.metrics() if name not in wanted)
-    rows = [(name, f"{story.result[name]:,.6g}") for name in wanted if isinstance(story.result.get(name), int | float)]
-    return table("Results", ("what", "value"), rows)
+    rows = [
+        (
+            name,
+            f"{story.result[name]:,.6g}",
+            " to ".join(f"{bound:,.4g}" for bound in interval(story.result, name) or ()),
+        )
+        for name in wanted
+        if isinstance(story.result.get(name), int | float)
+    ]
+    return table("Results", ("what", "value", "95% interval"), rows)
 
 
 def proofs(story: Story) -> str:

@@ -16,11 +16,13 @@ def draw(found: Mapping[str, Any], path: Path, metric: str | None = None) -> Non
     """Write the picture of one metric; the first one that is not beside others unless named.
 
     Raises:
-        Refusal: no such metric; a file type that cannot be drawn.
+        Refusal: no such metric; a file type that cannot be drawn; no such folder.
     """
     known = [name for name in found["metrics"] if name not in BESIDE]
     if path.suffix not in FORMATS:
         raise Refusal(f"--picture = {path}: the name must end in {', '.join(FORMATS)}")
+    if not path.parent.is_dir():
+        raise Refusal(f"--picture = {path}: there is no folder {path.parent}")
     if metric is not None and metric not in found["metrics"]:
         raise Refusal(f"--metric = {metric}: these runs report {', '.join(found['metrics']) or 'nothing'}")
     chosen = metric or next(iter([*(name for name in known if "loss" not in name), *known]), None)

@@ -131,7 +131,13 @@ def test_a_row_without_a_mapped_column_is_bad():
         ),
         ({"messages": TURNS, "label": False}, {}, "f:1: thumbs up and down"),
         ({"text": "a"}, {"name": "txt"}, "data.format: txt: no such format; formats are auto, alpaca, completion"),
-        ({"text": "a"}, {"columns": {"body": "text"}}, "data.columns: body=text: the other way"),
+        ({"body": "a"}, {"columns": {"body": "text"}}, "data.columns: body=text: the other way"),
+        ({"text": "a"}, {"columns": {"body": "text"}}, "data.columns: body=text: body is none of our fields; fields"),
+        (
+            {"text": "a"},
+            {"columns": {"promt": "text"}},
+            "data.columns: promt=text: promt is none of our fields; did you mean prompt?",
+        ),
         (
             {"text": "a"},
             {"columns": {"body": "a"}},

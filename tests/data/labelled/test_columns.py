@@ -36,7 +36,8 @@ def test_columns_are_found(row, columns, expected):
         ({"text": "x", "stars": 1}, {}, "f:1: none of its columns (text, stars) is the label; say which: --column"),
         ({"review": "x", "content": "y", "label": 1}, {}, "content and review could each be the text; say which"),
         ({"text": "x", "label": 1}, {"label": "stars"}, "no column 'stars'; the row has text, label"),
-        ({"text": "x", "label": 1}, {"prompt": "text"}, "prompt=text: the other way round: --column text=prompt"),
+        ({"text": "x", "label": 1}, {"prompt": "text"}, "prompt=text: prompt is none of our fields; fields are "),
+        ({"prompt": "x", "label": 1}, {"prompt": "text"}, "prompt=text: the other way round: --column text=prompt"),
     ],
 )
 def test_what_is_unclear_is_refused(row, columns, line):

@@ -25,6 +25,8 @@ def labels(values, kind="auto", **section):
         (["0.5", "one", "0.5"], "auto", ("0.5", "one")),
         ([1, 2, 3, 1], "numbers", ()),
         ([0.5, 1.5, 0.5], "classes", ("0.5", "1.5")),
+        (["inf", "nan", "inf"], "auto", ("inf", "nan")),
+        (["inf", "0.5", "0.5"], "classes", ("0.5", "inf")),
     ],
 )
 def test_classes_in_their_order_or_a_number(values, kind, expected):
@@ -45,8 +47,10 @@ def test_rows_that_cannot_be_read_are_left_to_whoever_reads_them():
     [
         (["a", "a"], "auto", "every row is labelled 'a'"),
         (["a", "b", "c"], "auto", "each of 3 rows has a label of its own"),
-        (["a", "b", "a"], "numbers", "the label 'a' of data.train is none; say classes"),
+        (["a", "b", "a"], "numbers", "the label a of data.train is none; mend it, or say classes"),
         ([None], "auto", "data.train:1: no label"),
+        (["0.5", "-inf", "1"], "auto", "the label -inf of data.train is none; mend it, or say classes"),
+        (["1", "9" * 400], "numbers", "999... of data.train is none; mend it, or say classes"),
     ],
 )
 def test_what_cannot_be_learned_is_refused(values, kind, words):

@@ -1,10 +1,13 @@
 """The linter for compared answers, on rows made to be wrong."""
 
+import json
+
 import pytest
 from tests.zoo import tiny_tokenizer
 
 from accorda.data.preferences.check import check_preferences
 from accorda.data.read import read_file
+from accorda.recipe.sections import DataSection
 
 GOOD = [{"prompt": f"{a} is ", "chosen": "b" * (5 + a % 2), "rejected": "c" * (5 + (a + 1) % 2)} for a in range(60)]
 
@@ -40,6 +43,25 @@ def test_identical_and_contradicting_rows_are_named(rows, warning, key, tmp_path
     assert any(warning in said for said in found["warnings"])
     assert found["preferences"][key]["rows"] == 1
     assert f"data.train:{len(GOOD) + len(rows)}" in str(found["preferences"][key]["places"])
+
+
+def test_rows_on_one_line_of_a_file_may_contradict_each_other(tmp_path):
+    rows = [
+        {"prompt": "a", "chosen": "one", "rejected": "two"},
+        {"prompt": "a", "chosen": "two", "rejected": "one"},
+    ]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    found = checked([str(tmp_path / "rows.json")], tmp_path / "store")
+    assert found["preferences"]["contradicting"]["rows"] == 1
+
+
+def test_held_out_rows_about_prompts_that_are_trained_on_are_told(tmp_path):
+    held = [{"prompt": "1 is ", "chosen": "new", "rejected": "newer"}, {"prompt": "x ", "chosen": "b", "rejected": "c"}]
+    section = DataSection(eval=held)
+    found = check_preferences(GOOD, tiny_tokenizer(), section, max_length=64, store_folder=tmp_path)
+    assert found["in_both"] == 0
+    (said,) = found["warnings"]
+    assert said.startswith("data.eval: 1 of 2 rows asks what rows of data.train ask")
 
 
 def test_a_ranking_may_contradict_a_pair(tmp_path):
@@ -89,8 +111,6 @@ def test_thumbs_out_of_balance_and_contradicting(tmp_path):
     ],
 )
 def test_real_rows_are_read_whole(name, columns, shared, tmp_path):
-    from accorda.recipe.sections import DataSection
-
     path = shared / "data" / name
     if not path.is_file():
         pytest.skip(f"no {path}")

@@ -109,3 +109,11 @@ def test_a_row_of_no_format_is_refused_with_the_columns_that_would_fit():
     columns = {"prompt": "question", "chosen": "answer", "rejected": "worse"}
     name, example = parsed({"question": "Sky?", "answer": "Blue.", "worse": "Green."}, columns=columns)
     assert (name, asked(example)) == ("pairs", "Sky?")
+
+
+def test_columns_of_stackexchange_are_suggested_with_the_answer_of_more_votes_as_chosen():
+    row = {"question": "Sky?", "response_j": "Blue.", "response_k": "Green."}
+    with pytest.raises(
+        Refusal, match="--column prompt=question --column chosen=response_j --column rejected=response_k"
+    ):
+        parsed(row)

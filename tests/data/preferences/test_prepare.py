@@ -135,3 +135,27 @@ def test_a_first_token_is_never_learned(tmp_path):
     )
     assert [len(answer) - int(answer.supervised.sum()) for answer in train[0].answers] == [1, 1]
     assert np.diff(train[0].borders).tolist() == [len(answer) for answer in train[0].answers]
+
+
+def test_held_out_rows_about_prompts_that_are_trained_on_are_counted_and_warned_of(tmp_path, caplog):
+    new = {"prompt": "never asked ", "chosen": "a", "rejected": "b"}
+    _, held = prepared(PAIRS, tmp_path, eval=[{**PAIRS[3], "chosen": "other"}, new])
+    assert held.report.known_prompts == 1
+    assert "data.eval: 1 of 2 rows asks what rows of data.train ask" in caplog.text
+    caplog.clear()
+    train, held = prepared([*PAIRS, *({**row, "chosen": "other"} for row in PAIRS)], tmp_path, eval_split=0.3)
+    assert held.report.known_prompts == 0
+    assert not set(train.prompts) & set(held.prompts)
+    assert not caplog.records
+
+
+def test_held_out_rows_of_which_none_fits_are_told(tmp_path, caplog):
+    long = [{"prompt": f"{a} is ", "chosen": "yes " * 60, "rejected": "no"} for a in range(3)]
+    _, held = prepared(PAIRS, tmp_path, eval=long, overlong="skip")
+    assert held is None
+    assert "data.eval: not one of 3 rows fits in data.max_length=64; nothing is held out" in caplog.text
+    caplog.clear()
+    for share in (0.3, 0.6):
+        _, held = prepared([*long, PAIRS[0]], tmp_path, eval_split=share, overlong="skip")
+        assert (held is None) == ("data.eval_split: not one of" in caplog.text)
+    assert caplog.records  # the one row that fits is not held out with both

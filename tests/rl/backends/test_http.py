@@ -1,6 +1,7 @@
 """Stage rl with a server that samples: whole runs by the command line, servers that are not as they should be."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from tests.stages.sampled import ASKED, REWARDS
 from tests.zoo import tiny_model_folder
 
 from accorda.cli.main import main
+from accorda.errors import Refusal
 from accorda.methods.install import freeze, install, trainable
 from accorda.methods.reparametrized.lora import LoRA
 from accorda.models.load import load_model
@@ -21,6 +23,7 @@ from accorda.rl.backends.registry import backends
 from accorda.rl.settings import RolloutSettings
 from accorda.runs import events
 from accorda.runs.layout import RunFolder
+from accorda.training.guard import Unreachable
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -89,6 +92,15 @@ def only(wanted, change):
 
 def in_choices(**fields):
     return only("/v1/completions", lambda body, answer: with_choices(answer, **fields))
+
+
+def in_place_of_choices(one):
+    return only("/v1/completions", lambda body, answer: {**answer, "choices": [one for _ in answer["choices"]]})
+
+
+def past_its_end(body, answer):
+    ids = [5, body["stop_token_ids"][0], 5]
+    return with_choices(answer, token_ids=ids, logprobs={"token_logprobs": [-1.0] * 3}, finish_reason="length")
 
 
 def with_choices(answer, **fields):
@@ -229,6 +241,27 @@ SPOILT = {
         in_choices(token_ids=[5], logprobs={"token_logprobs": [-1.0]}, finish_reason="stop"),
         "ended an answer (stop) at token id 5",
     ),
+    "on past its end": (
+        only("/v1/completions", lambda body, answer: past_its_end(body, answer)),
+        "gave an answer of 3 tokens that does not end where it was told to",
+    ),
+    "a choice that is text": (in_place_of_choices("x"), "answers in another form: choices must be objects"),
+    "no index": (in_choices(index=None), "answers in another form: choices must be objects with a whole number"),
+    "an index of text": (in_choices(index="first"), "answers in another form: choices must be objects"),
+    "log-probabilities alone": (in_choices(logprobs=[-1.0]), "answers in another form: logprobs must be an object"),
+    "ids of text": (in_choices(token_ids=["a"]), "gives no token ids"),
+    "ids of halves": (in_choices(token_ids=[5.5]), "gives no token ids"),
+    "one id": (in_choices(token_ids=5), "gives no token ids"),
+    "one token": (in_choices(token_ids=None, logprobs={"tokens": 5}), "gives no token ids"),
+    "true as a number": (
+        in_choices(token_ids=[5], logprobs={"token_logprobs": [False]}),
+        "gives no log-probability of every token",
+    ),
+    "a number of 400 digits": (
+        in_choices(token_ids=[5], logprobs={"token_logprobs": [-(10**400)]}),
+        "gives no log-probability of every token",
+    ),
+    "no end of brackets": (only("/v1/models", lambda body, answer: "[" * 99_999), "/v1/models lists no models"),
     "fewer answers": (
         only("/v1/completions", lambda body, answer: {**answer, "choices": answer["choices"][1:]}),
         "gave 3 answers to a prompt where 4 were asked for",
@@ -260,14 +293,64 @@ def test_a_server_that_cannot_be_learned_from_is_refused_before_the_run(name, sm
         (["rollout.url=null"], "rollout.url: missing; backend http asks a server"),
         (["rollout.url=http://127.0.0.1:9"], "rollout.url = http://127.0.0.1:9: no answer from /v1/models"),
         (["rollout.model=other"], "rollout.model = other: the server at"),
-        (["method.name=full"], "rollout.backend = http: a server is handed adapters in PEFT's format, and what Full"),
-        (["method.name=bitfit"], "what BitFit learns here has none; use method lora, or backend torch"),
+        (["rollout.url=http://[::1"], "rollout.url = http://[::1 (command line): no address of a server"),
+        (["rollout.url=http://host:port"], "rollout.url = http://host:port (command line): no address of a server"),
+        (["rollout.url=http://höst:80"], "rollout.url = http://höst:80 (command line): holds letters beyond ASCII"),
+        (["rollout.url=http://me:x@host"], "a server's key goes into the variable ACCORDA_ROLLOUT_KEY"),
+        (["rollout.url=http://a..b"], "rollout.url = http://a..b: no answer from /v1/models: "),
+        *(
+            ([f"method.name={name}"], f"a server loads LoRA's products of two factors, and {shown} learns something")
+            for name, shown in {
+                "full": "Full",
+                "bitfit": "BitFit",
+                "ia3": "IA3",
+                "vera": "VeRA",
+                "dora": "DoRA",
+                "krona": "KronA",
+                "lora+bitfit": "LoRA and BitFit",
+            }.items()
+        ),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(more, says, small, capsys, tmp_path):
     assert main(line(small, *more)) == 2
     assert says in said(capsys)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("secret", ["secret\n", "sécret"])
+def test_a_key_that_no_header_carries_is_refused_and_not_shown(secret, small, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv(client.KEY, secret)
+    assert main(line(small)) == 2
+    last = said(capsys)
+    assert last.startswith(f"error: {client.KEY}: holds a line break or another character")
+    assert "cret" not in last
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_adapter_that_is_not_taken_leaves_no_folder(small, policy, tmp_path):
+    backend = Http(RolloutSettings(backend="http", url=small.url), tmp_path / "adapters")
+    small.refuses["/v1/load_lora_adapter"] = (500, "no memory")
+    with pytest.raises(Unreachable, match="no memory"):
+        backend.update(policy, 0)
+    assert not (tmp_path / "adapters").exists()
+    del small.refuses["/v1/load_lora_adapter"]
+    backend.update(policy, 0)
+    assert backend.generate(asked_of(backend, policy))
+    backend.close()
+
+
+@pytest.mark.parametrize(("rank", "taken"), [(2, False), (4, True)])
+def test_methods_that_scale_differently_are_refused(rank, taken, small, tmp_path):
+    """As vLLM does, a server may take alpha and rank of the whole file: 8 / 2 on some modules would be 8 / 4 there."""
+    model = load_model(small.folder)
+    install(
+        freeze(model),
+        (LoRA(rank=4, alpha=8, target_modules="q_proj"), LoRA(rank=rank, alpha=8, target_modules="v_proj")),
+    )
+    backend = Http(RolloutSettings(backend="http", url=small.url), tmp_path / "adapters")
+    with nullcontext() if taken else pytest.raises(Refusal, match="differ in alpha / rank"):
+        backend.require_fit(model, 8)
 
 
 def test_log_probabilities_before_the_temperature_are_refused(small, capsys):

@@ -22,16 +22,22 @@ def check_early(recipe: Any) -> None:
         Refusal: an unknown number format or method, a method that needs a dense base, rows that are not there, an
             output folder in use.
     """
-    from accorda.data.sources import HUB, origins
     from accorda.runs.layout import RunFolder
 
     require_format(recipe.model.quantization, others=(DENSE,))
     check_method(recipe)
-    for split in ("train", "eval"):
-        if not any(source.path.startswith(HUB) for source in recipe.data.sources(split)):
-            origins(recipe.data, split)
+    check_rows(recipe.data)
     if recipe.output is not None:
         RunFolder(Path(recipe.output)).refuse_unless_free()
+
+
+def check_rows(section: Any) -> None:
+    """Refuse rows that are not there; a data set of the hub is asked for later."""
+    from accorda.data.sources import HUB, origins
+
+    for split in ("train", "eval"):
+        if not any(source.path.startswith(HUB) for source in section.sources(split)):
+            origins(section, split)
 
 
 def check_method(recipe: Any) -> None:

@@ -8,7 +8,10 @@ from accorda.errors import Refusal, Stopped, Unproven
 from accorda.runs.crash import run_of, write_crash_log
 from accorda.runs.layout import RunFolder
 
-NOT_OURS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+NOT_OURS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
+NO_MEMORY = "can't allocate memory"  # as torch says it of a processor's
+NUL = "embedded null byte"  # as Python says it of a path
+NO_HOME = "Could not determine home directory"  # as pathlib says it of ~name
 
 
 def ended(error: BaseException, arguments: Sequence[str]) -> Outcome:
@@ -32,11 +35,21 @@ def outside(error: BaseException) -> str:
     """The reason where it is neither the command's fault nor ours: interrupted, memory, disk, permission."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return f"out of memory: {str(error)[:200] or type(error).__name__}"
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or says(error, NO_MEMORY):
+        told = str(error)[:200] or type(error).__name__
+        return f"out of memory: {told}; accorda plan tells what would help"
+    if says(error, NUL):
+        return "a path holds a NUL character, which no file's name has; write it without"
+    if says(error, NO_HOME):
+        return "a path begins with ~ and the name of nobody here; write it from / on"
     if isinstance(error, OSError) and error.errno in NOT_OURS:
         return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
     return ""
+
+
+def says(error: BaseException, words: str) -> bool:
+    """Whether it is one of the errors that have no type of their own."""
+    return isinstance(error, RuntimeError | ValueError) and words in str(error)
 
 
 def interrupted(error: BaseException, reason: str) -> Outcome:

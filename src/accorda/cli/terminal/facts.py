@@ -53,7 +53,9 @@ def places(report: Mapping[str, Any], most: int = 8) -> str:
     """Where rows cannot be read or do not fit."""
     lines = [f"{item['file']}:{item['line']}: {item['reason']}" for item in report["bad_rows"]]
     lines += [f"{item['file']}:{item['line']}: {item['tokens']} tokens" for item in report["overlong_rows"]]
-    more = [f"... and {len(lines) - most} more listed with --json"] if len(lines) > most else []
+    rows = report["rows"]
+    number = rows["skipped"] + rows["overlong"]
+    more = [f"... and {number - most} more; --json lists {len(lines)}"] if number > most else []
     return "\n".join(lines[:most] + more)
 
 

@@ -80,7 +80,7 @@ def whole_number(least: int) -> Any:
             value = int(text)
         except ValueError:
             value = least - 1
-        if value < least:
+        if not least <= value < 2**63:
             raise argparse.ArgumentTypeError(f"{shown(text)} must be a whole number of at least {least}")
         return value
 

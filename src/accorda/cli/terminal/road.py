@@ -152,16 +152,16 @@ def learned(stage: str, events: Sequence[Mapping[str, Any]]) -> str:
     if stage == "reward":
         low, high = last["intervals"]["preference_accuracy"]
         return (
-            f"agrees with {last['preference_accuracy']:.0%} of the labels of pairs kept apart ({low:.0%} to {high:.0%}); one "
-            "label in ten is wrong, so nobody could agree with many more than 90%"
+            f"agrees with {last['preference_accuracy']:.0%} of the labels of pairs kept apart ({low:.0%} to "
+            f"{high:.0%}); one label in ten is wrong, so nobody could agree with many more than 90%"
         )
     if stage == "rl":
         first = next(event for event in events if event["event"] == "evaluation")
         signs = [sign for event in events for sign in event.get("health", ())]
         alarms = sorted({sign["sign"] for sign in signs if sign["verdict"] == "alarm"})
         return (
-            f"reward of answers to tickets kept apart {first['reward']:.2f} before, {last['reward']:.2f} after, {last['kl']:.1f} "
-            f"nats from the reference; alarms: {', '.join(alarms) or 'none'}"
+            f"reward of answers to tickets kept apart {first['reward']:.2f} before, {last['reward']:.2f} after, "
+            f"{last['kl']:.1f} nats from the reference; alarms: {', '.join(alarms) or 'none'}"
         )
     return ""
 
@@ -182,9 +182,10 @@ def judged(sft: Any, aligned: Any, limit: int | None, scenes: Any) -> dict[str, 
         for name, texts in answers.items()
     }
     found = verdict(worth["ppo"], worth["sft"])
+    won, tied = found["won"], found["tied"]
     scenes.tell(
         f"PPO wins over SFT {found['value']:.0%} [{found['low']:.0%}, {found['high']:.0%}] of {len(rows)} tickets: "
-        f"{found['won']} won, {found['tied']} alike, which count half, {len(rows) - found['won'] - found['tied']} lost\n"
+        f"{won} won, {tied} alike, which count half, {len(rows) - won - tied} lost\n"
         f"facts stated rightly, of six: SFT {found['facts']['sft']:.2f}, PPO {found['facts']['ppo']:.2f}"
     )
     for number in range(min(SHOWN, len(rows))):

@@ -9,9 +9,10 @@ from accorda.cli.terminal.outcome import DONE, UNPROVEN, Outcome
 from accorda.cli.terminal.table import table
 from accorda.recipe.write import flow
 from accorda.runs.figures import size
+from accorda.runs.sections.names import METRICS
 from accorda.runs.sections.onwards import commands
 from accorda.runs.spent import PARTS, parts, reached
-from accorda.runs.story import Setting, Story, tell
+from accorda.runs.story import Setting, Story, is_number, tell
 
 NOTHING = "not applicable"  # the verdict of a proof that says nothing of such a run
 
@@ -127,6 +128,15 @@ def evaluated(result: Mapping[str, Any]) -> Any:
     return f"{loss:.4g} after step {step}, the best: the result is of that step"
 
 
+def held_out(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Every other held-out measure with its interval: alone it would seem surer than so few rows can make it."""
+    return [
+        (METRICS.get(name, (name,))[0].lower(), f"{result[name]:.4g} (95% interval {low:.4g} to {high:.4g})")
+        for name, (low, high) in (result.get("intervals") or {}).items()
+        if name != "eval_loss" and is_number(result.get(name)) and is_number(low) and is_number(high)
+    ]
+
+
 def told(result: Mapping[str, Any]) -> str:
     """A run's numbers, one line each; what a result does not have is left out."""
     peak, bill = result.get("peak_memory_bytes"), result.get("bill_bytes")
@@ -139,6 +149,7 @@ def told(result: Mapping[str, Any]) -> str:
             ("tokens", result.get("tokens")),
             ("loss of the last step", result.get("loss")),
             ("evaluation loss", evaluated(result)),
+            *held_out(result),
             ("trained parameters", result.get("trainable_parameters")),
             ("seconds", result.get("train_seconds")),
             ("tokens per second", result.get("tokens_per_second")),

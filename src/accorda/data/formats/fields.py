@@ -53,5 +53,5 @@ def parsed(value: object, name: str) -> object:
         return value
     try:
         return json.loads(value)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RowError(f"{name!r} is text that is no JSON ({error})") from None

@@ -11,6 +11,7 @@ from accorda.data.example import Example, RowError
 from accorda.data.formats.hints import feedback, quoted, suggestion
 from accorda.data.read import otherwise_separated
 from accorda.errors import Refusal
+from accorda.recipe.words import meant
 
 Row = Mapping[str, Any]
 FOLDER = "accorda.data.formats"
@@ -116,11 +117,13 @@ def check_columns(columns: Mapping[str, str], row: Row, place: str, known: Seque
     """Refuse a mapping from no known field, or to a column that the row lacks."""
     for field, column in columns.items():
         if field not in known:
-            if column in known:
+            if column in known and field in row:
                 raise Refusal(f"data.columns: {field}={column}: the other way round: --column {column}={field}")
-            listed = ", ".join(known)
-            raise Refusal(f"data.columns: {field}={column}: {field} is none of our fields; fields are {listed}")
+            fields = meant(field, known) or f"; fields are {', '.join(known)}"
+            raise Refusal(f"data.columns: {field}={column}: {field} is none of our fields{fields}")
         if column not in row:
+            if (separated := otherwise_separated(list(row))) is not None:
+                raise Refusal(f"{place}: no column {column!r}; {separated}")
             raise Refusal(f"{place}: data.columns: no column {column!r}; the row has {', '.join(row) or 'none'}")
 
 

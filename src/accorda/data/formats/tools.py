@@ -36,7 +36,7 @@ def _call(call: object) -> dict[str, Any]:
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise RowError(f"the arguments of the tool call {function['name']!r} are no JSON") from None
     identity = {"id": call["id"]} if isinstance(call, Mapping) and isinstance(call.get("id"), str) else {}
     return {**identity, "type": "function", "function": {"name": function["name"], "arguments": arguments}}

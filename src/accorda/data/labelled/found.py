@@ -4,6 +4,7 @@ Text and whole numbers are classes; where a label has a point (0.5, or "0.5" in 
 numbers, a number is learned. `algorithm.labels` says so where that is not what is meant.
 """
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
@@ -11,12 +12,14 @@ from typing import Any, Literal
 
 from accorda.data.example import BadRow, Example, RowError
 from accorda.data.labelled.columns import Columns, choose
-from accorda.data.sources import Origin, origins
+from accorda.data.sources import Origin, no_rows, origins
 from accorda.errors import Refusal
 from accorda.models.labels import Labels, ordered
 from accorda.recipe.sections import DataSection
+from accorda.recipe.words import shown
 
 Kind = Literal["auto", "classes", "numbers"]
+NOT_FINITE = ("inf", "infinity", "nan")
 
 
 @dataclass
@@ -36,8 +39,11 @@ def found_labels(section: DataSection, kind: Kind = "auto") -> Labels:
             numbers are asked for.
     """
     tally = Tally(0, Counter())
-    for origin in origins(section, "train"):
+    listed = origins(section, "train")
+    for origin in listed:
         _count(origin, tally, section.limit)
+    if listed and not tally.seen:
+        raise no_rows(listed, "data.train")
     if not tally.labels:
         raise Refusal(str(tally.bad) if tally.bad else "data.train: no rows with a label")
     if kind == "numbers" or (kind == "auto" and has_point(tally.labels)):
@@ -46,11 +52,12 @@ def found_labels(section: DataSection, kind: Kind = "auto") -> Labels:
 
 
 def value_of(label: Any) -> float | None:
-    """The number that a label is; None for text."""
+    """The number that a label is; None for text, and where it is not finite."""
     try:
-        return float(label)
-    except ValueError:
+        number = float(label)
+    except (ValueError, OverflowError):
         return None
+    return number if math.isfinite(number) else None
 
 
 def name_of(label: Any) -> str:
@@ -59,38 +66,40 @@ def name_of(label: Any) -> str:
 
 
 def has_point(labels: Any) -> bool:
-    """Whether all labels are numbers and some of them are not whole."""
-    if any(value_of(label) is None for label in labels):
+    """Whether all labels are numbers and some of them are not whole; inf and nan alone make none a number."""
+    known = [label for label in labels if value_of(label) is not None]
+    if any(str(label).lower().lstrip("+-") not in NOT_FINITE for label in labels if value_of(label) is None):
         return False
-    return any(isinstance(label, float) or not label.lstrip("+-").isdigit() for label in labels)
+    return any(isinstance(label, float) or not label.lstrip("+-").isdigit() for label in known)
 
 
 def _count(origin: Origin, tally: Tally, limit: int | None) -> None:
     columns: Columns | None = None
-    for shown, line, row in islice(origin.read(), None if limit is None else max(0, limit - tally.seen)):
+    for file, line, row in islice(origin.read(), None if limit is None else max(0, limit - tally.seen)):
         tally.seen += 1
         if not isinstance(row, BadRow) and columns is None:
-            columns = choose(row, f"{shown}:{line}", name=origin.format, columns=origin.columns)
-        example = _parsed(shown, line, row, columns)
+            columns = choose(row, f"{file}:{line}", name=origin.format, columns=origin.columns)
+        example = _parsed(file, line, row, columns)
         if isinstance(example, BadRow):
             tally.bad = tally.bad or example
         elif example.label is not None:
             tally.labels[example.label] += 1
 
 
-def _parsed(shown: str, line: int, row: Any, columns: Columns | None) -> Example | BadRow:
+def _parsed(file: str, line: int, row: Any, columns: Columns | None) -> Example | BadRow:
     if isinstance(row, BadRow) or columns is None:
         return row
     try:
         return columns.parse(row)
     except RowError as error:
-        return BadRow(shown, line, str(error))
+        return BadRow(file, line, str(error))
 
 
 def _number(tally: Tally) -> Labels:
     words = [label for label in tally.labels if value_of(label) is None]
     if words:
-        raise Refusal(f"algorithm.labels = numbers: the label {words[0]!r} of data.train is none; say classes")
+        label = shown(words[0])
+        raise Refusal(f"algorithm.labels = numbers: the label {label} of data.train is none; mend it, or say classes")
     return Labels()
 
 

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from accorda.data.example import Example, RowError
 from accorda.data.labelled.columns import Columns, choose
 from accorda.data.labelled.cut import Frame
-from accorda.data.renderer import FILE, Rendered, Renderer
+from accorda.data.renderer import FILE, Rendered, Renderer, as_written
 from accorda.errors import Refusal
 from accorda.models.labels import Labels
 from accorda.runs.files import read_json
@@ -117,9 +117,11 @@ def load_renderer(folder: Path | str, tokenizer: PreTrainedTokenizerBase) -> Ren
     Raises:
         Refusal: there is none, or it was made with another tokenizer.
     """
-    state = read_json(Path(folder) / FILE) or {}
+    path = Path(folder) / FILE
+    state = read_json(path) or {}
     if state.get("kind") == KIND:
-        return LabelledRenderer.from_dict(state, tokenizer)
+        with as_written(path):
+            return LabelledRenderer.from_dict(state, tokenizer)
     return Renderer.load(folder, tokenizer)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from accorda.data.check import LISTED, READ, about_rows, in_both, repeats, sources
 from accorda.data.example import Example, Message
 from accorda.data.preferences.dataset import PreferenceDataset
-from accorda.data.preferences.prepare import PreferencePreparation
+from accorda.data.preferences.prepare import PreferencePreparation, told_known
 from accorda.data.preferences.renderer import PreferenceRenderer
 from accorda.data.sample import shown
 from accorda.data.sampler import order
@@ -77,9 +77,12 @@ def check_preferences(
     )
     dataset, table = making.train(), making.table("train")
     assert isinstance(dataset, PreferenceDataset)
-    again, both = repeats(table), 0
+    again, both, known = repeats(table), 0, ""
     if section.eval is not None:
-        both = in_both(table, PreferencePreparation(replace(making.settings, section=section)).table("eval"))
+        apart = PreferencePreparation(replace(making.settings, section=section))
+        both, held = in_both(table, apart.table("eval")), apart.held()
+        number = held.known_prompts(dataset) if isinstance(held, PreferenceDataset) else 0
+        known = told_known(number, len(held or ())) if number else ""
     rows = order(0, 0, len(dataset))[:READ].tolist() if len(dataset) > READ else range(len(dataset))
     found = look([dataset.example(row) for row in rows])
     return {
@@ -88,7 +91,7 @@ def check_preferences(
         "duplicates": {"rows": len(again), "places": again[:LISTED]},
         "in_both": both,
         "preferences": found.to_dict(),
-        "warnings": [*about_rows(dataset.report, section), *_warnings(found, len(again), both)],
+        "warnings": [*about_rows(dataset.report, section), *_warnings(found, len(again), both, known)],
         "sample": "\n\n".join(
             shown(dataset, row, tokenizer, color) for row in sorted(order(0, 0, len(dataset))[:ROWS].tolist())
         ),
@@ -98,8 +101,8 @@ def check_preferences(
 def look(examples: Sequence[Example]) -> Findings:
     """What rows say of their answers, and whether they agree."""
     found = Findings([], [])
-    said: dict[tuple[str, ...], str] = {}
-    for example in examples:
+    said: dict[tuple[str, ...], tuple[int, str]] = {}
+    for number, example in enumerate(examples):
         place, question = f"{example.file}:{example.line}", example.asked().to_json()
         if len(example.answers) == 1:
             found.liked += example.ranks[0] == 0
@@ -108,9 +111,9 @@ def look(examples: Sequence[Example]) -> Findings:
         for better, worse in judged(example):
             same |= better is not None and better == worse
             other = said.get((question, worse or "", better or ""))
-            if other is not None and other != place and better != worse:
-                found.contradicting.append([place, other])
-            said.setdefault((question, better or "", worse or ""), place)
+            if other is not None and other[0] != number and better != worse:  # all rows of a file can be on one line
+                found.contradicting.append([place, other[1]])
+            said.setdefault((question, better or "", worse or ""), (number, place))
             if better is not None and worse is not None:
                 found.pairs += 1
                 found.different += len(better) != len(worse)
@@ -136,11 +139,13 @@ def spelled(answer: Message) -> str:
     return "\n".join([answer.reasoning or "", answer.content, *map(str, answer.tool_calls)]).strip()
 
 
-def _warnings(found: Findings, num_repeats: int, both: int) -> Iterator[str]:
+def _warnings(found: Findings, num_repeats: int, both: int, known: str) -> Iterator[str]:
     if num_repeats:
         yield f"{several(num_repeats, 'row')} repeat{'s' * (num_repeats == 1)} an earlier one"
     if both:
         yield f"{several(both, 'row')} of data.eval {'is' if both == 1 else 'are'} also in data.train"
+    if known:
+        yield known
     if found.identical:
         places = ", ".join(found.identical[:3])
         yield f"in {several(len(found.identical), 'row')} ({places}) an answer is preferred to itself"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from accorda.data.dataset import DataReport, Dataset, Part
-from accorda.data.example import Example
+from accorda.data.example import Example, digest
 from accorda.data.preferences.batch import PreferenceSegment
 from accorda.data.store import Store
 
@@ -19,6 +19,8 @@ class PreferenceDataset(Dataset):
         self._borders = borders_of(parts, spans)
         examples = [super(PreferenceDataset, self).example(row) for row in range(len(spans))]
         self._ranks = [example.ranks for example in examples]
+        self.prompts = np.array([prompt_of(example) for example in examples], np.uint64)
+        """A digest of what each example row asks, (n,): equal for rows about one prompt."""
         self._margins = [example.margin or 0.0 for example in examples]
         counts = [len(ranks) if thumbs else 1 for ranks in self._ranks]
         self._row = np.repeat(np.arange(len(spans)), counts)
@@ -62,6 +64,10 @@ class PreferenceDataset(Dataset):
             margin=self._margins[row],
         )
 
+    def known_prompts(self, other: "PreferenceDataset") -> int:
+        """How many rows ask what a row of the other data set asks."""
+        return int(np.isin(self.prompts, other.prompts)[self._row].sum())
+
     def example(self, index: int) -> Example:
         """The content of the row that `index` is of, with all its answers."""
         return super().example(int(self._row[index]))
@@ -74,6 +80,11 @@ class PreferenceDataset(Dataset):
         """The ids in front of every answer of row `index`."""
         segment = self[index]
         return segment.input_ids[: segment.prompt_length].tolist()
+
+
+def prompt_of(example: Example) -> int:
+    """A digest of what a row asks."""
+    return digest(example.asked().to_json().encode())
 
 
 def borders_of(parts: Sequence[Part], spans: np.ndarray) -> list[np.ndarray]:

@@ -4,20 +4,25 @@ Rows that do not fit are left out, whatever they would lose: an answer cut at it
 that people prefer what is cut. All rows of one prompt stand on one side of the split.
 """
 
+import logging
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from accorda.data.dataset import DataReport, Dataset
-from accorda.data.example import Example, digest
+from accorda.data.example import Example
 from accorda.data.overlong import Fitted
-from accorda.data.preferences.dataset import PreferenceDataset, borders_of
+from accorda.data.preferences.dataset import PreferenceDataset, borders_of, prompt_of
 from accorda.data.preferences.renderer import PreferenceRenderer
 from accorda.data.prepare import Preparation
 from accorda.data.settings import Settings, Split
 from accorda.data.split import held_out
 from accorda.data.table import Table
 from accorda.errors import Refusal
+from accorda.recipe.words import several
+
+logger = logging.getLogger(__name__)
 
 CUTTING = ("truncate", "truncate_prompt")
 
@@ -62,7 +67,7 @@ class PreferencePreparation(Preparation):
 def prompts(table: Table) -> np.ndarray:
     """A digest of what was asked, (n,): equal for rows about one prompt."""
     contents = (table.stores[span["part"]].example(int(span["row"])) for span in table.spans)
-    return np.array([digest(Example.from_dict(content).asked().to_json().encode()) for content in contents], np.uint64)
+    return np.array([prompt_of(Example.from_dict(content)) for content in contents], np.uint64)
 
 
 def preferences(settings: Settings) -> PreferenceRenderer:
@@ -74,9 +79,26 @@ def preferences(settings: Settings) -> PreferenceRenderer:
 def prepare_preferences(
     section: Any, renderer: PreferenceRenderer, **settings: Any
 ) -> tuple[PreferenceDataset, PreferenceDataset | None]:
-    """Training and evaluation rows; None where nothing is set apart for evaluation."""
+    """Training and evaluation rows; None where nothing is set apart for evaluation.
+
+    Rows of `data.eval` about prompts that are trained on are kept, counted and warned of.
+    """
     making = PreferencePreparation(Settings(section, renderer, stage="preference", **settings))
     train, held = making.train(), making.held()
     assert isinstance(train, PreferenceDataset)
-    assert held is None or isinstance(held, PreferenceDataset)
+    if held is None:
+        return train, None
+    assert isinstance(held, PreferenceDataset)
+    known = held.known_prompts(train)
+    if known:
+        logger.warning("%s", told_known(known, len(held)))
+    held.report = replace(held.report, known_prompts=known)
     return train, held
+
+
+def told_known(known: int, number: int) -> str:
+    """What held-out rows about prompts that are trained on do to a score."""
+    return (
+        f"data.eval: {known} of {several(number, 'row')} {'asks' if known == 1 else 'ask'} what rows of data.train "
+        "ask, so what is measured was partly seen; without data.eval rows are divided by prompt (data.eval_split)"
+    )

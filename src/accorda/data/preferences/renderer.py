@@ -18,6 +18,8 @@ from accorda.data.rendered import Rendered
 from accorda.data.renderer import Renderer
 
 FOLDER = "accorda.data.preferences.formats"
+VOTED = (("response_j", "response_k"),)
+"""Columns of public data whose names do not say which answer is better: of StackExchange's, j has more votes."""
 
 
 class PreferenceRenderer(Renderer):
@@ -83,6 +85,7 @@ def suggestion(row: Mapping[str, Any]) -> str:
     prompt = first(texts, PROMPTS) or "COLUMN"
     others = [name for name in texts if name != prompt and first([name], COMPLETIONS) is None]
     chosen, rejected = first(texts, COMPLETIONS) or "COLUMN", others[0] if len(others) == 1 else "COLUMN"
+    chosen, rejected = next((pair for pair in VOTED if set(pair) <= set(texts)), (chosen, rejected))
     return (
         f"--column prompt={prompt} --column chosen={chosen} --column rejected={rejected} "
         "(or completions and ranks, or completion and label)"

@@ -19,6 +19,7 @@ class PreferenceAccuracy(Metric):
 
     needs: ClassVar[Needs] = "preferences"
     direction: ClassVar[Direction] = "higher"
+    share: ClassVar[bool] = True
 
     def statistics(self, row: Row) -> Sequence[float]:
         return (row.num_right, row.num_pairs)

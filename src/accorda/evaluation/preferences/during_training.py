@@ -6,7 +6,7 @@ from typing import Any
 from accorda.data.preferences.dataset import PreferenceDataset
 from accorda.evaluation.evaluate import answers
 from accorda.evaluation.measure import Measured, complete, scored
-from accorda.evaluation.preferences.judge import rows_of, segments_of
+from accorda.evaluation.preferences.judge import judged, rows_of, segments_of
 from accorda.evaluation.questions import questions
 from accorda.evaluation.registry import OF_COMPARISONS, read_metrics, require_fitting
 from accorda.training.comparing import Comparing
@@ -19,8 +19,8 @@ def evaluator(session: Session, batch_size: int = BATCH_SIZE) -> Callable[[], di
     """A function that measures the session's model now; None where the session has no evaluation rows.
 
     It gives `eval_loss` (the objective's own, a mean over rows), the metrics the recipe names, "intervals" {name:
-    [low, high]} of them all (95%, bootstrap over rows), and, if `evaluation.generate` is not 0, "samples" of that many
-    prompts answered.
+    [low, high]} of them all (95%, bootstrap over prompts), and, if `evaluation.generate` is not 0, "samples" of that
+    many prompts answered.
 
     Raises:
         Refusal: an unknown metric, or one of something else.
@@ -38,7 +38,8 @@ def evaluator(session: Session, batch_size: int = BATCH_SIZE) -> Callable[[], di
 
     def evaluate() -> dict[str, Any]:
         with session.loop.precision.autocast():
-            found = scored(metrics, rows_of(session.model, objective, segments, batch_size=batch_size)).estimates
+            rewarded = judged(session.model, objective, segments, batch_size=batch_size)
+            found = scored(metrics, rows_of(segments, rewarded)).estimates
             told = Measured({})
             if asked:
                 sampling = {"max_new_tokens": wanted.max_new_tokens}

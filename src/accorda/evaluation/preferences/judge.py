@@ -49,12 +49,28 @@ def row_of(segment: PreferenceSegment, loss: float, rewards: Sequence[float]) ->
     return Row(log_likelihood=-loss, num_tokens=1, num_pairs=len(margins), num_right=right, margin=float(sum(margins)))
 
 
-def rows_of(
-    model: PreTrainedModel, objective: Comparing, segments: Sequence[PreferenceSegment], *, batch_size: int = 8
-) -> list[Row]:
-    """Every row as metrics take it."""
-    found = judged(model, objective, segments, batch_size=batch_size)
-    return [row_of(segment, *told) for segment, told in zip(segments, found, strict=True)]
+def rows_of(segments: Sequence[PreferenceSegment], found: Sequence[tuple[float, list[float]]]) -> list[Row]:
+    """What metrics take: the rows about each prompt as one, since an interval that drew them apart would be too narrow.
+
+    Sums stay what they are, so metrics do too. Rows that all ask one thing stay apart: they tell of that question only.
+    """
+    rows = [row_of(segment, *judgement) for segment, judgement in zip(segments, found, strict=True)]
+    joined: dict[bytes, Row] = {}
+    for segment, row in zip(segments, rows, strict=True):
+        prompt = segment.input_ids[: segment.prompt_length].tobytes()
+        joined[prompt] = together(joined[prompt], row) if prompt in joined else row
+    return list(joined.values()) if len(joined) > 1 else rows
+
+
+def together(one: Row, other: Row) -> Row:
+    """Two measured rows as one."""
+    return Row(
+        log_likelihood=one.log_likelihood + other.log_likelihood,
+        num_tokens=one.num_tokens + other.num_tokens,
+        num_pairs=one.num_pairs + other.num_pairs,
+        num_right=one.num_right + other.num_right,
+        margin=one.margin + other.margin,
+    )
 
 
 def segments_of(dataset: PreferenceDataset, limit: int | None = None) -> list[PreferenceSegment]:

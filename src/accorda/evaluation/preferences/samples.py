@@ -46,7 +46,9 @@ def asked(example: Example) -> str:
     return example.prompt if example.prompt is not None else "\n".join(turn.content for turn in example.messages)
 
 
-def told(example: Example, rewards: list[float]) -> str:
-    """Every answer behind its reward, the better ones first."""
+def told(example: Example, rewards: list[float], answer: int | None = None) -> str:
+    """Every answer behind its reward, the better ones first; or the one answer that was judged by itself."""
+    if answer is not None:
+        return f"{rewards[0]:+.3f}  {example.answers[answer].content.strip()}"
     ranked = sorted(zip(example.ranks, rewards, example.answers, strict=True), key=lambda entry: entry[0])
     return "\n".join(f"{reward:+.3f}  {answer.content.strip()}" for _, reward, answer in ranked)

@@ -12,9 +12,9 @@ left out from the model's own generation settings.
 
 import hashlib
 import logging
-import math
 import secrets
 import shutil
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -33,10 +33,11 @@ from accorda.methods.install import installed
 from accorda.methods.routing import acting
 from accorda.methods.storage import save_adapter
 from accorda.methods.storage.files import TENSORS
-from accorda.methods.storage.peft import format_for
+from accorda.methods.storage.peft import format_for, lora
 from accorda.models.vocabulary import added_tokens
+from accorda.recipe.words import shown
 from accorda.rl.backends.contract import Asked, Backend
-from accorda.rl.backends.server import Server
+from accorda.rl.backends.server import KEY, Server, key
 from accorda.rl.settings import RolloutSettings
 from accorda.training.guard import Unreachable
 
@@ -54,6 +55,7 @@ PLAIN = {
     "return_tokens_as_token_ids": True,
 }
 ID = "token_id:"  # before an id that stands in place of a token's text
+LOWEST = -sys.float_info.max
 HOW = "start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
 
 
@@ -76,17 +78,12 @@ class Http(Backend):
         url = settings.url
         if url is None:
             raise Refusal("rollout.url: missing; backend http asks a server, named as http://host:port")
-        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
-            raise Refusal(f"rollout.url = {url} ({origin('rollout.url')}): no address of a server, http://host:port")
+        if (wrong := address_fault(url)) is not None:
+            raise Refusal(f"rollout.url = {shown(url)} ({origin('rollout.url')}): {wrong}")
+        key()
 
     def require_fit(self, model: PreTrainedModel, max_length: int) -> None:
-        name, methods = adapter_of(model)
-        if format_for(methods, model, name) is None or added_tokens(model) is not None:
-            raise Refusal(
-                f"rollout.backend = http: a server is handed adapters in PEFT's format, and what "
-                f"{' and '.join(type(method).__name__ for method in methods)} learns here has none; use method lora, "
-                "or backend torch"
-            )
+        require_lora(model)
         served = self.base()
         longest = served.get("max_model_len")
         if isinstance(longest, int) and longest < max_length:
@@ -126,7 +123,7 @@ class Http(Backend):
             try:
                 self.server.load(name, str(self.folder / name))
             except Unreachable as error:
-                shutil.rmtree(self.folder / name)
+                self.clear(name)
                 unknown = "says 404" in str(error)
                 raise Unreachable(f"{error}; {HOW}" if unknown else str(error)) from None
             self.name = name
@@ -164,6 +161,8 @@ class Http(Backend):
             )
         if told.get("model") != self.name:
             raise self.server.fault(f"was asked for {self.name} and answers as {told.get('model')}")
+        if not all(isinstance(one, dict) and is_index(one.get("index", 0)) for one in choices):
+            raise self.other_form("choices must be objects with a whole number as index")
         return [self.completion(one, prompt, asked) for one in sorted(choices, key=lambda one: one.get("index", 0))]
 
     def completion(self, choice: dict[str, Any], prompt: list[int], asked: Asked) -> Completion:
@@ -171,6 +170,8 @@ class Http(Backend):
         if choice.get("prompt_token_ids") not in (None, prompt):
             raise self.server.fault("read other token ids than the prompt's; it must take prompts as they are")
         told = choice.get("logprobs") or {}
+        if not isinstance(told, dict):
+            raise self.other_form("logprobs must be an object with token_logprobs")
         ids, log_probs = ids_of(choice, told), told.get("token_logprobs")
         if ids is None:
             raise self.server.fault("gives no token ids; it must know return_token_ids or return_tokens_as_token_ids")
@@ -190,14 +191,22 @@ class Http(Backend):
         text = words_behind(asked.tokenizer, prompt, own) if asked.tokenizer is not None else ""
         return Completion(ids, text, stopped, drawn_log_probs=log_probs)
 
-    def close(self) -> None:
-        if self.name is None:
-            return
-        name, self.name = self.name, None
+    def other_form(self, what: str) -> Unreachable:
+        """Answers are JSON, but not as an OpenAI-compatible server writes them."""
+        return self.server.fault(f"gives answers in another form: {what}; name an OpenAI-compatible server")
+
+    def clear(self, name: str) -> None:
+        """Take an adapter's files away, and the folder that was made for them."""
         shutil.rmtree(self.folder / name, ignore_errors=True)
         if not self.settings.folder:
             with suppress(OSError):  # what comes next may stand there
                 self.folder.rmdir()
+
+    def close(self) -> None:
+        if self.name is None:
+            return
+        name, self.name = self.name, None
+        self.clear(name)
         try:
             self.server.unload(name)
         except Unreachable as error:  # one that was started anew has it no longer
@@ -213,15 +222,59 @@ def adapter_of(model: PreTrainedModel) -> tuple[str, tuple[Any, ...]]:
 def ids_of(choice: dict[str, Any], told: dict[str, Any]) -> list[int] | None:
     """The sampled ids of an answer; from what stands in place of the tokens' text where the server lists them so."""
     if (ids := choice.get("token_ids")) is not None:
-        return [int(one) for one in ids]
-    tokens = [str(one) for one in told.get("tokens") or ()]
+        return ids if isinstance(ids, list) and all(map(is_index, ids)) else None
+    listed = told.get("tokens")
+    tokens = [str(one) for one in listed] if isinstance(listed, list) else []
     named = tokens and all(one.removeprefix(ID).isdecimal() and one.startswith(ID) for one in tokens)
     return [int(one.removeprefix(ID)) for one in tokens] if named else None
 
 
+def is_index(value: Any) -> bool:
+    """Whether it is a whole number; JSON's true and false are numbers to Python."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def is_log_prob(value: Any) -> bool:
     """Whether it is a number that a log-probability can be; rounding may leave it just above zero."""
-    return isinstance(value, int | float) and math.isfinite(value) and value < 1e-3
+    return isinstance(value, int | float) and not isinstance(value, bool) and LOWEST <= value < 1e-3
+
+
+def address_fault(url: str) -> str | None:
+    """Why an address is none that a server can be asked at."""
+    plain = "no address of a server, http://host:port"
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # an open bracket, a port that is no number
+        return plain
+    if not known or parts.query or parts.fragment or any(one.isspace() or not one.isprintable() for one in url):
+        return plain
+    if not url.isascii():
+        return "holds letters beyond ASCII; write a host's name as the network does (xn--...), a path with %"
+    if "@" in parts.netloc:
+        return f"holds a name before the host; a server's key goes into the variable {KEY}"
+    return None
+
+
+def require_lora(model: PreTrainedModel) -> None:
+    """Refuse what a server's loader of adapters does not take, or would take for something else.
+
+    vLLM reads PEFT's LoRA without magnitudes (DoRA) and without heads, and scales every module by the one alpha and
+    rank of the file, whatever its patterns say.
+    """
+    name, methods = adapter_of(model)
+    if format_for(methods, model, name) is not lora or added_tokens(model) is not None:
+        learned = " and ".join(type(method).__name__ for method in methods)
+        tokens = " with new tokens" if added_tokens(model) is not None else ""
+        raise Refusal(
+            f"rollout.backend = http: a server loads LoRA's products of two factors, and {learned}{tokens} learns "
+            "something else; use method lora, rslora, lora_plus or pissa, or rollout.backend=torch"
+        )
+    if len({adapter.scaling for _, _, parts in lora.modules(model, name) for _, adapter, _ in parts}) > 1:
+        raise Refusal(
+            "rollout.backend = http: a server scales all modules alike, and the methods here differ in alpha / rank; "
+            "use the same, or rollout.backend=torch"
+        )
 
 
 BACKEND = Http

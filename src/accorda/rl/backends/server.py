@@ -9,6 +9,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+from accorda.errors import Refusal
 from accorda.training.guard import Unreachable
 
 KEY = "ACCORDA_ROLLOUT_KEY"
@@ -47,8 +48,8 @@ class Server:
     def ask(self, path: str, body: dict[str, Any] | None = None, waits: Sequence[float] = ()) -> Any:
         """What the server says to a request, read as JSON; its text where it is none."""
         headers = {"Content-Type": "application/json"}
-        if key := os.environ.get(KEY):
-            headers["Authorization"] = f"Bearer {key}"
+        if secret := key():
+            headers["Authorization"] = f"Bearer {secret}"
         data = None if body is None else json.dumps(body).encode()
         for wait in (*waits, None):
             try:
@@ -58,7 +59,7 @@ class Server:
                 with error:
                     said = message(read(error.read()))
                 raise self.fault(f"{path} says {error.code}: {said}") from None
-            except (HTTPException, OSError) as error:
+            except (HTTPException, OSError, UnicodeError) as error:  # a label of the host that is empty or too long
                 if wait is None:
                     reason = error.reason if isinstance(error, URLError) else error
                     raise self.fault(f"no answer from {path}: {reason or type(error).__name__}") from None
@@ -70,11 +71,23 @@ class Server:
         return Unreachable(f"rollout.url = {self.url}: {' '.join(what.split())}")
 
 
+def key() -> str | None:
+    """The key of the environment.
+
+    Raises:
+        Refusal: no header can carry it; it is not shown.
+    """
+    found = os.environ.get(KEY)
+    if found and not (found.isascii() and found.isprintable()):
+        raise Refusal(f"{KEY}: holds a line break or another character that no key has; set it anew")
+    return found
+
+
 def read(content: bytes) -> Any:
     """JSON, or the text that is none."""
     try:
         return json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return content.decode(errors="replace")
 
 

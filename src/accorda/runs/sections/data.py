@@ -54,6 +54,10 @@ def counts(report: dict[str, Any], rows: dict[str, float]) -> list[tuple[str, st
         ("tokens", number(tokens) if is_number(tokens) else ""),
         ("learned", f"{number(learned)} <small>{share(learned, tokens or 0)}</small>" if is_number(learned) else ""),
         ("learned tokens lost", number(lost) if lost else ""),
+        (
+            "asked in training too",
+            f"{number(known)} <small>rows</small>" if (known := report.get("known_prompts")) else "",
+        ),
         ("template", text(report.get("template") or "")),
     ]
 

@@ -14,6 +14,8 @@ METRICS = {
     "matthews": ("Matthews correlation", "held-out rows"),
     "pearson": ("Pearson correlation", "held-out rows"),
     "mean_absolute_error": ("Mean absolute error", "held-out rows"),
+    "preference_accuracy": ("Preference accuracy", "share of held-out pairs put in people's order"),
+    "reward_margin": ("Reward margin", "by which the better answer wins, held-out pairs"),
     "reward": ("Reward", "of held-out answers"),
     "length": ("Length of answers", "tokens, held-out answers"),
     "ended": ("Answers that end", "share of held-out answers"),

@@ -9,6 +9,7 @@ LONGEST_PROMPT = 72
 SILENT = ("reward", "classify")  # stages whose models write no answers
 MEASURED = {  # what `eval` tells of a run, by stage
     "reward": "how often it agrees with held-out labels, with an interval",
+    "preference": "how often it agrees with held-out labels, with an interval",
     "classify": "its labels beside the held-out ones, with an interval",
     "rl": "the reward of held-out answers, before and after, with intervals",
 }
