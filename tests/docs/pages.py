@@ -31,10 +31,12 @@ SHORT = {  # added to commands that would take long; what a page says itself sta
         "training.threads=1",
         "evaluation.samples=1",
     ),
-    "eval": ("--limit", "4", "--max-new-tokens", "8"),
+    "eval": ("--limit", "4"),
     "generate": ("--max-new-tokens", "8"),
     "demo": ("training.max_steps=2", "training.threads=1", "evaluation.samples=1", "--limit", "4"),
 }
+OF_TEXTS = ("--max-new-tokens", "8")
+"""Added to `eval` with metrics, which on the pages are those of texts; where none are written it would be refused."""
 
 
 @dataclass
@@ -139,7 +141,7 @@ def shortened(arguments: list[str]) -> list[str]:
     """The arguments with what makes a long command short; a command that is refused stays as it is."""
     if "--dry-run" in arguments or arguments[0] not in SHORT:
         return arguments
-    added = SHORT.get(arguments[0], ())
+    added = SHORT[arguments[0]] + (OF_TEXTS if arguments[0] == "eval" and "--metrics" in arguments else ())
     flags = [added[i : i + 2] for i in range(0, len(added), 2)] if any(item.startswith("--") for item in added) else []
     settings = () if flags else added
     names = {item.partition("=")[0] for item in arguments}

@@ -473,9 +473,6 @@ def test_rows_are_learned_beside_the_answers(tmp_path):
 
 def test_eval_asks_the_held_out_prompts_again(tmp_path, capsys):
     run = run_of(tmp_path)
-    for option in ("--temperature=0.5", "--seed=1", "--shots=0", "--batch-size=2", "--max-new-tokens=4"):
-        assert main(["eval", str(run.folder.path), option]) == 2
-        assert f"error: {option.replace('=', ' ')}: {run.folder.path} is of stage rl" in capsys.readouterr().err
     assert main(["eval", str(run.folder.path), "--json", "--limit", "3"]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert [row["name"] for row in found["rows"]] == ["reference", "tuned"]
@@ -498,8 +495,34 @@ def test_eval_asks_the_held_out_prompts_again(tmp_path, capsys):
     )
 
 
-def rows_of(tmp_path, capsys, run):
-    assert main(["eval", str(run.folder.path), "--json"]) == 0
+def test_eval_draws_otherwise_where_it_is_asked_to(tmp_path, capsys):
+    """Other random numbers, another temperature, fewer at once; what has no part there is refused."""
+    run = run_of(tmp_path)
+    rows = rows_of(tmp_path, capsys, run)
+    reward = rows["tuned"]["metrics"]["reward"]
+    assert rows_of(tmp_path, capsys, run, "--batch-size", "1") == rows
+    assert rows_of(tmp_path, capsys, run, "--seed", "0", "--temperature", "1") == rows  # as the run has them
+    other = rows_of(tmp_path, capsys, run, "--seed", "7")
+    assert other["tuned"]["metrics"]["reward"] != reward
+    assert "kl" in other["tuned"]["metrics"]
+    greedy = rows_of(tmp_path, capsys, run, "--temperature", "0")
+    assert greedy["tuned"]["metrics"]["reward"] != reward
+    assert rows_of(tmp_path, capsys, run, "--temperature", "0", "--seed", "7") == greedy
+    assert all("kl" not in row["metrics"] for row in greedy.values())
+    assert "kl is a mean over answers at rollout.temperature = 1, and these are at 0" in greedy["tuned"]["note"]
+    short = rows_of(tmp_path, capsys, run, "--max-new-tokens", "2")
+    assert short["tuned"]["metrics"]["length"]["value"] <= 2 < rows["tuned"]["metrics"]["length"]["value"]
+    assert main(["eval", str(run.folder.path), "--max-new-tokens", "7"]) == 2
+    assert "--max-new-tokens 7: prompts of the run leave room for answers of 6" in capsys.readouterr().err
+    for flag, value in (("shots", "0"), ("train", "a.jsonl"), ("column", "prompt=a"), ("quantization", "nf4")):
+        assert main(["eval", str(run.folder.path), f"--{flag}", value]) == 2
+        assert f"error: --{flag} {value}: {run.folder.path} is of stage rl" in capsys.readouterr().err
+    assert main(["eval", str(run.folder.path), "--best-of", "4", "--temperature", "0"]) == 2
+    assert "temperature" in capsys.readouterr().err.splitlines()[-1]
+
+
+def rows_of(tmp_path, capsys, run, *flags):
+    assert main(["eval", str(run.folder.path), "--json", *flags]) == 0
     return {row["name"]: row for row in json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]}
 
 

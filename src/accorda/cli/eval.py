@@ -8,7 +8,7 @@ reward judges both.
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from typing import Any
 
@@ -20,7 +20,9 @@ from accorda.cli.terminal.sampling import add_base, base
 from accorda.cli.terminal.table import cell, table
 from accorda.errors import Refusal
 
-OF_TEXTS = ("temperature", "seed", "shots", "max_new_tokens")
+OF_TEXTS = {"shots": 3, "max_new_tokens": 128, "temperature": 0.0, "seed": 0}
+"""Options of answers that are written, and what each is where it was not given."""
+ROWS_AT_ONCE = 8
 COMPARED = "compared answers are judged, and none are written"
 OF_PAIRS = "preference_accuracy,reward_margin"
 
@@ -36,17 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "of a reward model or a run of stage preference: preference_accuracy, reward_margin (default), eval_loss"
     )
     parser.add_argument("--metrics", metavar="M", type=filled, help=says)
-    parser.add_argument(
-        "--shots", metavar="K", type=whole_number(0), default=3, help="examples to show the base; default: 3"
-    )
+    parser.add_argument("--shots", metavar="K", type=whole_number(0), help="examples to show the base; default: 3")
     parser.add_argument(
         "--train", metavar="F", type=filled, help="where examples come from; default: the run's training rows"
     )
     parser.add_argument("--limit", metavar="N", type=whole_number(1), help="at most the first N rows")
-    parser.add_argument("--max-new-tokens", metavar="N", type=whole_number(1), default=128, help="default: 128")
-    parser.add_argument(
-        "--temperature", metavar="X", type=number(0), default=0.0, help="default: 0, the likeliest token"
-    )
+    says = "default: 128, of a run of stage rl its own"
+    parser.add_argument("--max-new-tokens", metavar="N", type=whole_number(1), help=says)
+    says = "default: 0, the likeliest token; of a run of stage rl its own"
+    parser.add_argument("--temperature", metavar="X", type=number(0), help=says)
     parser.add_argument(
         "--best-of",
         metavar="N",
@@ -54,8 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=1,
         help="of a run of stage rl: a row for the best of N answers of the model of before; default: 1, no such row",
     )
-    parser.add_argument("--seed", metavar="N", type=whole_number(0), default=0, help="draws examples and answers")
-    parser.add_argument("--batch-size", metavar="N", type=whole_number(1), default=8, help="rows at a time; default: 8")
+    says = "draws examples and answers; default: 0, of a run of stage rl its own"
+    parser.add_argument("--seed", metavar="N", type=whole_number(0), help=says)
+    says = "rows at a time; default: 8, of a run of stage rl its own"
+    parser.add_argument("--batch-size", metavar="N", type=whole_number(1), help=says)
     add_base(parser)
 
 
@@ -69,18 +71,14 @@ def run(arguments: argparse.Namespace) -> Outcome:
     from accorda.models.labels import is_classifier
     from accorda.training.threads import settle_threads
 
-    if (session := of_rl(arguments)) is not None:
-        from accorda.rl.held_out import report as held_out
-
-        why = f"{arguments.run} is of stage rl: its prompts are answered as it sampled"
-        require_unset(arguments, (*OF_TEXTS, "train", "batch_size"), why)
-        found = held_out(session, arguments.limit, arguments.best_of)
-        return Outcome(result={"model": arguments.run, **found}, text=told(found))
+    if is_of_rl(arguments):
+        return rewarded(arguments)
     if arguments.best_of > 1:
         raise Refusal(
             f"--best-of {arguments.best_of}: the reward chooses among answers, and {arguments.run} is no complete run "
             "of stage rl asked about its own prompts; leave it out, or --data and --metrics beside it"
         )
+    arguments.batch_size = arguments.batch_size or ROWS_AT_ONCE
     metrics = read_metrics(arguments.metrics or "perplexity")
     if (session := of_preference(arguments, metrics)) is not None:
         require_unset(arguments, (*OF_TEXTS, "train"), COMPARED)
@@ -93,43 +91,58 @@ def run(arguments: argparse.Namespace) -> Outcome:
     if is_classifier(opened.model):
         require_unset(arguments, OF_TEXTS, f"{arguments.run} is a classifier, which writes no answers")
         return labelled(arguments, opened)
+    given = {name: getattr(arguments, name) for name in OF_TEXTS}
+    sampled = OF_TEXTS | {name: value for name, value in given.items() if value is not None}
     with closing(Counting()) as count, watched(count):
         found = report(
             opened,
             arguments.data,
             metrics.values(),
-            shots=arguments.shots,
             train=arguments.train,
             columns=columns(arguments.column),
             limit=arguments.limit,
             batch_size=arguments.batch_size,
-            max_new_tokens=arguments.max_new_tokens,
-            temperature=arguments.temperature,
-            seed=arguments.seed,
+            **sampled,
         )
     return Outcome(result={"model": arguments.run, **found}, text=told(found))
 
 
-def require_unset(arguments: argparse.Namespace, names: Sequence[str], why: str) -> None:
+def require_unset(arguments: argparse.Namespace, names: Iterable[str], why: str) -> None:
     """Refuse options that would change nothing."""
     parser = argparse.ArgumentParser(add_help=False)
     add_arguments(parser)
     for name in names:
         if (value := getattr(arguments, name)) != parser.get_default(name):
-            raise Refusal(f"--{name.replace('_', '-')} {value}: {why}; leave it out")
+            said = ", ".join(value) if isinstance(value, list) else value
+            raise Refusal(f"--{name.replace('_', '-')} {said}: {why}; leave it out")
 
 
-def of_rl(arguments: argparse.Namespace) -> Any:
-    """The session of a run of stage rl, of which neither rows nor metrics are named: its reward is asked again."""
+def is_of_rl(arguments: argparse.Namespace) -> bool:
+    """Whether it is a run of stage rl, of which neither rows nor metrics are named: its reward is asked again."""
     from accorda.data.recorded import recorded
     from accorda.runs.layout import RunFolder
 
     folder = RunFolder(arguments.run)
-    if arguments.data or arguments.metrics or not folder.is_complete() or recorded(folder).stage != "rl":
-        return None
+    return not (arguments.data or arguments.metrics) and folder.is_complete() and recorded(folder).stage == "rl"
+
+
+def rewarded(arguments: argparse.Namespace) -> Outcome:
+    """The report on a run of stage rl by its own reward: the reference, tuned."""
+    from accorda.rl.held_out import report
     from accorda.stages import reopen
 
-    return reopen(folder)
+    why = f"{arguments.run} is of stage rl: its prompts are answered as it answered them, and nobody is shown examples"
+    require_unset(arguments, ("shots", "train", "column", "quantization"), why)
+    found = report(
+        reopen(arguments.run),
+        arguments.limit,
+        arguments.best_of,
+        max_new_tokens=arguments.max_new_tokens,
+        temperature=arguments.temperature,
+        batch_size=arguments.batch_size,
+        seed=arguments.seed,
+    )
+    return Outcome(result={"model": arguments.run, **found}, text=told(found))
 
 
 def of_preference(arguments: argparse.Namespace, metrics: Mapping[str, Any]) -> Any:

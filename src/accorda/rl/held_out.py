@@ -54,17 +54,36 @@ def evaluator(session: Any) -> Callable[[], dict[str, Any]] | None:
     return evaluate
 
 
-def report(session: Any, limit: int | None = None, best_of: int = 1) -> dict[str, Any]:
+def report(
+    session: Any,
+    limit: int | None = None,
+    best_of: int = 1,
+    *,
+    max_new_tokens: int | None = None,
+    temperature: float | None = None,
+    batch_size: int | None = None,
+    seed: int | None = None,
+) -> dict[str, Any]:
     """What `accorda eval` tells of a run of stage rl: its held-out prompts answered by reference and by policy.
 
     The keys are those of `accorda.evaluation.report.report`. Both answer with the same random numbers. With `best_of`
-    n above 1 a row more tells what the best of n answers of the reference is worth, which needs no training.
+    n above 1 a row more tells what the best of n answers of the reference is worth, which needs no training. What is
+    None is as the run has it. Log-probabilities are those at the run's temperature, so `kl` is told at that one alone.
 
     Raises:
-        Refusal: the run has no held-out prompts.
+        Refusal: the run has no held-out prompts; answers that are longer than in training; several answers without a
+            temperature, which would all be one.
     """
-    phases, rows = session.loop.carried, session.eval
-    assert isinstance(phases, Phases)
+    own, rows = session.loop.carried, session.eval
+    assert isinstance(own, Phases)
+    if (most := own.settings.max_new_tokens) < (max_new_tokens or 0):
+        raise Refusal(
+            f"--max-new-tokens {max_new_tokens}: prompts of the run leave room for answers of {most} "
+            "(rollout.max_new_tokens); ask for no more"
+        )
+    given = {"max_new_tokens": max_new_tokens, "temperature": temperature, "batch_size": batch_size}
+    settings = replace(own.settings, **{name: value for name, value in given.items() if value is not None})
+    phases = replace(own, settings=settings, seed=own.seed if seed is None else seed)
     if rows is None:
         raise Refusal("data: the run kept no prompts apart; name rows with --data")
     numbers = range(len(rows) if limit is None else min(limit, len(rows)))
@@ -79,6 +98,9 @@ def report(session: Any, limit: int | None = None, best_of: int = 1) -> dict[str
                     found[f"best of {best_of}"] = bests(measured(phases, rows, numbers, num_generations=best_of))
         found["tuned"] = measured(phases, rows, numbers)
     lines = [line(name, groups, phases) for name, groups in found.items()]
+    if phases.needs_scores and not scorable(phases):
+        at = f"rollout.temperature = {own.settings.temperature:g}"
+        lines[-1]["note"] = f"kl is a mean over answers at {at}, and these are at {settings.temperature:g}"
     for told in lines[1:-1]:
         told["metrics"].pop("kl", None)  # that of what its answers were chosen from
         told["note"] = f"chosen by the reward from the reference's answers; at most {most_kl(best_of):.2f} nats from it"
@@ -136,7 +158,12 @@ def measured(
     settings = replace(phases.settings, num_generations=num_generations)
     groups = phases.answered([rows[number] for number in numbers], (phases.seed, EVALUATION), settings, version)
     groups = phases.judged(groups, rows)
-    return phases.scored(groups)[0] if phases.needs_scores else groups
+    return phases.scored(groups)[0] if scorable(phases) else groups
+
+
+def scorable(phases: Phases) -> bool:
+    """Whether the objective, if it scores at all, does so at the temperature of the answers."""
+    return phases.needs_scores and phases.objective.temperature == phases.settings.temperature
 
 
 def statistics(answers: Sequence[Answer], phases: Phases) -> Mapping[str, list[float]]:
