@@ -206,7 +206,7 @@ def trained(place: Path, kind: str, data: Any, model: str, stage: str, seed: int
         "accuracy": reported,
         "measured_again": judged.accuracy() == reported,
         "order_of_answers_matters": order_matters(session, judged),
-        f"accuracy_of_{len(learned.segments)}_rows_trained_on": learned.accuracy(),
+        "trained_on": {"rows": len(learned.segments), **learned.accuracy()},
         "consistent": round(_carried.consistent(session.eval.example(row) for row in range(len(session.eval))), 4),
     }
 
