@@ -19,7 +19,7 @@ from accorda.training.loop import Objective
 from accorda.training.optimizers.contract import Settings
 from accorda.training.precision import Precision
 
-OVERHEAD = {"cpu": 30_000_000, "cuda": 500_000_000}
+OVERHEAD = {"cpu": 28_000_000, "cuda": 500_000_000}
 """On a CPU modules of transformers and tokenizers imported on first use, tables of kernels, the tokens, what this
 rehearsal leaves behind. Measured as what a run holds beyond its tensors: 23 MB at stage sft on 140 thousand parameters,
 about 50 at stage rl. Of a GPU: an estimate of the context and the matrix library's workspace, not measured by us."""
