@@ -74,16 +74,9 @@ def report(
         Refusal: the run has no held-out prompts; answers that are longer than in training; several answers without a
             temperature, which would all be one.
     """
-    own, rows = session.loop.carried, session.eval
-    assert isinstance(own, Phases)
-    if (most := own.settings.max_new_tokens) < (max_new_tokens or 0):
-        raise Refusal(
-            f"--max-new-tokens {max_new_tokens}: prompts of the run leave room for answers of {most} "
-            "(rollout.max_new_tokens); ask for no more"
-        )
     given = {"max_new_tokens": max_new_tokens, "temperature": temperature, "batch_size": batch_size}
-    settings = replace(own.settings, **{name: value for name, value in given.items() if value is not None})
-    phases = replace(own, settings=settings, seed=own.seed if seed is None else seed)
+    own, rows = session.loop.carried, session.eval
+    phases = as_asked(own, {name: value for name, value in given.items() if value is not None}, seed)
     if rows is None:
         raise Refusal("data: the run kept no prompts apart; name rows with --data")
     numbers = range(len(rows) if limit is None else min(limit, len(rows)))
@@ -100,7 +93,7 @@ def report(
     lines = [line(name, groups, phases) for name, groups in found.items()]
     if phases.needs_scores and not scorable(phases):
         at = f"rollout.temperature = {own.settings.temperature:g}"
-        lines[-1]["note"] = f"kl is a mean over answers at {at}, and these are at {settings.temperature:g}"
+        lines[-1]["note"] = f"kl is a mean over answers at {at}, and these are at {phases.settings.temperature:g}"
     for told in lines[1:-1]:
         told["metrics"].pop("kl", None)  # that of what its answers were chosen from
         told["note"] = f"chosen by the reward from the reference's answers; at most {most_kl(best_of):.2f} nats from it"
@@ -121,6 +114,21 @@ def report(
             for number, one in enumerate(found["tuned"][:SHOWN])
         ],
     }
+
+
+def as_asked(own: Phases, given: Mapping[str, Any], seed: int | None) -> Phases:
+    """The run's phases with other settings of the rollout and another seed.
+
+    Raises:
+        Refusal: answers that are longer than in training.
+    """
+    most, wanted = own.settings.max_new_tokens, given.get("max_new_tokens", 0)
+    if wanted > most:
+        raise Refusal(
+            f"--max-new-tokens {wanted}: prompts of the run leave room for answers of {most} "
+            "(rollout.max_new_tokens); ask for no more"
+        )
+    return replace(own, settings=replace(own.settings, **given), seed=own.seed if seed is None else seed)
 
 
 def no_reference(session: Any) -> str:
