@@ -8,16 +8,19 @@ prompt, a third held out, with three seeds that draw split, head and order of ro
 - `open_assistant`: en_100_tree.jsonl, people's rankings of people's answers.
 
 Two bases: the bundled model and stories260K, LoRA at automatic rates. Where answers are longer than a base's positions
-the positions are raised (both rotate, so nothing is new but the lengths); rows longer than LENGTHS are left out and
+the positions are raised (both rotate, so nothing is new but the lengths); longer rows than SETS says are left out and
 counted. No run sees its held-out rows but at step 0 and after its last step, and no setting was chosen by them.
 
 `pooled` takes the held-out rows of all seeds together, drawn by prompt for the interval. `picks_longer` is the share of
 pairs in which the answer with the higher reward is the longer one. `carried` tells what no judge can exceed and how
 that was found (`benchmarks/_carried.py`); a figure is above it where the whole interval is.
+
+The environment variable KEEP names a folder for finished runs, so that what was stopped goes on where it was.
 """
 
 import json
 import os
+import pickle
 import shutil
 import sys
 import tempfile
@@ -29,20 +32,22 @@ from typing import Any
 from benchmarks import _carried
 
 SHARED = Path(os.environ.get("ACCORDA_SHARED") or Path(__file__).resolve().parents[2] / "shared")
+KEEP = Path(os.environ["KEEP"]) if "KEEP" in os.environ else None
 SEEDS, STAGES = (0, 1, 2), ("reward", "preference")
 HELD_OUT = 1 / 3
 NEVER = 1_000_000
+LEARNED = 16  # rows trained on that are judged again
 TURNED, ALIKE = 8, 1e-3  # rows whose answers are put in the other order, and how far apart their rewards may be
-SETS = {  # by name: file under data/, its columns, the longest answer in tokens, rows a step, epochs
-    "mixture": ("preferences_ultrafeedback_demo/dpo_en_demo.json", {}, 768, 8, 2),
+EPOCHS = 2
+SETS = {  # by name: file under data/, its columns, the longest answer in tokens, rows a step
+    "mixture": ("preferences_ultrafeedback_demo/dpo_en_demo.json", {}, 768, 8),
     "stack_exchange": (
         "preference_fixtures/stack_exchange_paired_tiny.json",
         {"prompt": "question", "chosen": "response_j", "rejected": "response_k"},
-        4096,
+        3072,
         4,
-        1,
     ),
-    "open_assistant": ("oasst_trees/en_100_tree.jsonl", {}, 768, 8, 1),
+    "open_assistant": ("oasst_trees/en_100_tree.jsonl", {}, 512, 8),
 }
 BORROWED = (
     "no pair was judged twice in this file, so its noise cannot be measured; the agreement of InstructGPT's labellers "
@@ -122,7 +127,7 @@ def measured(place: Path, kind: str, data: Any) -> dict[str, Any]:
         model, positions = with_positions(folder, place / base, length)
         found[base] = {"positions": positions}
         for stage in STAGES:
-            runs = [trained(place, kind, data, str(model), stage, seed) for seed in SEEDS]
+            runs = [kept(place, kind, data, str(model), stage, seed) for seed in SEEDS]
             pooled = Judged(
                 [segment for run in runs for segment in run["judged"].segments],
                 [each for run in runs for each in run["judged"].found],
@@ -150,13 +155,24 @@ def with_positions(folder: Path, place: Path, length: int) -> tuple[Path, dict[s
     return copy, {"trained_with": own, "raised_to": length}
 
 
+def kept(place: Path, kind: str, data: Any, model: str, stage: str, seed: int) -> dict[str, Any]:
+    """One run, or what is kept of it."""
+    file = KEEP / f"{kind}-{Path(model).name}-{stage}-{seed}.pickle" if KEEP else None
+    if file is not None and file.is_file():
+        return pickle.loads(file.read_bytes())
+    found = trained(place, kind, data, model, stage, seed)
+    if file is not None:
+        file.write_bytes(pickle.dumps(found))
+    return found
+
+
 def trained(place: Path, kind: str, data: Any, model: str, stage: str, seed: int) -> dict[str, Any]:
     """One run, and what it says of its held-out rows and of those it learned from."""
     import accorda
     from accorda.runs import events
     from accorda.stages import reopen
 
-    _, columns, length, batch_size, epochs = SETS[kind]
+    _, columns, length, batch_size = SETS[kind]
     output = place / "run"
     run = accorda.train(
         stage=stage,
@@ -169,13 +185,13 @@ def trained(place: Path, kind: str, data: Any, model: str, stage: str, seed: int
             "overlong": "skip",
         },
         method={"name": "lora"},
-        training={"threads": 1, "batch_size": batch_size, "epochs": epochs, "seed": seed},
+        training={"threads": 1, "batch_size": batch_size, "epochs": EPOCHS, "seed": seed},
         evaluation={"every": NEVER, "samples": 0},
         output=str(output),
     )
     log = [event for event in events.read(run.folder.events) if event["event"] == "evaluation"]
     session = reopen(run.folder)
-    judged, learned = judge(session, session.eval), judge(session, session.train)
+    judged, learned = judge(session, session.eval), judge(session, session.train, LEARNED)
     shutil.rmtree(output)
     low, high = run.result["intervals"]["preference_accuracy"]
     reported = {"value": round(run.result["preference_accuracy"], 4), "low": round(low, 4), "high": round(high, 4)}
@@ -190,16 +206,16 @@ def trained(place: Path, kind: str, data: Any, model: str, stage: str, seed: int
         "accuracy": reported,
         "measured_again": judged.accuracy() == reported,
         "order_of_answers_matters": order_matters(session, judged),
-        "accuracy_in_training": learned.accuracy(),
+        "trained_on": {"rows": len(learned.segments), **learned.accuracy()},
         "consistent": round(_carried.consistent(session.eval.example(row) for row in range(len(session.eval))), 4),
     }
 
 
-def judge(session: Any, rows: Any) -> Judged:
+def judge(session: Any, rows: Any, limit: int | None = None) -> Judged:
     """Rows and what the run says of their answers."""
     from accorda.evaluation.preferences.judge import judged, segments_of
 
-    segments = segments_of(rows)
+    segments = segments_of(rows, limit)
     return Judged(segments, judged(session.model, session.objective, segments))
 
 

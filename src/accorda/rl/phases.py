@@ -94,13 +94,8 @@ class Phases(Making):
         self.backend.close()
 
     @property
-    def scores(self) -> bool:
-        """Whether the algorithm asks what policy and reference say of every token."""
-        return isinstance(self.objective, Policy)
-
-    @property
     def needs_scores(self) -> bool:
-        """Whether it asks before it learns from the answers."""
+        """Whether the algorithm asks what policy and reference say of every token before it learns from the answers."""
         return isinstance(self.objective, Policy) and self.objective.learns.needs_scores
 
     @property
@@ -128,7 +123,7 @@ class Phases(Making):
         prompts = [self.dataset[int(row)] for row in self.prompts.rows(0)[:FEW]]
         with self.precision.autocast():
             groups = self.judged(self.answered(prompts, (self.seed, PROBE)))
-            groups = self.scored(groups)[0] if self.scores else groups
+            groups = self.scored(groups)[0] if isinstance(self.objective, Policy) else groups
         rows = sorted(self.algorithm.lessons(groups, self.memory), key=len)[:MOST]
         self.memory.numbers = numbers
         parts = [part for part in (rows[:1], rows[1:]) if part]
