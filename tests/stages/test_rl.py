@@ -32,6 +32,7 @@ from accorda.stages import plan, preflight, reopen, resume, train, verify
 from accorda.stages import resume as resume_now
 from accorda.stages.build import build
 from accorda.stages.contract import find_stage
+from accorda.stages.outcome import identity
 from accorda.stages.pricing import at_once
 from accorda.training.loop import Loop
 from accorda.training.policy import Policy
@@ -279,6 +280,15 @@ def test_conversations_are_asked_through_the_template(tmp_path):
     run = run_of(tmp_path, rows=rows)
     assert run.proven, run.proofs
     assert told(run, "evaluation")[0]["samples"][0]["reference"] == "yes"
+
+
+def test_a_run_goes_on_with_another_server_and_with_no_other_answers(tmp_path):
+    """The server may have moved, where it has other names; what is sampled may not have changed."""
+    first = {"backend": "http", "url": "http://localhost:1", "max_new_tokens": 6}
+    begun = identity(build(load(settings(tmp_path, rollout=first))))
+    moved = {"url": "http://localhost:2", "model": "/srv/base", "folder": str(tmp_path), "timeout": 60.0}
+    assert identity(build(load(settings(tmp_path, rollout=first | moved)))) == begun
+    assert identity(build(load(settings(tmp_path, rollout=first | {"max_new_tokens": 5})))) != begun
 
 
 def test_what_a_server_samples_is_not_in_the_bill(tmp_path):

@@ -67,7 +67,7 @@ class Algorithm(ABC):
         """What the loop minimises."""
 
     @abstractmethod
-    def lessons(self, groups: Sequence[Group], memory: Memory) -> list[Any]:
+    def experience(self, groups: Sequence[Group], memory: Memory) -> list[Any]:
         """What the judged answers of a phase teach: rows to learn."""
 
     @abstractmethod
@@ -76,8 +76,8 @@ class Algorithm(ABC):
 
 
 @dataclass(frozen=True)
-class Rehearsed:
-    """Rows that are learned beside the answers: where they are, what their loss weighs, how many a step takes."""
+class Ptx:
+    """Rows that PPO-ptx learns beside the answers: where they are, what their loss weighs, how many a step takes."""
 
     source: str
     coef: float
@@ -115,7 +115,7 @@ class PolicyAlgorithm(Algorithm):
         return self.updates > 1 or self.needs_reference
 
     @property
-    def rehearsed(self) -> Rehearsed | None:
+    def ptx(self) -> Ptx | None:
         """Rows that are learned beside the answers, for an algorithm that has such."""
         return None
 
@@ -131,11 +131,11 @@ class PolicyAlgorithm(Algorithm):
             max_new_tokens=rollout.max_new_tokens,
             value=self.value_model(model),
             reference=self.needs_reference,
-            text_coef=0.0 if self.rehearsed is None else self.rehearsed.coef,
+            text_coef=0.0 if self.ptx is None else self.ptx.coef,
         )
 
     @abstractmethod
-    def lessons(self, groups: Sequence[Group], memory: Memory) -> list[Sample]:
+    def experience(self, groups: Sequence[Group], memory: Memory) -> list[Sample]:
         """Completions with their advantages (and returns); what `needs_scores` asks for they have been told already."""
 
     @abstractmethod

@@ -73,7 +73,7 @@ class GRPO(PolicyAlgorithm):
     def kl_price(self) -> float:
         return self.kl_coef
 
-    def lessons(self, groups: Sequence[Group], memory: Memory) -> list[Sample]:
+    def experience(self, groups: Sequence[Group], memory: Memory) -> list[Sample]:
         found = judged(groups)
         rewards = [torch.tensor([reward for _, reward in answers]) for answers in found]
         samples = [one for answers in found for one, _ in answers]

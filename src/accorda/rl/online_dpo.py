@@ -47,7 +47,7 @@ class OnlineDPO(Algorithm):
     def objective(self, model: PreTrainedModel, rollout: RolloutSettings) -> Preferring:
         return Preferring(DPO(beta=self.beta, label_smoothing=self.label_smoothing), model)
 
-    def lessons(self, groups: Sequence[Group], memory: Memory) -> list[PreferenceSegment]:
+    def experience(self, groups: Sequence[Group], memory: Memory) -> list[PreferenceSegment]:
         rows = []
         for answers in judged(groups):
             ranked = sorted(answers, key=lambda answer: -answer[1])

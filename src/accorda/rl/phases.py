@@ -124,7 +124,7 @@ class Phases(Making):
         with self.precision.autocast():
             groups = self.judged(self.answered(prompts, (self.seed, PROBE)))
             groups = self.scored(groups)[0] if isinstance(self.objective, Policy) else groups
-        rows = sorted(self.algorithm.lessons(groups, self.memory), key=len)[:MOST]
+        rows = sorted(self.algorithm.experience(groups, self.memory), key=len)[:MOST]
         self.memory.numbers = numbers
         parts = [part for part in (rows[:1], rows[1:]) if part]
         return rows, [made for part in parts for made in self.algorithm.micro_batches(self.prompts, part)]
@@ -152,7 +152,7 @@ class Phases(Making):
                 groups, more = self.scored(groups)
                 told |= more
             self.memory.figures = {}
-            rows = self.algorithm.lessons(groups, self.memory)
+            rows = self.algorithm.experience(groups, self.memory)
         told["length/of_first"] = length_of_first(told, self.memory)
         told["hacking"] = hacked(told, self.memory)
         told |= {**self.memory.figures, "rollout/seconds": sampled, "phase/seconds": perf_counter() - began}

@@ -37,7 +37,7 @@ from accorda.objectives.policy.value import clipped_value_loss, explained_varian
 from accorda.objectives.policy.whitening import whiten
 from accorda.recipe.types import NonNegativeFloat, PositiveFloat, PositiveInt, Probability, Text
 from accorda.rl.advantage import judged, log_ratios, stacked
-from accorda.rl.contract import ClippedTokens, Memory, Rehearsed, changed, together
+from accorda.rl.contract import ClippedTokens, Memory, Ptx, changed, together
 from accorda.rl.rollout import Group
 from accorda.rl.settings import RolloutSettings
 from accorda.training.policy import VALUE, Value
@@ -111,13 +111,13 @@ class PPO(ClippedTokens):
         return True  # values
 
     @property
-    def rehearsed(self) -> Rehearsed | None:
-        return None if self.ptx_data is None else Rehearsed(self.ptx_data, self.ptx_coef, self.ptx_rows)
+    def ptx(self) -> Ptx | None:
+        return None if self.ptx_data is None else Ptx(self.ptx_data, self.ptx_coef, self.ptx_rows)
 
     def value_model(self, model: PreTrainedModel) -> Value:
         return Value(model, VALUE if self.value == "adapter" else None)
 
-    def lessons(self, groups: Sequence[Group], memory: Memory) -> list[Sample]:
+    def experience(self, groups: Sequence[Group], memory: Memory) -> list[Sample]:
         found = judged(groups)
         samples = [one for answers in found for one, _ in answers]
         if not samples:

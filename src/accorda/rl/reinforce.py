@@ -52,7 +52,7 @@ class Reinforce(ClippedTokens):
     def kl_price(self) -> float:
         return self.kl_coef
 
-    def lessons(self, groups: Sequence[Group], memory: Memory) -> list[Sample]:
+    def experience(self, groups: Sequence[Group], memory: Memory) -> list[Sample]:
         found = judged(groups)
         samples = [one for answers in found for one, _ in answers]
         if not samples:

@@ -47,7 +47,7 @@ class RejectionSampling(Algorithm):
     def objective(self, model: PreTrainedModel, rollout: RolloutSettings) -> NextToken:
         return NextToken(model)
 
-    def lessons(self, groups: Sequence[Group], memory: Memory) -> list[Sample]:
+    def experience(self, groups: Sequence[Group], memory: Memory) -> list[Sample]:
         rows, kept = list[Sample](), list[float]()
         for answers in judged(groups):
             ranked = sorted(answers, key=lambda answer: -answer[1])

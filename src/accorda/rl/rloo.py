@@ -46,7 +46,7 @@ class RLOO(PolicyAlgorithm):
     def kl_price(self) -> float:
         return self.kl_coef
 
-    def lessons(self, groups: Sequence[Group], memory: Memory) -> list[Sample]:
+    def experience(self, groups: Sequence[Group], memory: Memory) -> list[Sample]:
         found = judged(groups)
         advantages = within_groups(with_kl(found, self.kl_coef), group.rloo)
         samples = [one for answers in found for one, _ in answers]

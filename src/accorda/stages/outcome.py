@@ -39,6 +39,7 @@ ELSEWHERE = (
     "output",
     "training.trackers",
     "rollout.url",
+    "rollout.model",  # answers are asked of the adapter; the base's name is looked up before a run alone
     "rollout.folder",
     "rollout.timeout",
 )  # settings that change nothing of what is trained

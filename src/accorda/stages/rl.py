@@ -118,7 +118,7 @@ def carried(session: Session) -> Phases:
         stop_ids=stop_ids(model, session.tokenizer, renderer.stop_ids),
         precision=session.loop.precision,
         seed=recipe.training.seed,
-        beside=rehearsed(session),
+        beside=ptx_batches(session),
         backend=backends.made(rollout(recipe), session.folder.rollout),
     )
 
@@ -131,10 +131,10 @@ def check(session: Session) -> None:
     try_out(phases, length, session.folder.path)
 
 
-def rehearsed(session: Session) -> Batches | None:
+def ptx_batches(session: Session) -> Batches | None:
     """Rows that are learned beside the answers, read and put together as stage sft would."""
     chosen, recipe, renderer = algorithm(session.recipe), session.recipe, session.renderer
-    rows = chosen.rehearsed if isinstance(chosen, PolicyAlgorithm) else None
+    rows = chosen.ptx if isinstance(chosen, PolicyAlgorithm) else None
     if rows is None:
         return None
     section, length = DataSection(train=rows.source, eval_split=0.0, overlong="skip"), recipe.data.max_length
