@@ -27,6 +27,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from benchmarks import _carried
@@ -160,7 +161,8 @@ def kept(place: Path, kind: str, data: Any, model: str, stage: str, seed: int) -
     file = KEEP / f"{kind}-{Path(model).name}-{stage}-{seed}.pickle" if KEEP else None
     if file is not None and file.is_file():
         return pickle.loads(file.read_bytes())
-    found = trained(place, kind, data, model, stage, seed)
+    began = perf_counter()
+    found = {**trained(place, kind, data, model, stage, seed), "seconds": round(perf_counter() - began, 1)}
     if file is not None:
         file.write_bytes(pickle.dumps(found))
     return found
