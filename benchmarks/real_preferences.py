@@ -7,9 +7,10 @@ prompt, a third held out, with three seeds that draw split, head and order of ro
 - `stack_exchange`: stack_exchange_paired_tiny.json of torchtune, answers with more and fewer votes;
 - `open_assistant`: en_100_tree.jsonl, people's rankings of people's answers.
 
-Two bases: the bundled model and stories260K, which alone learns `stack_exchange`; LoRA at automatic rates. Where answers
-are longer than a base's positions these are raised (both rotate, so nothing is new but the lengths); longer rows than
-SETS says are left out and counted. No run sees its held-out rows but at step 0 and after its last step, and no setting was chosen by them.
+Two bases: the bundled model and stories260K, which alone learns `stack_exchange`; LoRA at automatic rates. Where
+answers are longer than a base's positions these are raised (both rotate, so nothing is new but the lengths); longer
+rows than SETS says are left out and counted. No run sees its held-out rows but at step 0 and after its last step, and
+no setting was chosen by them.
 
 `pooled` takes the held-out rows of all seeds together, drawn by prompt for the interval. `picks_longer` is the share of
 pairs in which the answer with the higher reward is the longer one. `carried` tells what no judge can exceed and how
