@@ -14,6 +14,7 @@ from accorda.models.packed import packed_linears
 from accorda.planning.bill import Bill, Moment
 from accorda.planning.course import moments
 from accorda.planning.rehearsal import ADAPTER, BASE, COPY, OPTIMIZER, TRAINING, Passes, rehearse
+from accorda.planning.workload import SampledWorkload
 from accorda.quantization.nf4 import kernel_of
 from accorda.training.loop import Objective
 from accorda.training.optimizers.contract import Settings
@@ -21,8 +22,11 @@ from accorda.training.precision import Precision
 
 OVERHEAD = {"cpu": 28_000_000, "cuda": 500_000_000}
 """On a CPU modules of transformers and tokenizers imported on first use, tables of kernels, the tokens, what this
-rehearsal leaves behind. Measured as what a run holds beyond its tensors: 23 MB at stage sft on 140 thousand parameters,
-about 50 at stage rl. Of a GPU: an estimate of the context and the matrix library's workspace, not measured by us."""
+rehearsal leaves behind; measured as what a run of stage sft on 140 thousand parameters holds beyond its tensors. Of a
+GPU: an estimate of the context and the matrix library's workspace, not measured by us."""
+
+SAMPLING = 20_000_000
+"""More of it where a run samples its own answers, on a CPU: 50 MB beyond the tensors were measured at stage rl."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +57,9 @@ def price(priced: Priced) -> Bill:
     found = moments(rehearsal, c_library=kind == "cpu", own_mapping=own_mapping)
     if priced.trial:
         found += trial(next(moment for moment in found if moment.name == TRAINING), state_bytes(priced))
+    sampled = kind == "cpu" and any(isinstance(work, SampledWorkload) for work in priced.passes.step)
     standing = {
-        "overhead": OVERHEAD[kind] + kernel_bytes(priced.model, kind),
+        "overhead": OVERHEAD[kind] + SAMPLING * sampled + kernel_bytes(priced.model, kind),
         "mapped files": unused_pages(priced, filed),
     }
     return Bill(tuple(with_more(moment, standing) for moment in found), kind)

@@ -86,18 +86,21 @@ def checked(annotation: Any, value: object, at: str, origins: Origins | None) ->
     from pydantic import ValidationError
 
     value = plain(value)
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:  # what counts with it further on holds no more
-        raise refusal(at, value, "must be a number that fits in 64 bits", origins)
     try:
         text = json.dumps(value)
     except (TypeError, ValueError):  # a function, an object: only from Python
         text = None
     try:
         adapter = type_adapter(annotation)
-        return adapter.validate_python(value, strict=True) if text is None else adapter.validate_json(text, strict=True)
+        found = (
+            adapter.validate_python(value, strict=True) if text is None else adapter.validate_json(text, strict=True)
+        )
     except ValidationError as error:
         reason = f"must be {described(annotation)}{way_out(annotation, value)}"
         raise refusal(at, value, reason, origins) from error
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:  # what counts with it further on holds no more
+        raise refusal(at, value, "must be a number that fits in 64 bits", origins)
+    return found
 
 
 def way_out(annotation: Any, value: object) -> str:

@@ -5,7 +5,7 @@ reference is the model as it was opened, on the same base. The loss of a step is
 weighs is decided by counts of the whole step, so no split into micro-batches changes the gradient.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, cast
@@ -22,7 +22,7 @@ from accorda.methods.routing import acting, routing, use
 from accorda.models.dropout import without_dropout
 from accorda.models.heads import last_hidden, logits, tail_parameters
 from accorda.objectives.policy.aggregation import Step
-from accorda.objectives.policy.entropy import log_probs_and_entropy
+from accorda.objectives.policy.entropy import log_probs_alone, log_probs_and_entropy
 from accorda.objectives.policy.kl import k2
 from accorda.objectives.policy.ratio import token_ratio
 from accorda.training.figures import Figures
@@ -86,7 +86,6 @@ class Scored:
     """What a pass without a gradient found of sampled tokens, (N,) each."""
 
     log_probs: Tensor
-    entropy: Tensor
     values: Tensor | None
 
 
@@ -180,19 +179,19 @@ class Policy(StepObjective):
 
     @torch.no_grad()
     def scored(self, model: PreTrainedModel, batch: Experience) -> Scored:
-        """Log-probabilities, entropies and values as the policy is now."""
+        """Log-probabilities and values as the policy is now."""
         hidden_ND, labels_N = self.predicting(model, batch)
-        found = scored(hidden_ND, labels_N, self.head(model), self.chunk)
+        found = log_probs_of(hidden_ND, labels_N, self.head(model), self.chunk)
         if self.value is None:
-            return Scored(*found, None)
-        return Scored(*found, self.value(hidden_ND) if self.value.adapter is None else self.value_of(model, batch))
+            return Scored(found, None)
+        return Scored(found, self.value(hidden_ND) if self.value.adapter is None else self.value_of(model, batch))
 
     @torch.no_grad()
     def referred(self, model: PreTrainedModel, batch: Experience) -> Tensor:
         """What the reference says of every sampled token, (N,)."""
         with use(model, self.reference):
             hidden_ND, labels_N = self.predicting(model, batch)
-            return scored(hidden_ND, labels_N, self.head(model), self.chunk)[0]
+            return log_probs_of(hidden_ND, labels_N, self.head(model), self.chunk)
 
     def value_of(self, model: PreTrainedModel, batch: Experience) -> Tensor:
         """What the value model says under its own adapter, (N,)."""
@@ -232,14 +231,27 @@ def at_temperature(model: PreTrainedModel, temperature: float, hidden: Tensor) -
 @torch.no_grad()
 def scored(hidden_ND: Tensor, labels_N: Tensor, head: Callable[[Tensor], Tensor], chunk: int) -> tuple[Tensor, Tensor]:
     """Log-probability of each label and entropy of its position, (N,) each in fp32, chunk by chunk."""
-    parts = []
+    parts = [log_probs_and_entropy(*part) for part in logits_by_part(hidden_ND, labels_N, head, chunk)]
+    one, other = zip(*parts, strict=True) if parts else ((_nothing(hidden_ND),), (_nothing(hidden_ND),))
+    return torch.cat(one), torch.cat(other)
+
+
+@torch.no_grad()
+def log_probs_of(hidden_ND: Tensor, labels_N: Tensor, head: Callable[[Tensor], Tensor], chunk: int) -> Tensor:
+    """The first of `scored` alone, bit for bit."""
+    parts = [log_probs_alone(*part) for part in logits_by_part(hidden_ND, labels_N, head, chunk)]
+    return torch.cat(parts or [_nothing(hidden_ND)])
+
+
+def logits_by_part(
+    hidden_ND: Tensor, labels_N: Tensor, head: Callable[[Tensor], Tensor], chunk: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits (n, V) and labels (n,), few at a time: in fp32 they exist several times over."""
     for hidden, labels in zip(hidden_ND.split(chunk), labels_N.split(chunk), strict=True):
         found = head(hidden)
-        rows = max(1, SCORES_AT_ONCE // found.shape[-1])  # in fp32 several times over: few at a time
-        for some, label in zip(found.split(rows), labels.split(rows), strict=True):
-            parts.append(log_probs_and_entropy(some, label))
-    if not parts:
-        nothing = hidden_ND.new_zeros(0, dtype=torch.float32)
-        return nothing, nothing
-    one, other = zip(*parts, strict=True)
-    return torch.cat(one), torch.cat(other)
+        rows = max(1, SCORES_AT_ONCE // found.shape[-1])
+        yield from zip(found.split(rows), labels.split(rows), strict=True)
+
+
+def _nothing(hidden_ND: Tensor) -> Tensor:
+    return hidden_ND.new_zeros(0, dtype=torch.float32)

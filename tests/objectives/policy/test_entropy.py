@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from accorda.objectives.policy.entropy import log_probs_and_entropy
+from accorda.objectives.policy.entropy import log_probs_alone, log_probs_and_entropy
 
 
 def found(logits, label=0):
@@ -32,6 +32,7 @@ def test_the_definitions():
 
 def test_tokens_shut_out_add_nothing():
     log_prob, entropy = found([1.0, -math.inf, 0.0])
+    assert float(log_probs_alone(torch.tensor([[1.0, -math.inf, 0.0]]), torch.tensor([0]))) == log_prob
     assert (log_prob, entropy) == (pytest.approx(found([1.0, 0.0])[0]), pytest.approx(found([1.0, 0.0])[1]))
 
 
@@ -39,6 +40,7 @@ def test_tokens_shut_out_add_nothing():
 def test_half_precision_is_widened(dtype):
     torch.manual_seed(0)
     logits, labels = (20 * torch.randn(3, 50)).to(dtype), torch.tensor([0, 7, 49])
+    assert torch.equal(log_probs_alone(logits, labels), log_probs_and_entropy(logits, labels)[0])
     narrow, exact = log_probs_and_entropy(logits, labels), log_probs_and_entropy(logits.double(), labels)
     for one, other in zip(narrow, exact, strict=True):
         assert one.dtype == torch.float32

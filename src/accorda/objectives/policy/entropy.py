@@ -15,9 +15,21 @@ def log_probs_and_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tenso
 
     Tokens at minus infinity add nothing. Without a gradient, by one exponential and one copy of the logits.
     """
-    scores = logits.to(wide(logits[:0]).dtype, copy=True).sub_(logits.amax(-1, keepdim=True))
+    scores, at_label = _below_the_largest(logits, labels)
     scores.clamp_(min=torch.finfo(torch.float32).min)
-    at_label = scores.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
     weights = scores.exp()
     sums = weights.sum(-1)
     return at_label - sums.log(), sums.log() - weights.mul_(scores).sum(-1) / sums
+
+
+@torch.no_grad()
+def log_probs_alone(logits: Tensor, labels: Tensor) -> Tensor:
+    """The same log-probabilities, bit for bit, without the entropy."""
+    scores, at_label = _below_the_largest(logits, labels)
+    return at_label - scores.exp_().sum(-1).log()
+
+
+def _below_the_largest(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """A wide copy of the logits less their largest, (n, V), and that of the labels, (n,)."""
+    scores = logits.to(wide(logits[:0]).dtype, copy=True).sub_(logits.amax(-1, keepdim=True))
+    return scores, scores.gather(-1, labels.unsqueeze(-1)).squeeze(-1)

@@ -21,7 +21,7 @@ from accorda.rl.phases import FEW, PROBE, Phases
 from accorda.rl.rollout import Answer
 from accorda.training.guard import Unreachable
 from accorda.training.next_token import positions_at_once
-from accorda.training.policy import at_temperature, scored
+from accorda.training.policy import at_temperature, log_probs_of
 
 TOKENS, MOST_APART = 16, 0.25  # of each answer; nats per token, by which other precisions are not apart
 
@@ -95,6 +95,6 @@ def scored_here(phases: Phases, answers: list[Answer], temperature: float) -> Te
             positions, labels = batch.targets()
             hidden = last_hidden(model, **batch.inputs()).flatten(0, 1).index_select(0, positions)
             head = partial(at_temperature, model, temperature)
-            return scored(hidden, labels, head, positions_at_once(model))[0].cpu()
+            return log_probs_of(hidden, labels, head, positions_at_once(model)).cpu()
     finally:
         model.train(training)
