@@ -7,10 +7,9 @@ prompt, a third held out, with three seeds that draw split, head and order of ro
 - `stack_exchange`: stack_exchange_paired_tiny.json of torchtune, answers with more and fewer votes;
 - `open_assistant`: en_100_tree.jsonl, people's rankings of people's answers.
 
-Two bases: the bundled model and stories260K, which alone learns `stack_exchange`; LoRA at automatic rates. Where
-answers are longer than a base's positions the positions are raised (both rotate, so nothing is new but the lengths);
-longer rows than SETS says are left out and counted. No run sees its held-out rows but at step 0 and after its last
-step, and no setting was chosen by them.
+Two bases: the bundled model and stories260K, LoRA at automatic rates. Where answers are longer than a base's positions
+these are raised (both rotate, so nothing is new but the lengths); longer rows than SETS says are left out and counted.
+No run sees its held-out rows but at step 0 and after its last step, and no setting was chosen by them.
 
 `pooled` takes the held-out rows of all seeds together, drawn by prompt for the interval. `picks_longer` is the share of
 pairs in which the answer with the higher reward is the longer one. `carried` tells what no judge can exceed and how
@@ -41,17 +40,15 @@ NEVER = 1_000_000
 LEARNED = 16  # rows trained on that are judged again
 TURNED, ALIKE = 8, 1e-3  # rows whose answers are put in the other order, and how far apart their rewards may be
 EPOCHS = 2
-BOTH = ("bundled", "stories260K")
-SETS = {  # by name: file under data/, its columns, the longest answer in tokens, rows a step, who learns it
-    "mixture": ("preferences_ultrafeedback_demo/dpo_en_demo.json", {}, 768, 8, BOTH),
+SETS = {  # by name: file under data/, its columns, the longest answer in tokens, rows a step
+    "mixture": ("preferences_ultrafeedback_demo/dpo_en_demo.json", {}, 768, 8),
     "stack_exchange": (
         "preference_fixtures/stack_exchange_paired_tiny.json",
         {"prompt": "question", "chosen": "response_j", "rejected": "response_k"},
         3072,
         4,
-        ("stories260K",),
     ),
-    "open_assistant": ("oasst_trees/en_100_tree.jsonl", {}, 512, 8, BOTH),
+    "open_assistant": ("oasst_trees/en_100_tree.jsonl", {}, 512, 8),
 }
 BORROWED = (
     "no pair was judged twice in this file, so its noise cannot be measured; the agreement of InstructGPT's labellers "
@@ -93,16 +90,15 @@ def main() -> dict[str, object]:
         for kind in SETS:
             data, carried = source(kind)
             found[kind] = {"carried": carried, **measured(Path(name), kind, data)}
-            above(kind, found[kind])
+            above(found[kind])
     return {"seeds": list(SEEDS), "held_out": "a third of the prompts", "sets": found}
 
 
-def bases(kind: str) -> dict[str, Path]:
-    """The folders of the models that learn a set."""
+def bases() -> dict[str, Path]:
+    """The folders of the models."""
     from accorda.models import load
 
-    found = {"bundled": Path(load.__file__).parent / "bundled", "stories260K": SHARED / "models" / "stories260K"}
-    return {name: folder for name, folder in found.items() if name in SETS[kind][4]}
+    return {"bundled": Path(load.__file__).parent / "bundled", "stories260K": SHARED / "models" / "stories260K"}
 
 
 def source(kind: str) -> tuple[Any, dict[str, Any]]:
@@ -128,7 +124,7 @@ def source(kind: str) -> tuple[Any, dict[str, Any]]:
 def measured(place: Path, kind: str, data: Any) -> dict[str, Any]:
     """One set: both bases and stages."""
     length, found = SETS[kind][2], {}
-    for base, folder in bases(kind).items():
+    for base, folder in bases().items():
         model, positions = with_positions(folder, place / base, length)
         found[base] = {"positions": positions}
         for stage in STAGES:
@@ -178,7 +174,7 @@ def trained(place: Path, kind: str, data: Any, model: str, stage: str, seed: int
     from accorda.runs import events
     from accorda.stages import reopen
 
-    _, columns, length, batch_size, _ = SETS[kind]
+    _, columns, length, batch_size = SETS[kind]
     output = place / "run"
     run = accorda.train(
         stage=stage,
@@ -266,10 +262,10 @@ def num_pairs(rows: Judged) -> int:
     return sum(one < other for segment in rows.segments for one in segment.ranks for other in segment.ranks)
 
 
-def above(kind: str, found: dict[str, Any]) -> None:
+def above(found: dict[str, Any]) -> None:
     """Mark every figure that is above what the data can carry, with its whole interval or its value alone."""
-    pooled = [found[base][stage]["pooled"] for base in bases(kind) for stage in STAGES]
-    seeds = [run for base in bases(kind) for stage in STAGES for run in found[base][stage]["seeds"]]
+    pooled = [found[base][stage]["pooled"] for base in bases() for stage in STAGES]
+    seeds = [run for base in bases() for stage in STAGES for run in found[base][stage]["seeds"]]
     carried = found["carried"]
     carried["consistent"] = min(run["consistent"] for run in seeds)
     carried["ceiling"] = round(min(carried["consistent"], carried["ceiling"]), 4)
