@@ -11,9 +11,10 @@ Two bases: the bundled model and stories260K, LoRA at automatic rates. Where ans
 these are raised (both rotate, so nothing is new but the lengths); longer rows than SETS says are left out and counted.
 No run sees its held-out rows but at step 0 and after its last step, and no setting was chosen by them.
 
-`pooled` takes the held-out rows of all seeds together, drawn by prompt for the interval. `picks_longer` is the share of
-pairs in which the answer with the higher reward is the longer one. `carried` tells what no judge can exceed and how
-that was found (`benchmarks/_carried.py`); a figure is above it where the whole interval is.
+`pooled` takes the held-out rows of all seeds together, drawn by prompt for the interval; `fresh` those of them whose
+conversation begins as none does that is trained on, since a tree of `open_assistant` has several prompts.
+`picks_longer` is the share of pairs in which the answer with the higher reward is the longer one. `carried` tells what
+no judge can exceed and how that was found (`benchmarks/_carried.py`); a figure is above it where its whole interval is.
 
 The environment variable KEEP names a folder for finished runs, so that what was stopped goes on where it was.
 """
@@ -25,15 +26,16 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from benchmarks import _carried
+from benchmarks._judged import Judged, num_pairs, pooled, told
 
 SHARED = Path(os.environ.get("ACCORDA_SHARED") or Path(__file__).resolve().parents[2] / "shared")
 KEEP = Path(os.environ["KEEP"]) if "KEEP" in os.environ else None
+INNER = ("judged", "fresh")  # what is pooled of a run and not told
 SEEDS, STAGES = (0, 1, 2), ("reward", "preference")
 HELD_OUT = 1 / 3
 NEVER = 1_000_000
@@ -55,26 +57,6 @@ BORROWED = (
     "stands in for it"
 )
 LIKES = "readers' likes and labellers' ranks of the same replies, taken for two judgements of equal noise"
-
-
-@dataclass(frozen=True)
-class Judged:
-    """Held-out rows as accorda's evaluation takes them, with what a run, or a rule, says of their answers."""
-
-    segments: list[Any]
-    found: list[tuple[float, list[float]]]
-
-    def said(self, rule: Any) -> "Judged":
-        """The same rows by a rule (segment) -> a number for each answer."""
-        return Judged(self.segments, [(0.0, rule(segment)) for segment in self.segments])
-
-    def accuracy(self) -> dict[str, float]:
-        """Share of pairs in order, and its interval."""
-        from accorda.evaluation.intervals import estimate
-        from accorda.evaluation.metrics.preference_accuracy import PreferenceAccuracy
-        from accorda.evaluation.preferences.judge import rows_of
-
-        return told(estimate(PreferenceAccuracy(), rows_of(self.segments, self.found))["preference_accuracy"])
 
 
 def main() -> dict[str, object]:
@@ -118,7 +100,8 @@ def source(kind: str) -> tuple[Any, dict[str, Any]]:
     agreeing = [Row(num_pairs=len(each), num_right=sum(each)) for each in sums.values()]
     agreement = told(estimate(PreferenceAccuracy(), agreeing)["preference_accuracy"])
     carried = {"agreement": agreement, "pairs_liked_apart": len(likes), "how": LIKES}
-    return rows, {**carried, "ceiling": _carried.ceiling(agreement["value"])}
+    ceilings = {name: round(_carried.ceiling(value) or 0.5, 4) for name, value in agreement.items()}
+    return rows, {**carried, "ceiling": ceilings.pop("value"), "ceiling_interval": ceilings}
 
 
 def measured(place: Path, kind: str, data: Any) -> dict[str, Any]:
@@ -129,13 +112,10 @@ def measured(place: Path, kind: str, data: Any) -> dict[str, Any]:
         found[base] = {"positions": positions}
         for stage in STAGES:
             runs = [kept(place, kind, data, str(model), stage, seed) for seed in SEEDS]
-            pooled = Judged(
-                [segment for run in runs for segment in run["judged"].segments],
-                [each for run in runs for each in run["judged"].found],
-            )
             found[base][stage] = {
-                "pooled": {"accuracy": pooled.accuracy(), "picks_longer": picks_longer(pooled), **rules(pooled)},
-                "seeds": [{name: value for name, value in run.items() if name != "judged"} for run in runs],
+                "pooled": pooled([run["judged"] for run in runs]),
+                "fresh": pooled([run["judged"].only(run["fresh"]) for run in runs]),
+                "seeds": [{name: value for name, value in run.items() if name not in INNER} for run in runs],
             }
             print(json.dumps({"set": kind, "base": base, "stage": stage, **found[base][stage]}), file=sys.stderr)
     return found
@@ -148,7 +128,7 @@ def with_positions(folder: Path, place: Path, length: int) -> tuple[Path, dict[s
     if own >= length:
         return folder, {"trained_with": own}
     copy = place.with_name(f"{place.name}-{length}")
-    shutil.copytree(folder, copy, copy_function=shutil.copyfile)
+    shutil.copytree(folder, copy, copy_function=shutil.copyfile, dirs_exist_ok=True)
     copy.chmod(0o755)
     for name, setting in (("config.json", "max_position_embeddings"), ("tokenizer_config.json", "model_max_length")):
         values = json.loads((folder / name).read_text("utf-8"))
@@ -199,6 +179,7 @@ def trained(place: Path, kind: str, data: Any, model: str, stage: str, seed: int
     reported = {"value": round(run.result["preference_accuracy"], 4), "low": round(low, 4), "high": round(high, 4)}
     return {
         "judged": judged,
+        "fresh": fresh(session.train, session.eval),
         "proven": run.proven,
         "rows": run.result["rows"],
         "held_out": {"rows": len(session.eval), "pairs": num_pairs(judged), "prompts": len(set(session.eval.prompts))},
@@ -211,6 +192,18 @@ def trained(place: Path, kind: str, data: Any, model: str, stage: str, seed: int
         "trained_on": {"rows": len(learned.segments), **learned.accuracy()},
         "consistent": round(_carried.consistent(session.eval.example(row) for row in range(len(session.eval))), 4),
     }
+
+
+def fresh(train: Any, held: Any) -> list[bool]:
+    """Which held-out rows are of conversations that begin as none does that is trained on."""
+    known = {opening(train, row) for row in range(len(train))}
+    return [opening(held, row) not in known for row in range(len(held))]
+
+
+def opening(rows: Any, row: int) -> str:
+    """The first thing that somebody said in a row."""
+    example = rows.example(row)
+    return example.prompt or next(turn.content for turn in example.messages if turn.role != "system")
 
 
 def judge(session: Any, rows: Any, limit: int | None = None) -> Judged:
@@ -233,50 +226,16 @@ def order_matters(session: Any, rows: Judged) -> bool:
     return any(abs(one - other) > ALIKE for row, before in pairs for one, other in zip(row, before, strict=True))
 
 
-def rules(rows: Judged) -> dict[str, Any]:
-    """What needs no model: the longer or the shorter answer, the first in the file, a coin."""
-    import numpy as np
-
-    coin = np.random.default_rng(0)
-    said = {
-        "longer": lambda segment: [float(len(answer)) for answer in segment.answers],
-        "shorter": lambda segment: [-float(len(answer)) for answer in segment.answers],
-        "first_in_the_file": lambda segment: [-float(place) for place in range(len(segment.ranks))],
-        "coin": lambda segment: coin.random(len(segment.ranks)).tolist(),
-    }
-    return {"rules": {name: rows.said(rule).accuracy() for name, rule in said.items()}}
-
-
-def picks_longer(rows: Judged) -> float:
-    """The share of pairs in which the answer with the higher reward is the longer one."""
-    lengths = [[-len(answer) for answer in segment.answers] for segment in rows.segments]
-    by_length = [replace(segment, ranks=tuple(each)) for segment, each in zip(rows.segments, lengths, strict=True)]
-    told_apart = [place for place, each in enumerate(lengths) if len(set(each)) > 1]
-    return Judged([by_length[place] for place in told_apart], [rows.found[place] for place in told_apart]).accuracy()[
-        "value"
-    ]
-
-
-def num_pairs(rows: Judged) -> int:
-    """Strict pairs of all rows."""
-    return sum(one < other for segment in rows.segments for one in segment.ranks for other in segment.ranks)
-
-
 def above(found: dict[str, Any]) -> None:
     """Mark every figure that is above what the data can carry, with its whole interval or its value alone."""
-    pooled = [found[base][stage]["pooled"] for base in bases() for stage in STAGES]
+    figures = [found[base][stage][which] for base in bases() for stage in STAGES for which in ("pooled", "fresh")]
     seeds = [run for base in bases() for stage in STAGES for run in found[base][stage]["seeds"]]
     carried = found["carried"]
     carried["consistent"] = min(run["consistent"] for run in seeds)
     carried["ceiling"] = round(min(carried["consistent"], carried["ceiling"]), 4)
-    for each in pooled:
+    for each in figures:
         accuracy: Mapping[str, float] = each["accuracy"]
         each["above_ceiling"] = accuracy["low"] > carried["ceiling"]
         each["value_above_ceiling"] = accuracy["value"] > carried["ceiling"]
-    found["any_above_ceiling"] = any(each["above_ceiling"] for each in pooled)
-    found["any_value_above_ceiling"] = any(each["value_above_ceiling"] for each in pooled)
-
-
-def told(found: Any) -> dict[str, float]:
-    """An estimate for JSON."""
-    return {name: round(getattr(found, name), 4) for name in ("value", "low", "high")}
+    found["any_above_ceiling"] = any(each["above_ceiling"] for each in figures)
+    found["any_value_above_ceiling"] = any(each["value_above_ceiling"] for each in figures)
