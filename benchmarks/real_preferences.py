@@ -73,7 +73,11 @@ def main() -> dict[str, object]:
             data, carried = source(kind)
             found[kind] = {"carried": carried, **measured(Path(name), kind, data)}
             above(found[kind])
-    return {"seeds": list(SEEDS), "held_out": "a third of the prompts", "sets": found}
+    runs = [
+        run for each in found.values() for base in bases() for stage in STAGES for run in each[base][stage]["seeds"]
+    ]
+    told_of = {"seeds": list(SEEDS), "held_out": "a third of the prompts", "epochs": EPOCHS}
+    return {**told_of, "seconds_of_runs": round(sum(run["seconds"] for run in runs)), "sets": found}
 
 
 def bases() -> dict[str, Path]:
