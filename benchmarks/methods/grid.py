@@ -118,6 +118,11 @@ def followed(rates: Sequence[float], accuracies: Mapping[float, float]) -> list[
     return found
 
 
+def between(rate: float) -> float:
+    """The middle between a rate and the place above it: the root of their product, to one digit."""
+    return float(f"{math.sqrt(rate * step(rate, 1)):.0e}")
+
+
 def most_accurate(accuracies: Mapping[float, float]) -> float:
     """The rate of the highest accuracy; the lower rate of two alike."""
     return max(sorted(accuracies), key=accuracies.__getitem__)

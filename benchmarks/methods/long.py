@@ -1,8 +1,8 @@
 """The long runs of stage `classify`: MiniLM and 2,000 sentences of SST-2, three epochs, scored on the dev split.
 
-Of the rates of `grid.candidates` the one with the highest accuracy on dev, the mean of the method's seeds, is its own.
-Every run also answers the sentences of the test split, whose labels it is never given: the answers lie unscored in a
-folder of their own, and only `final` reads them, once the rate is chosen.
+Of the rates of `grid.candidates`, and of one halfway where some seeds break down, the one with the highest accuracy on
+dev, the mean of the method's seeds, is its own. Every run also answers the sentences of the test split, whose labels it
+is never given: the answers lie unscored in a folder of their own, and only `final` reads them, once the rate is chosen.
 """
 
 import functools
@@ -33,8 +33,27 @@ def wanted(methods: Iterable[str], short: Sequence[dict[str, Any]], long: Sequen
         losses = cells.losses(list(short), method)
         if grid.next_rate(grid.GUESSES[STAGE].get(method, grid.GUESS), losses) is None:
             rates = grid.followed(grid.candidates(losses), means(method, long))
+            rates += halfway(method, rates, long)
             found += [(method, seed, rate) for seed in seeds(method) for rate in rates]
     return found
+
+
+def halfway(method: str, rates: Sequence[float], long: Sequence[dict[str, Any]]) -> list[float]:
+    """The middle between the best rate and the place above it, where only broken seeds keep that one from being best.
+
+    A seed is broken that is no better on dev than the linear probe.
+    """
+    found, floor = means(method, long), max((cell["accuracy"] for cell in long if cell["method"] == PROBE), default=1.0)
+    if not set(rates) <= set(found):
+        return []
+    best = grid.most_accurate({rate: found[rate] for rate in rates})
+    above = [
+        cell["accuracy"] or 0.0 for cell in long if cell["method"] == method and cell["rate"] == grid.step(best, 1)
+    ]
+    sound = [accuracy for accuracy in above if accuracy > floor]
+    if len(sound) == len(above) or not sound or statistics.fmean(sound) <= found[best]:
+        return []
+    return [grid.between(best)]
 
 
 def seeds(method: str) -> range:

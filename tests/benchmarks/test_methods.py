@@ -121,6 +121,29 @@ def test_long_runs_go_further_down_while_the_lowest_rate_is_the_best_but_not_for
     assert long.chosen("rslora", SHORT, runs) == 3e-5
 
 
+@pytest.mark.parametrize(
+    ("above", "tried"),
+    [
+        ([0.85, 0.6, 0.82], True),
+        ([0.85, None, 0.82], True),
+        ([0.79, 0.6, 0.78], False),  # the sound seeds are no better than the best rate
+        ([0.85, 0.71, 0.82], False),  # worse, but above the probe
+        ([0.6, None, 0.6], False),  # nothing is sound
+        ([0.9, 0.9, 0.9], False),  # the place above is the best itself, and its own place above was never tried
+    ],
+)
+def test_halfway_is_tried_where_only_broken_seeds_keep_the_place_above_from_being_the_best(above, tried):
+    short = [each | {"method": "lora"} for each in SHORT]
+    runs = [run(rate, accuracy, "lora", seed) for rate, accuracy in ((1e-3, 0.8), (3e-4, 0.75)) for seed in range(3)]
+    runs += [run(3e-3, accuracy, "lora", seed) for seed, accuracy in enumerate(above)]
+    wanted = [each for each in long.wanted(["lora"], short, [PROBE, *runs]) if each[2] == 2e-3]
+    assert wanted == [("lora", seed, 2e-3) for seed in range(3) if tried]
+    better = [run(2e-3, 0.81, "lora", seed) for seed in range(3)]
+    assert long.chosen("lora", short, [PROBE, *runs, *better]) == (
+        2e-3 if tried else grid.most_accurate(long.means("lora", runs))
+    )
+
+
 def test_no_choice_reads_a_score_on_test():
     """The rule is handed cells of dev alone; with scores on test beside them it says the same."""
     runs = [run(3e-3, 0.5) | {"test": 0.99}, run(1e-3, 0.8) | {"test": 0.1}, run(3e-4, 0.75) | {"test": 0.5}]
