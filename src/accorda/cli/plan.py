@@ -6,7 +6,9 @@ train by size and precision, `--picture FILE` (.svg, .png or .pdf) draws it; bot
 """
 
 import argparse
+from contextlib import closing
 
+from accorda.cli.terminal.counting import Counting
 from accorda.cli.terminal.outcome import Outcome
 from accorda.cli.terminal.parser import filled
 from accorda.cli.terminal.settings import add_settings, recipe_of
@@ -31,9 +33,11 @@ def run(arguments: argparse.Namespace) -> Outcome:
             raise Refusal("--table and --picture are about models in general; leave the recipe and --model out")
         return general(arguments.picture)
     recipe = recipe_of(arguments)
+    from accorda.generation.progress import watched
     from accorda.stages import plan
 
-    bill = plan(recipe, device=arguments.device, savings=True if arguments.savings else None).to_dict()
+    with closing(Counting()) as count, watched(count):
+        bill = plan(recipe, device=arguments.device, savings=True if arguments.savings else None).to_dict()
     return Outcome(result=bill, text=told(bill))
 
 

@@ -61,7 +61,7 @@ def unusable(rehearsal: Rehearsal, own_mapping: int) -> dict[str, int]:
     graph = [number for number, label in labels.items() if label in (FORWARD, LOSS) and number in recorded]
     most = held(
         Course(
-            events=rehearsal.ledger.events,
+            events=ordered(rehearsal),
             stretches=[(stretch.begin, stretch.end) for stretch in order],
             outside=sorted(rehearsal.in_files),
             graph=graph,
@@ -73,6 +73,23 @@ def unusable(rehearsal: Rehearsal, own_mapping: int) -> dict[str, int]:
     for stretch, size in zip(order, most or (), strict=False):
         found[stretch.name] = max(size, found.get(stretch.name, 0))
     return found
+
+
+def ordered(rehearsal: Rehearsal) -> list[tuple[int, int | None]]:
+    """The events; what goes at one instant goes in the order in which it came.
+
+    It goes in the order of addresses where it was held in a set, and the holes of a heap hang on that order: the same
+    recipe would have another bill each time.
+    """
+    events = list(rehearsal.ledger.events)
+    bounds = {edge for stretch in rehearsal.stretches for edge in (stretch.begin, stretch.end)}
+    bounds |= set(rehearsal.backwards_end)
+    begin = 0
+    for at, (_, size) in enumerate([*events, (0, 0)]):
+        if size is not None or at in bounds:
+            events[begin:at] = sorted(events[begin:at], key=lambda event: event[0])
+            begin = at + (size is not None)
+    return events
 
 
 def named(rehearsal: Rehearsal) -> dict[int, str]:

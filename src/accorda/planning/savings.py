@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from accorda.errors import Refusal
+from accorda.generation.progress import tell
 from accorda.methods.registry import methods
 from accorda.planning.bill import Bill, Change
 from accorda.quantization import formats
@@ -30,9 +31,11 @@ def changes(recipe: Recipe, bill: Bill, price: Price) -> tuple[Change, ...]:
         bill: of the recipe.
         price: the bill of another recipe; may refuse it.
     """
-    singles = [
-        change for settings, says in candidates(recipe) if (change := tried(recipe, bill, price, settings, says))
-    ]
+    singles, asked = [], list(candidates(recipe))
+    for number, (settings, says) in enumerate(asked):
+        tell("changes tried", number, len(asked))
+        if (change := tried(recipe, bill, price, settings, says)) is not None:
+            singles.append(change)
     least = LEAST_SAVED * (bill.needed - bill[STANDING])
     singles = [one for one in singles if one.saves >= least or (one.saves > 0 and one.fits and bill.fits is False)]
     if bill.fits is not False or any(change.fits for change in singles):
