@@ -1,5 +1,8 @@
 """The three ways a command ends early; each maps to one exit code of the command line."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class Refusal(Exception):
     """Bad input or usage: one line with what, where and how to mend it. Exit code 2."""
@@ -20,3 +23,14 @@ class Stopped(Exception):
 
 class Unproven(Exception):
     """The work was done, but a proof, check or gate failed. Exit code 1."""
+
+
+@contextmanager
+def renamed(setting: str, to: str) -> Iterator[None]:
+    """Refusals of `setting` made inside are told as those of the setting that the value came from."""
+    try:
+        yield
+    except Refusal as refusal:
+        if not (told := str(refusal)).startswith(setting):
+            raise
+        raise Refusal(to + told.removeprefix(setting)) from refusal

@@ -1,6 +1,7 @@
 """Whole runs of stage rl: every algorithm, from a base and from an adapter, stopped and resumed, refused."""
 
 import json
+import math
 import os
 import signal
 from dataclasses import replace
@@ -262,6 +263,62 @@ def test_a_reward_that_fails_is_named_and_left_out(tmp_path, caplog):
     assert any("no finite number" in record.getMessage() for record in caplog.records)
 
 
+BAD_REWARDS = """
+from __future__ import annotations
+import sys
+from dataclasses import dataclass
+import helper_of_rewards
+
+@dataclass
+class Count:
+    number: float = 0.0
+
+def counts(completion):
+    return Count(helper_of_rewards.length(completion)).number
+
+def asks(completion, gold):
+    return 1.0
+
+def fails(completion, **columns):
+    return columns["gold"]
+
+def leaves(completion):
+    sys.exit(3)
+
+def by_place(completion, /):
+    return 1.0
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("asks", "the function asks for `gold`, and the row at {rows}:1 has answer; give the rows that column, or"),
+        (
+            "fails",
+            "none of the first 16 answers could be judged, so nothing can be learned; the first: KeyError: 'gold'",
+        ),
+        ("leaves", "none of the first 16 answers could be judged, so nothing can be learned; the first: SystemExit: 3"),
+        ("by_place", "by_place must take `completion`"),
+    ],
+)
+def test_a_function_that_can_judge_nothing_is_refused_before_the_first_step(name, line, tmp_path):
+    (tmp_path / "bad.py").write_text(BAD_REWARDS)
+    (tmp_path / "helper_of_rewards.py").write_text("def length(text):\n    return len(text) / 10\n")
+    recipe = settings(tmp_path, reward=f"{tmp_path / 'bad.py'}:{name}")
+    with pytest.raises(Refusal) as refusal:
+        train(load(recipe))
+    assert line.format(rows=tmp_path / "run.jsonl") in str(refusal.value)
+    assert not (tmp_path / "run" / "adapter").exists()
+
+
+def test_a_file_of_rewards_is_run_as_python_runs_one(tmp_path):
+    """Postponed annotations of a dataclass look their module up; a file beside it is imported."""
+    (tmp_path / "good.py").write_text(BAD_REWARDS)
+    (tmp_path / "helper_of_rewards.py").write_text("def length(text):\n    return len(text) / 10\n")
+    assert run_of(tmp_path, reward=f"{tmp_path / 'good.py'}:counts", training={"max_steps": 1}).proven
+
+
 def test_columns_reach_the_function_and_several_are_weighed(tmp_path):
     at = f"{tmp_path / 'rewards.py'}"
     rewards = [f"{at}:known", {"source": f"{at}:vowels", "weight": 0.5}]
@@ -331,9 +388,26 @@ def test_a_plan_needs_no_rows_and_no_reward_file(tmp_path):
         ({"algorithm": {"name": "ppo", "ptx_rows": 16}}, "algorithm.ptx_rows = 16: no rows are learned beside"),
         ({"algorithm": {"name": "ppo", "ptx_coef": 2.0}}, "algorithm.ptx_coef = 2.0: no rows are learned beside"),
         (
-            {"algorithm": {"name": "ppo", "value": "adapter", "value_coef": 0.0}},
-            "algorithm.value = adapter: with algorithm.value_coef = 0",
+            {"algorithm": {"name": "ppo", "value_coef": 0.0}},
+            "algorithm.value_coef = 0: the value model would learn nothing",
         ),
+        ({"algorithm": {"name": "rloo", "clip_range": 0.1}}, "algorithm.clip_range = 0.1: with one update a phase"),
+        (
+            {"algorithm": {"name": "reinforce", "clip_range": 0.1}},
+            "algorithm.clip_range = 0.1: with one update a phase",
+        ),
+        ({"algorithm": {"name": "grpo", "clip_high": 0.28}}, "algorithm.clip_high = 0.28: with one update a phase"),
+        (
+            {"algorithm": {"name": "ppo", "num_epochs": 1, "value_clip_range": 0.1}},
+            "algorithm.value_clip_range = 0.1: with one update a phase",
+        ),
+        (
+            {"algorithm": {"name": "rloo", "num_minibatches": 17}},
+            "algorithm.num_minibatches = 17: a phase has 16 answers (training.batch_size = 4 prompts,",
+        ),
+        ({"algorithm": {"name": "ppo", "ptx_data": "nope.jsonl"}}, "algorithm.ptx_data: nope.jsonl"),
+        ({"reward": "rewards.py"}, "reward = rewards.py (python): which function of it?"),
+        ({"reward": "./no/run"}, "reward = ./no/run: no such folder"),
         ({"algorithm": {"name": "grpo", "kl_estimator": "k2"}}, "algorithm.kl_estimator = k2: the distance"),
         ({"rollout": {"timeout": 60.0}}, "rollout.timeout = 60.0 (python): backend torch asks no server"),
         (
@@ -413,6 +487,29 @@ def test_a_score_is_read_at_the_end_of_its_own_answer(judge, tmp_path):
     end = short.sample.input_ids[-1]
     other = Sample(0, np.append(short.sample.input_ids[:-1], [end - 1, end]), short.sample.supervised, "f", 1)
     assert abs(reward.judge([replace(short, sample=other)])[0] - alone[0]) > 1e-4
+
+
+def test_an_answer_that_fills_the_judges_positions_is_closed_in_place_of_its_last_token(tmp_path, caplog):
+    """GPT-2 has a table of 64 positions: a row beyond it is not judged, and says so; one more token would be beyond."""
+    other = compared_settings(tmp_path, "judge", stage="reward", algorithm={}, architecture="gpt2")
+    judge = train(load(other)).folder.path
+    reward = build(load(settings(tmp_path, architecture="gpt2", reward=str(judge)))).loop.carried.reward
+    assert reward.same_tokens
+    assert reward.positions == 64
+
+    def said(length, last=7):
+        ids = np.full(length, 7, np.int32)
+        ids[-1] = last
+        return Said("p", "c", Sample(0, ids, np.arange(length) >= 3, "f", 1))
+
+    closed = reward.judge([said(64, reward.closing)])
+    assert reward.judge([said(64), said(63)]) == [pytest.approx(closed[0], abs=1e-5)] * 2
+    assert not reward.trouble
+    far, near = reward.judge([said(65), said(20)])
+    assert math.isnan(far)
+    assert math.isfinite(near)
+    assert reward.trouble == "66 tokens with its prompt, and the reward model reads 64"
+    assert any("f:1 ('p'): 66 tokens" in record.getMessage() for record in caplog.records)
 
 
 def test_a_run_that_is_no_reward_model_is_refused(tmp_path):

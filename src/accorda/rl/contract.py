@@ -88,6 +88,9 @@ class Ptx:
 class PolicyAlgorithm(Algorithm):
     """An algorithm that makes sampled tokens likelier or less likely by their advantage."""
 
+    clips: ClassVar[tuple[str, ...]] = ()
+    """Its settings that bound how far the updates of a phase may go."""
+
     num_epochs: PositiveInt = 1
     """How often the answers of a phase are learned from."""
     num_minibatches: PositiveInt = 1
@@ -121,6 +124,15 @@ class PolicyAlgorithm(Algorithm):
 
     def value_model(self, model: PreTrainedModel) -> Value | None:
         """The value model, for an algorithm that has one."""
+        return None
+
+    def misfit(self, rollout: RolloutSettings) -> str | None:
+        idle = [name for name in self.clips if name in changed(self)] if self.updates == 1 else []
+        if idle:
+            return (
+                f"algorithm.{idle[0]} = {getattr(self, idle[0])}: with one update a phase the policy is still the one "
+                "that sampled, so nothing is clipped; raise algorithm.num_epochs or num_minibatches, or leave it out"
+            )
         return None
 
     def objective(self, model: PreTrainedModel, rollout: RolloutSettings) -> Policy:
@@ -157,6 +169,8 @@ class PolicyAlgorithm(Algorithm):
 @dataclass(frozen=True, kw_only=True)
 class ClippedTokens(PolicyAlgorithm):
     """An algorithm with an advantage for every token, the ratio of each clipped, every token weighing the same."""
+
+    clips: ClassVar[tuple[str, ...]] = ("clip_range",)
 
     clip_range: Share = 0.2
     """How far the ratio of probabilities may go from 1 in the updates of a phase."""

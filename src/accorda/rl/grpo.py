@@ -45,6 +45,7 @@ class GRPO(PolicyAlgorithm):
     """Better than the mean of the same prompt's answers."""
 
     paper: ClassVar[str] = "arXiv:2402.03300"
+    clips: ClassVar[tuple[str, ...]] = ("clip_low", "clip_high")
 
     aggregation: Literal["dapo", "grpo", "dr_grpo", "bnpo"] = "dapo"
     """What a token weighs: the same (dapo), less in a longer answer (grpo), by a constant (dr_grpo, bnpo)."""
@@ -67,7 +68,7 @@ class GRPO(PolicyAlgorithm):
                 f"algorithm.kl_estimator = {self.kl_estimator}: the distance from the reference plays no part with "
                 "algorithm.kl_coef = 0; raise that, or leave the estimator out"
             )
-        return None
+        return super().misfit(rollout)
 
     @property
     def kl_price(self) -> float:

@@ -19,18 +19,19 @@ from accorda.data.batch import Batch, Segment
 from accorda.data.dataset import Dataset
 from accorda.data.prompts.experience import Experience, PromptBatches, Sample, with_told
 from accorda.data.sampler import Batches, keys
-from accorda.objectives.policy.kl import k3
+from accorda.errors import Refusal
 from accorda.rl.backends.contract import Asked, Backend
 from accorda.rl.backends.registry import backends
 from accorda.rl.backends.torch import Here
 from accorda.rl.contract import Algorithm, Memory, PolicyAlgorithm
+from accorda.rl.figures import distances, figures, watched
 from accorda.rl.health import hacked, length_of_first, verdicts
 from accorda.rl.reward import Reward, Said
 from accorda.rl.rollout import Answer, Group, rollout
 from accorda.rl.settings import RolloutSettings
 from accorda.training.checkpoint import State
 from accorda.training.objective import Making
-from accorda.training.policy import DIFFERENCE, Policy
+from accorda.training.policy import Policy
 from accorda.training.precision import Precision
 
 Figures = dict[str, Any]
@@ -147,6 +148,7 @@ class Phases(Making):
             self.version = groups[0].version
             sampled = perf_counter() - began
             groups = self.judged(groups)
+            self.require_some(groups, phase)
             told = figures(groups) | watched(self.reward)
             if self.needs_scores:
                 groups, more = self.scored(groups)
@@ -190,6 +192,14 @@ class Phases(Making):
         return [
             replace(group, answers=[rewarded(one, next(found), penalty) for one in group.answers]) for group in groups
         ]
+
+    def require_some(self, groups: Sequence[Group], phase: int) -> None:
+        """Refuse a reward that could judge none of the first answers: it would not judge later ones either."""
+        if phase == 0 and not any(one.reward is not None for group in groups for one in group.answers):
+            raise Refusal(
+                f"reward: none of the first {sum(len(group.answers) for group in groups)} answers could be judged, so "
+                f"nothing can be learned; the first: {self.reward.trouble or 'no finite number'}"
+            )
 
     def scored(self, groups: Sequence[Group]) -> tuple[list[Group], Figures]:
         """The answers with what the policy, its reference and its value model say of every token."""
@@ -283,47 +293,3 @@ def said(dataset: Any, answer: Answer) -> Said:
     turns: list[dict[str, Any]] = [{"role": turn.role, "content": turn.content} for turn in example.messages]
     prompt = example.prompt if example.prompt is not None else turns
     return Said(prompt, answer.completion.text, answer.sample, example.columns)
-
-
-def figures(groups: Sequence[Group]) -> Figures:
-    """Rewards, lengths and ends of a phase's answers."""
-    answers = [one for group in groups for one in group.answers]
-    rewards = [[one.reward for one in group.answers if one.reward is not None] for group in groups]
-    every = [reward for group in rewards for reward in group]
-    found: Figures = {
-        "reward/failed": sum(one.reward is None for one in answers),
-        "reward/failed_share": sum(one.reward is None for one in answers) / len(answers),
-        "length/mean": float(np.mean([len(one.completion.token_ids) for one in answers])),
-        "length/ended": float(np.mean([one.completion.stopped for one in answers])),
-    }
-    if every:
-        found |= {"reward/mean": float(np.mean(every)), "reward/std": float(np.std(every))}
-        several = [group for group in rewards if len(group) > 1]
-        if several:
-            found["reward/std_in_group"] = float(np.mean([np.std(group) for group in several]))
-            found["reward/equal_groups"] = float(np.mean([max(group) == min(group) for group in several]))
-    return found
-
-
-def watched(reward: Reward) -> Figures:
-    """What is only watched of the answers judged last: means and spreads."""
-    found: Figures = {}
-    for name, said in reward.watched.items():
-        known = [value for value in said if math.isfinite(value)]
-        if known:
-            found |= {name: float(np.mean(known)), f"{name}/std": float(np.std(known))}
-    return found
-
-
-def distances(answers: Sequence[Answer], has_reference: bool) -> Figures:
-    """How far the policy is from its reference, and how far the rollout's own log-probabilities are from training's."""
-    judged = [one for one in answers if one.reward is not None]
-    if not judged:
-        return {}
-    apart = torch.cat([one.sample.told["old_log_probs"] - one.sample.told["drawn_log_probs"] for one in judged]).abs()
-    found: Figures = {DIFFERENCE: float(apart.mean()), f"{DIFFERENCE}_max": float(apart.max())}
-    if has_reference:
-        ratios = [one.sample.told["old_log_probs"] - one.sample.told["reference_log_probs"] for one in judged]
-        found["kl/sequence"] = float(np.mean([float(ratio.double().sum()) for ratio in ratios]))
-        found["kl/k3"] = float(k3(torch.cat(ratios)).mean())
-    return found

@@ -51,6 +51,7 @@ class PPO(ClippedTokens):
 
     paper: ClassVar[str] = "arXiv:1707.06347"
     least_generations: ClassVar[int] = 1
+    clips: ClassVar[tuple[str, ...]] = ("clip_range", "value_clip_range")
 
     num_epochs: PositiveInt = 4
     """How often the answers of a phase are learned from."""
@@ -90,17 +91,17 @@ class PPO(ClippedTokens):
                 f"algorithm.kl_horizon = {self.kl_horizon}: the price of the KL stays as it is without a target; set "
                 "algorithm.kl_target, or leave the horizon out"
             )
-        if self.value == "adapter" and not self.value_coef:
+        if not self.value_coef:
             return (
-                "algorithm.value = adapter: with algorithm.value_coef = 0 it would learn nothing; raise that, or leave "
-                "the adapter out"
+                "algorithm.value_coef = 0: the value model would learn nothing, and every advantage is taken from it; "
+                "raise it, or use algorithm.name = reinforce, which has none"
             )
         if self.ptx_data is None and (lost := [name for name in ("ptx_coef", "ptx_rows") if name in changed(self)]):
             return (
                 f"algorithm.{lost[0]} = {getattr(self, lost[0])}: no rows are learned beside the answers; name them "
                 "with algorithm.ptx_data, or leave it out"
             )
-        return None
+        return super().misfit(rollout)
 
     @property
     def kl_price(self) -> float:

@@ -46,7 +46,7 @@ class Reinforce(ClippedTokens):
                 "algorithm.group_mean = true: with rollout.num_generations = 1 every reward is its own prompt's mean, "
                 "so nothing would be learned; ask for 2 completions or more"
             )
-        return None
+        return super().misfit(rollout)
 
     @property
     def kl_price(self) -> float:

@@ -8,6 +8,7 @@ import importlib.util
 import inspect
 import logging
 import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from accorda.errors import Refusal
 
 logger = logging.getLogger(__name__)
 SHOWN = 60  # characters of a prompt that is named
+GIVEN = ("prompt", "completion")  # what a function can always have
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +51,8 @@ class Reward(ABC):
     """Its tensors, which nothing may change; none of a function."""
     watched: Mapping[str, Sequence[float]] = {}
     """What judges of weight 0 said of the answers that were judged last, by the names they go by."""
+    trouble: str = ""
+    """Why the first of the answers judged last that has no reward has none."""
 
     @property
     @abstractmethod
@@ -71,29 +75,47 @@ class FunctionReward(Reward):
         self.function, self.name, self.text = function, name, text
         parameters = inspect.signature(function).parameters.values()
         self.takes_all = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters)
-        self.takes = {one.name for one in parameters}
+        named = [one for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
+        self.takes = {one.name for one in named}
+        self.needs = [one.name for one in named if one.default is one.empty and one.name not in GIVEN]
 
     @property
     def identity(self) -> str:
         return sha256(self.text).hexdigest()
 
     def judge(self, answers: Sequence[Said]) -> list[float]:
+        self.trouble = ""
         return [self._one(answer) for answer in answers]
 
+    def require_columns(self, columns: Mapping[str, Any], place: str) -> None:
+        """Refuse a function that asks for a column which a row has not.
+
+        Raises:
+            Refusal: that, with what the row has.
+        """
+        for name in self.needs:
+            if name not in columns:
+                has = ", ".join(columns) or "no column beside the prompt"
+                raise Refusal(
+                    f"reward = {self.name}: the function asks for `{name}`, and the row at {place} has {has}; give "
+                    "the rows that column, or the parameter a default"
+                )
+
     def _one(self, answer: Said) -> float:
-        given = {"prompt": answer.prompt, "completion": answer.completion}
+        given = dict(zip(GIVEN, (answer.prompt, answer.completion), strict=True))
         taken = {
             name: value for name, value in {**answer.columns, **given}.items() if name in self.takes or self.takes_all
         }
         try:
             found = float(self.function(**taken))
-        except Exception as error:
-            logger.warning("reward %s: %s: %s: %s", self.name, answer.place(), type(error).__name__, error)
-            return math.nan
-        if not math.isfinite(found):
-            logger.warning("reward %s: %s: gave %r, which is no finite number", self.name, answer.place(), found)
-            return math.nan
-        return found
+        except (Exception, SystemExit) as error:
+            return self._none(answer, f"{type(error).__name__}: {error}")
+        return found if math.isfinite(found) else self._none(answer, f"gave {found!r}, which is no finite number")
+
+    def _none(self, answer: Said, why: str) -> float:
+        logger.warning("reward %s: %s: %s", self.name, answer.place(), why)
+        self.trouble = self.trouble or why
+        return math.nan
 
 
 class WeightedReward(Reward):
@@ -115,10 +137,11 @@ class WeightedReward(Reward):
         return sha256("".join(reward.identity for reward, _ in self.parts).encode()).hexdigest()
 
     def judge(self, answers: Sequence[Said]) -> list[float]:
-        totals, self.watched = [0.0] * len(answers), {}
+        totals, self.watched, self.trouble = [0.0] * len(answers), {}, ""
         for name, (reward, weight) in zip(self.names, self.parts, strict=True):
             said = reward.judge(answers)
             if weight:
+                self.trouble = self.trouble or reward.trouble
                 totals = [total + weight * found for total, found in zip(totals, said, strict=True)]
             else:
                 self.watched = {**self.watched, f"watched/{name}": said}
@@ -156,14 +179,17 @@ def function_of(path: str, *, at: str = "reward") -> FunctionReward:
 
 
 def _module(place: Path, at: str) -> ModuleType:
-    """The file, run."""
+    """The file, run as Python runs one: it may import what lies beside it."""
     spec = importlib.util.spec_from_file_location(f"accorda_reward_{place.stem}", place)
     if spec is None or spec.loader is None:
         raise Refusal(f"{at}: {place} is no Python file; a function is named path.py:function")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module  # dataclasses look their module up by name
+    if (folder := str(place.resolve().parent)) not in sys.path:
+        sys.path.append(folder)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise Refusal(f"{at}: {place} cannot be run: {type(error).__name__}: {error}") from error
     return module
 
@@ -205,5 +231,10 @@ def named(value: Any, origin: str = "") -> list[Named]:
         entry = {"source": entry} if isinstance(entry, str) else entry
         if not isinstance(entry, Mapping):
             raise Refusal(f"reward{where}: {entry!r} names neither a function (path.py:function) nor a run")
-        found.append(read(Named, entry, at=f"reward[{number}]"))
+        part = read(Named, entry, at=f"reward[{number}]")
+        if part.source.endswith(".py"):
+            raise Refusal(
+                f"reward = {part.source}{where}: which function of it? name it behind a colon: path.py:function"
+            )
+        found.append(part)
     return found

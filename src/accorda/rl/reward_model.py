@@ -16,7 +16,8 @@ from accorda.data.example import Example, Message, RowError
 from accorda.data.preferences.batch import PreferenceBatch, compared, preference_batch
 from accorda.data.preferences.renderer import PreferenceRenderer
 from accorda.data.renderer import Renderer
-from accorda.generation.sample import evaluating
+from accorda.generation.sample import context_length, evaluating
+from accorda.methods.backbone import positions_in_front
 from accorda.models.fingerprint import digest
 from accorda.models.heads import new_heads
 from accorda.rl.reward import Reward, Said
@@ -30,7 +31,8 @@ class RewardModel(Reward):
     """One number per answer.
 
     Where policy and reward model have one tokenizer the sampled ids themselves are read; otherwise their text is
-    encoded anew. An answer that was cut off gets the token that ends one: a reward model never saw answers without.
+    encoded anew. An answer that was cut off gets the token that ends one: a reward model never saw answers without. It
+    takes the place of the last token where the model has no position more.
 
     Args:
         model: with its head; a shell over the policy's backbone, or a model of its own.
@@ -50,7 +52,10 @@ class RewardModel(Reward):
     ) -> None:
         self.model, self.renderer, self.acting = model, renderer, acting
         self.same_tokens = renderer.tokens.digest == policy.tokens.digest
-        self.stops = frozenset(renderer.stop_ids)
+        self.stops, self.positions = frozenset(renderer.stop_ids), context_length(model)
+        if self.positions is not None:
+            with acting():
+                self.positions -= positions_in_front(model)
         eos = renderer.tokens.eos[1]
         ending = sorted(self.stops - {eos}) if renderer.kind == "messages" else []
         self.closing = ending[0] if ending else eos
@@ -66,7 +71,7 @@ class RewardModel(Reward):
 
     @torch.no_grad()
     def judge(self, answers: Sequence[Said]) -> list[float]:
-        found = [math.nan] * len(answers)
+        found, self.trouble = [math.nan] * len(answers), ""
         rows = {place: row for place, answer in enumerate(answers) if (row := self.row(answer)) is not None}
         with evaluating(self.model), self.acting():
             for places in grouped({place: len(row) for place, row in rows.items()}):
@@ -78,6 +83,7 @@ class RewardModel(Reward):
         for place, answer in enumerate(answers):
             if place in rows and not math.isfinite(found[place]):
                 logger.warning("reward model: %s: gave %r, which is no finite number", answer.place(), found[place])
+                self.trouble = self.trouble or "no finite number"
                 found[place] = math.nan
         return found
 
@@ -85,13 +91,21 @@ class RewardModel(Reward):
         """The answer behind its prompt, as the reward model reads it; None, and a line in the log, where it cannot."""
         if self.same_tokens:
             ids = answer.sample.input_ids
-            ids = ids if int(ids[-1]) in self.stops else np.append(ids, np.int32(self.closing))
+            if int(ids[-1]) not in self.stops:
+                full = len(ids) == self.positions
+                ids = np.append(ids[:-1] if full else ids, np.int32(self.closing))
         else:
             (made,) = self.renderer.render_many([example_of(answer)])
             if isinstance(made, RowError):
                 logger.warning("reward model: %s: %s", answer.place(), made)
+                self.trouble = self.trouble or str(made)
                 return None
             ids = made.input_ids
+        if self.positions is not None and len(ids) > self.positions:
+            why = f"{len(ids)} tokens with its prompt, and the reward model reads {self.positions}"
+            logger.warning("reward model: %s: %s", answer.place(), why)
+            self.trouble = self.trouble or why
+            return None
         learned = np.arange(len(ids)) == len(ids) - 1
         return Segment(answer.sample.index, ids, learned, answer.sample.file, answer.sample.line)
 

@@ -36,6 +36,7 @@ class RLOO(PolicyAlgorithm):
     """Better than the other answers to the same prompt."""
 
     paper: ClassVar[str] = "arXiv:2402.14740"
+    clips: ClassVar[tuple[str, ...]] = ("clip_range",)
 
     kl_coef: NonNegativeFloat = 0.05
     """What a nat of distance from the reference costs, in units of the reward."""

@@ -16,7 +16,7 @@ from accorda.data.prompts.experience import PromptBatches
 from accorda.data.prompts.renderer import prompts_of
 from accorda.data.renderer import Renderer
 from accorda.data.sampler import Batches, EndlessBatches
-from accorda.errors import Refusal
+from accorda.errors import Refusal, renamed
 from accorda.evaluation.preferences.score import reward_renderer
 from accorda.generation.stopping import stop_ids
 from accorda.methods.install import own_tensors
@@ -42,6 +42,7 @@ from accorda.stages.judging import judges, name_of
 from accorda.training.session import Session
 
 DEFAULT = "rloo"
+LOOKED_AT = 1000  # rows of which it is looked at whether a function finds its columns
 
 
 def algorithm(recipe: Recipe) -> Algorithm:
@@ -76,6 +77,7 @@ def settle(recipe: Recipe, labels: Labels | None) -> Recipe:
         )
     if (why := chosen.misfit(sampling)) is not None:
         raise Refusal(why)
+    require_minibatches(recipe, chosen, sampling)
     comparing.require_no_dropout(recipe, "answers are scored again to be learned from")
     comparing.require_whole_answers(recipe, "what the policy samples is learned and nothing else")
     if recipe.evaluation.metrics:
@@ -84,11 +86,27 @@ def settle(recipe: Recipe, labels: Labels | None) -> Recipe:
             "leave it out, and measure the finished run with: accorda eval"
         )
     for part in named(recipe.reward, recipe.origin("reward")):
-        function_of(part.source) if part.is_function else locate(part.source)
+        if part.is_function:
+            function_of(part.source)
+            continue
+        with renamed("model.path", "reward"):
+            locate(part.source)
     recipe = recipe.with_settings("algorithm", asdict(chosen)).with_settings("rollout", asdict(sampling))
     if recipe.origin("evaluation.best") == "default":
         recipe = recipe.with_value("evaluation.best", "reward", "auto: of held-out answers")
     return recipe
+
+
+def require_minibatches(recipe: Recipe, chosen: Algorithm, sampling: RolloutSettings) -> None:
+    """Refuse a pass over a phase in more updates than it has answers: the last would learn nothing."""
+    answers = recipe.training.batch_size * sampling.num_generations
+    number = chosen.num_minibatches if isinstance(chosen, PolicyAlgorithm) else 1
+    if number > answers:
+        raise Refusal(
+            f"algorithm.num_minibatches = {number}: a phase has {answers} answers (training.batch_size = "
+            f"{recipe.training.batch_size} prompts, rollout.num_generations = {sampling.num_generations} each), fewer "
+            "than that; use fewer minibatches, or more answers"
+        )
 
 
 def opened(found: Opened, recipe: Recipe) -> None:
@@ -140,7 +158,8 @@ def ptx_batches(session: Session) -> Batches | None:
     section, length = DataSection(train=rows.source, eval_split=0.0, overlong="skip"), recipe.data.max_length
     assert isinstance(length, int)
     own = Renderer(renderer.tokenizer, renderer.template, reasoning=renderer.reasoning)
-    dataset = prepare(section, own, max_length=length, seed=recipe.training.seed)
+    with renamed("data.train", "algorithm.ptx_data"):
+        dataset = prepare(section, own, max_length=length, seed=recipe.training.seed)
     prompts = session.batches
     return EndlessBatches(
         dataset,
@@ -170,8 +189,12 @@ def judge_of(part: Named, session: Session, number: int) -> Reward:
         Refusal: neither; a model without a reward head.
     """
     if part.is_function:
-        return function_of(part.source)
-    place = locate(part.source)
+        made, rows = function_of(part.source), session.train
+        for index in range(min(len(rows), LOOKED_AT) if made.needs else 0):
+            made.require_columns(rows.example(index).columns, f"{rows[index].file}:{rows[index].line}")
+        return made
+    with renamed("model.path", "reward"):
+        place = locate(part.source)
     model, name = session.model, name_of(number)
     if place.adapter is not None and fits(model, place.adapter):
         shell = under_head(model, place.adapter, name)
