@@ -148,10 +148,11 @@ class Phases(Making):
             self.version = groups[0].version
             sampled = perf_counter() - began
             groups = self.judged(groups)
-            self.require_some(groups, phase)
-            told = figures(groups) | watched(self.reward)
+        self.require_some(groups, phase)
+        told = figures(groups) | watched(self.reward)
+        with self.precision.autocast():  # of its own: casts that sampling made have no gradient
             if self.needs_scores:
-                groups, more = self.scored(groups)
+                groups, more = self.scored(groups, keep=self.algorithm.updates == 1)
                 told |= more
             self.memory.figures = {}
             rows = self.algorithm.experience(groups, self.memory)
@@ -201,17 +202,22 @@ class Phases(Making):
                 f"nothing can be learned; the first: {self.reward.trouble or 'no finite number'}"
             )
 
-    def scored(self, groups: Sequence[Group]) -> tuple[list[Group], Figures]:
-        """The answers with what the policy, its reference and its value model say of every token."""
+    def scored(self, groups: Sequence[Group], *, keep: bool = False) -> tuple[list[Group], Figures]:
+        """The answers with what the policy, its reference and its value model say of every token.
+
+        With `keep` the policy's pass is the one that is learned from, where one pass takes them all.
+        """
         flat_answers = [one for group in groups for one in group.answers if one.reward is not None]
         samples = [one.sample for one in flat_answers]
         objective = self.objective
         assert isinstance(objective, Policy)
         found: list[Sample] = list(samples)
         lengths = [len(one) for one in samples]
-        for places in self.prompts.grouped(lengths) if samples else ():
+        together = list(self.prompts.grouped(lengths)) if samples else []
+        for places in together:
             batch = self.prompts.joined([samples[place] for place in places])
-            for place, told in zip(places, told_of(objective, self.model, batch), strict=True):
+            told_each = told_of(objective, self.model, batch, keep=keep and len(together) == 1)
+            for place, told in zip(places, told_each, strict=True):
                 found[place] = with_told(samples[place], **told)
         again = iter(found)
         new = [
@@ -264,10 +270,11 @@ def kept_row(dataset: Any, number: int, index: int, sampled: int, state: State) 
     return Sample(index, ids, learned, prompt.file, prompt.line, told=told)
 
 
-@torch.no_grad()
-def told_of(objective: Policy, model: PreTrainedModel, batch: Experience) -> list[dict[str, torch.Tensor]]:
+def told_of(
+    objective: Policy, model: PreTrainedModel, batch: Experience, *, keep: bool
+) -> list[dict[str, torch.Tensor]]:
     """What policy, reference and value model say of the sampled tokens of each row."""
-    found = objective.scored(model, batch)
+    found = objective.scored(model, batch, keep=keep)
     columns = {"old_log_probs": found.log_probs}
     if objective.has_reference:
         columns["reference_log_probs"] = objective.referred(model, batch)

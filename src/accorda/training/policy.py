@@ -20,13 +20,13 @@ from accorda.kernels.softmax_loss import SCORES_AT_ONCE
 from accorda.methods.install import install, installed, own_tensors
 from accorda.methods.routing import acting, routing, use
 from accorda.models.dropout import without_dropout
-from accorda.models.heads import last_hidden, logits, tail_parameters
+from accorda.models.heads import logits, tail_parameters
 from accorda.objectives.policy.aggregation import Step
 from accorda.objectives.policy.entropy import log_probs_alone, log_probs_and_entropy
 from accorda.objectives.policy.kl import k2
 from accorda.objectives.policy.ratio import token_ratio
 from accorda.training.figures import Figures
-from accorda.training.next_token import NextToken, Tail, carried_back, positions_at_once
+from accorda.training.next_token import NextToken, Tail, carried_back, positions_at_once, predicting
 from accorda.training.objective import StepObjective
 from accorda.training.preferring import REFERENCE
 
@@ -83,10 +83,32 @@ class Value:
 
 @dataclass(frozen=True)
 class Scored:
-    """What a pass without a gradient found of sampled tokens, (N,) each."""
+    """What a pass found of sampled tokens, (N,) each."""
 
     log_probs: Tensor
     values: Tensor | None
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A pass that scored rows and is learned from when they come again: its graph, and what it found."""
+
+    batch: Experience
+    hidden_ND: Tensor
+    log_probs_N: Tensor
+    entropy_N: Tensor
+
+    def is_of(self, batch: Experience) -> bool:
+        """Whether these are the rows, in the same places."""
+        mine, other = self.batch.inputs(), batch.inputs()
+        return (
+            self.batch.learned == batch.learned
+            and mine.keys() == other.keys()
+            and all(
+                torch.equal(value, other[name]) if isinstance(value, Tensor) else value == other[name]
+                for name, value in mine.items()
+            )
+        )
 
 
 class Policy(StepObjective):
@@ -117,6 +139,7 @@ class Policy(StepObjective):
         self.chunk = positions_at_once(model)
         self.seen, self.largest, self.apart, self.seen_text = Figures(), list[Tensor](), list[Tensor](), list[Tensor]()
         self.step = Step(1, 1, 1, max_new_tokens)
+        self.kept: Kept | None = None
 
     def own_parameters(self) -> dict[str, nn.Parameter]:
         if self.value is None:
@@ -151,8 +174,13 @@ class Policy(StepObjective):
         model = cast(PreTrainedModel, model)
         if batch.value_only:
             return self.valued(batch, self.value_of(model, batch)) * self.step.num_tokens
-        hidden_ND, labels_N = self.predicting(model, batch)
-        found_N, entropy_N = scored(hidden_ND, labels_N, self.head(model), self.chunk)
+        found = self.passed(model, batch)
+        hidden_ND, labels_N, found_N, entropy_N = (
+            found.hidden_ND,
+            batch.targets()[1],
+            found.log_probs_N,
+            found.entropy_N,
+        )
         if batch.fresh:
             batch = replace(batch, old_log_probs=found_N)
             self.seen.add({DIFFERENCE: (found_N - batch.drawn_log_probs).abs()})
@@ -177,32 +205,46 @@ class Policy(StepObjective):
         self.seen.add({"value/error": (values - batch.returns).square(), "value/mean": values})
         return self.learns.value_loss(batch.dense(values_N), batch, self.step)
 
-    @torch.no_grad()
-    def scored(self, model: PreTrainedModel, batch: Experience) -> Scored:
-        """Log-probabilities and values as the policy is now."""
-        hidden_ND, labels_N = self.predicting(model, batch)
-        found = log_probs_of(hidden_ND, labels_N, self.head(model), self.chunk)
+    def passed(self, model: PreTrainedModel, batch: Experience) -> Kept:
+        """A pass over the rows: the one that scored them, where it was kept."""
+        kept, self.kept = self.kept, None
+        if kept is not None and torch.is_grad_enabled() and kept.is_of(batch):
+            return kept
+        del kept
+        hidden_ND, labels_N = predicting(model, batch)
+        return Kept(batch, hidden_ND, *scored(hidden_ND, labels_N, self.head(model), self.chunk))
+
+    def scored(self, model: PreTrainedModel, batch: Experience, *, keep: bool = False) -> Scored:
+        """Log-probabilities and values as the policy is now.
+
+        With `keep` the pass will be learned from: its graph is held until the rows come to be learned, which then need
+        no pass of their own. What is found is the same, bit for bit.
+        """
+        with torch.set_grad_enabled(keep and torch.is_grad_enabled()):
+            hidden_ND, labels_N = predicting(model, batch)
+        if keep:
+            self.kept = Kept(batch, hidden_ND, *scored(hidden_ND, labels_N, self.head(model), self.chunk))
+            found = self.kept.log_probs_N
+        else:
+            found = log_probs_of(hidden_ND, labels_N, self.head(model), self.chunk)
         if self.value is None:
             return Scored(found, None)
-        return Scored(found, self.value(hidden_ND) if self.value.adapter is None else self.value_of(model, batch))
+        with torch.no_grad():
+            own = self.value.adapter is not None
+            return Scored(found, self.value_of(model, batch) if own else self.value(hidden_ND))
 
     @torch.no_grad()
     def referred(self, model: PreTrainedModel, batch: Experience) -> Tensor:
         """What the reference says of every sampled token, (N,)."""
         with use(model, self.reference):
-            hidden_ND, labels_N = self.predicting(model, batch)
+            hidden_ND, labels_N = predicting(model, batch)
             return log_probs_of(hidden_ND, labels_N, self.head(model), self.chunk)
 
     def value_of(self, model: PreTrainedModel, batch: Experience) -> Tensor:
         """What the value model says under its own adapter, (N,)."""
         assert self.value is not None
         with use(model, self.value.adapter):
-            return self.value(self.predicting(model, batch)[0])
-
-    def predicting(self, model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The hidden states (N, D) before each sampled token, and those tokens (N,)."""
-        positions, labels_N = batch.targets()
-        return last_hidden(model, **batch.inputs()).flatten(0, 1).index_select(0, positions), labels_N
+            return self.value(predicting(model, batch)[0])
 
     def head(self, model: PreTrainedModel) -> Callable[[Tensor], Tensor]:
         """From hidden states to logits at the temperature."""
