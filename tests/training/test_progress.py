@@ -61,5 +61,17 @@ def test_loss_and_speed_are_smoothed() -> None:
     assert out.getvalue().splitlines()[1] == "step 2/2  mean loss 1.9000  190 tokens/s  0:00 left"
 
 
+def test_a_lasting_slow_down_is_told_once_and_a_short_one_not() -> None:
+    out = io.StringIO()
+    display = Display(400, out, clock=lambda: 0.0)
+    usual, slow = [0.1] * 20, [2.0] * 60
+    for number, seconds in enumerate([*usual, *[2.0] * 8, *usual, *slow, *usual, *slow], start=1):
+        display(step(number, seconds=seconds))
+        if number == 48:
+            assert "as long as at first" not in out.getvalue()
+    (line,) = [line for line in out.getvalue().splitlines() if "as long as at first" in line]
+    assert re.match(r"steps take \d+ times as long as at first: other programs use the machine too", line)
+
+
 def test_durations() -> None:
     assert [duration(s) for s in (0, 59.6, 3725)] == ["0:00", "1:00", "1:02:05"]

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from statistics import median
 from time import monotonic
 from typing import Any, TextIO
 
@@ -10,6 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 QUIET_SECONDS = 10.0
 SMOOTHING = 0.9
+FIRST, SLOW, LONG = 12, 4.0, 20
+"""A slow-down is told where the speed lies below a quarter of the first dozen steps' for twenty steps on end."""
 
 
 class Display:
@@ -29,6 +32,8 @@ class Display:
         self._loss: float | None = None
         self._seconds_per_step: float | None = None
         self._speed: float | None = None
+        self._first: list[float] = []
+        self._slow: int | None = 0
         self._last_line = -QUIET_SECONDS
         self._bar, self._task = self._start(done) if self.stream.isatty() else (None, TaskID(0))
 
@@ -52,6 +57,7 @@ class Display:
         self._loss = smooth(self._loss, event["loss"])
         self._speed = smooth(self._speed, event["tokens"] / max(event["seconds"], 1e-9))
         self._seconds_per_step = smooth(self._seconds_per_step, event["seconds"])
+        self._watch(event["tokens"] / max(event["seconds"], 1e-9))
         step, facts = event["step"], f"mean loss {self._loss:.4f}  {self._speed:,.0f} tokens/s"
         if self._bar:
             self._bar.update(self._task, completed=step, facts=facts)
@@ -61,6 +67,20 @@ class Display:
             self._last_line = now
             left = duration((self.num_steps - step) * self._seconds_per_step)
             self._line(f"step {step}/{self.num_steps}  {facts}  {left} left")
+
+    def _watch(self, speed: float) -> None:
+        """Tell once where other programs have come to use the machine: threads that wait for each other suffer most."""
+        if len(self._first) < FIRST:
+            self._first.append(speed)
+        elif self._slow is not None:
+            usual = median(self._first)
+            self._slow = self._slow + 1 if (self._speed or speed) * SLOW < usual else 0
+            if self._slow >= LONG:
+                self._slow = None
+                self._line(
+                    f"steps take {usual / (self._speed or speed):.0f} times as long as at first: other programs use the "
+                    "machine too; fewer threads suffer less from that (training.threads=1)"
+                )
 
     def _line(self, text: str) -> None:
         if self._bar:
