@@ -76,10 +76,10 @@ class Display:
             usual = median(self._first)
             self._slow = self._slow + 1 if (self._speed or speed) * SLOW < usual else 0
             if self._slow >= LONG:
-                self._slow = None
+                self._slow, times = None, usual / (self._speed or speed)
                 self._line(
-                    f"steps take {usual / (self._speed or speed):.0f} times as long as at first: other programs use the "
-                    "machine too; fewer threads suffer less from that (training.threads=1)"
+                    f"steps take {times:.0f} times as long as at first: other programs use the machine too; fewer "
+                    "threads suffer less from that (training.threads=1)"
                 )
 
     def _line(self, text: str) -> None:
