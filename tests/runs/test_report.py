@@ -319,3 +319,12 @@ def test_a_result_that_is_not_in_the_folder_yet(run):
     assert "7,777" in Page(report(run.path, {"status": "complete", "steps": 7777})).text
     assert "7,777" in card(run.path, {"steps": 7777})
     assert "7,777" not in card(run.path)
+
+
+@pytest.mark.parametrize(("mergeable", "offered"), [(True, True), (False, False)])
+def test_merging_is_offered_where_it_can_be_done(run, mergeable, offered):
+    run.adapter.mkdir()
+    run.result.write_text(json.dumps({"status": "complete", "stage": "sft", "mergeable": mergeable}))
+    commands = [command.split()[1] for command in re.findall(r"accorda \w+ [^<]*my-run[^<]*", report(run.path))]
+    assert {"generate", "chat", "eval", "verify"} <= set(commands)
+    assert ("merge" in commands) == offered

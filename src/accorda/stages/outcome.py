@@ -185,6 +185,7 @@ def result(session: Session, totals: Mapping[str, Any], proofs: Sequence[Proof])
         "bill": session.notes[BILL_NOTE].to_dict() if BILL_NOTE in session.notes else None,
         **totals,
         **profiled(session),
+        "mergeable": all(method.traits.mergeable for method in session.method),
         "trainable_parameters": sum(parameter.numel() for parameter in trainable(session.model).values()),
         "proofs": {proof.name: proof.verdict for proof in proofs},
         "parents": [str(opened.run.path)] if opened.run is not None else [],
