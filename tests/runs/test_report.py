@@ -152,6 +152,17 @@ def test_answers_stand_side_by_side_and_equal_ones_are_seen(run):
     assert f"No answers: {EVIL}" in Page(report(run.path)).text
 
 
+def test_a_tuned_model_that_answers_alone_says_why(run):
+    finish(run)
+    told = json.loads(run.samples.read_text())
+    del told["samples"][0]["base"]
+    run.samples.write_text(json.dumps(told | {"note": f"no base {EVIL}"}))
+    text = report(run.path)
+    assert ">base<" not in text
+    assert ">tuned " in text
+    assert f"no base {EVIL}" in Page(text).text
+
+
 def test_the_bill_stands_item_by_item_beside_the_peak(run):
     items = [{"name": "weights", "bytes": 1e9, "says": EVIL}, {"name": "activations", "bytes": 2e9, "says": "kept"}]
     moments = [
