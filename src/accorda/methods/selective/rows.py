@@ -61,6 +61,10 @@ class Rows(ParameterMethod):
     def __post_init__(self) -> None:
         if (self.choose == "index") != bool(self.index):
             raise ValueError("choose: index and the rows in index belong together")
+        if self.choose == "index" and self.num_rows != type(self).num_rows:
+            raise ValueError(f"num_rows = {self.num_rows}: choose: index trains the rows in index; leave it out")
+        if self.choose not in BY_DATA and self.num_batches != type(self).num_batches:
+            raise ValueError(f"num_batches = {self.num_batches}: choose: {self.choose} reads no data; leave it out")
         if len(set(self.index)) != len(self.index):
             raise ValueError(f"index names row {max(self.index, key=self.index.count)} twice")
 
