@@ -20,12 +20,12 @@ from accorda.training.precision import Precision
 ROWS = [{"prompt": f"What is {n}? ", "completion": f"It is {n}."} for n in range(9)]
 
 
-def session(evaluation, rows=ROWS, share=0.4, stage="sft", method=LoRA(rank=2)):
+def session(evaluation, rows=ROWS, share=0.4, stage="sft", method=None):
     renderer = Renderer(tiny_tokenizer())
     section = DataSection(train=rows, eval_split=share)
     train, held = prepare_splits(section, renderer, max_length=64, stage=stage)
     model = freeze(make("llama", vocab_size=328))
-    install(model, method, "default")
+    install(model, method or LoRA(rank=2), "default")
     with torch.no_grad():
         for parameter in trainable(model).values():
             parameter.normal_()
