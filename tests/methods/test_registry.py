@@ -1,5 +1,7 @@
 """The registry finds methods by walking folders, and reads them strictly."""
 
+import dataclasses
+
 import pytest
 
 from accorda.errors import Refusal
@@ -10,6 +12,14 @@ from accorda.methods.reparametrized.lora import LoRA
 def test_a_files_name_is_its_methods_name():
     assert registry.methods()["lora"] is LoRA
     assert all(registry.name_of(cls) == name for name, cls in registry.methods().items())
+
+
+def test_an_idea_has_one_name_in_all_methods():
+    """The factor on a change, the blocks of a Kronecker product, what a vector starts at as the field calls it."""
+    names = {name: {field.name for field in dataclasses.fields(cls)} for name, cls in registry.methods().items()}
+    assert not {name: found for name, found in names.items() if found & {"scale", "alpha_scaling", "a1", "start"}}
+    assert all(names[name] >= {"block_shape", "scaling"} for name in ("krona", "krona_b", "krona_b_res"))
+    assert "d_initial" in names["vera"]
 
 
 def test_reads_a_section():

@@ -22,7 +22,7 @@ def kron(A, B):
 
 
 def test_output_and_merge_are_the_formula():
-    model = filled(install(freeze(make("llama")), KronA(scale=0.5, target_modules="down_proj")))
+    model = filled(install(freeze(make("llama")), KronA(scaling=0.5, target_modules="down_proj")))
     linear, own = model.get_submodule(DOWN), own_tensors(model, "default")
     A, B = own[f"{DOWN}.0_all.A"].detach(), own[f"{DOWN}.0_all.B"].detach()
     x, weight = torch.randn(2, 3, 48), linear.weight.clone()
@@ -66,7 +66,9 @@ def test_count_of_the_paper():
 
 
 def test_refusals():
-    refused = r"block_shape = 5x8 does not divide model.layers.0.self_attn.q_proj \(attention.query\), which is 32x32"
+    refused = (
+        r"method\.block_shape = 5x8 does not divide model.layers.0.self_attn.q_proj \(attention.query\), which is 32x32"
+    )
     with pytest.raises(Refusal, match=refused):
         install(make("llama"), KronA(block_shape=(5, 8), target_modules="q_proj"))
     with pytest.raises(Refusal, match=r"krona acts on linear layers, and .*input_layernorm"):
