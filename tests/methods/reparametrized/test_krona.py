@@ -1,5 +1,8 @@
 """KronA against the Kronecker product written out, and the paper's count."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from tests.methods.reparametrized.test_lora import filled
@@ -11,6 +14,7 @@ from accorda.methods.install import freeze, install, own_tensors
 from accorda.methods.maths import kronecker
 from accorda.methods.merging import merge
 from accorda.methods.reparametrized.krona import KronA
+from accorda.methods.storage import read_header, save_adapter
 
 EVERY_ATTENTION = ("attention.query", "attention.value", "cross_attention.query", "cross_attention.value")
 DOWN = "model.layers.1.mlp.down_proj"
@@ -63,6 +67,23 @@ def test_count_of_the_paper():
     with torch.device("meta"):
         model = T5ForConditionalGeneration(T5Config(**settings))
     assert KronA(target_modules=EVERY_ATTENTION).num_parameters(model).trained == 72 * 1536 == 110_592
+
+
+@pytest.mark.parametrize(
+    ("width", "targets", "kind"),
+    [
+        (64, ("q_proj", "o_proj"), "LOKR"),
+        (64, "all-linear", "ACCORDA"),
+        (32, ("q_proj", "o_proj"), "ACCORDA"),
+    ],
+)
+def test_krona_by_default_is_lokr_on_square_widths_only_and_the_docs_say_so(width, targets, kind, tmp_path: Path):
+    model = install(freeze(make("llama", hidden_size=width, head_dim=width // 4)), KronA(target_modules=targets))
+    save_adapter(model, tmp_path / "adapter")
+    assert read_header(tmp_path / "adapter")["peft_type"] == kind
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    for told in (readme, sys.modules[KronA.__module__].__doc__ or ""):
+        assert all(word in told for word in ("`decompose_factor`", "4096", "plain", "cannot read", "`all-linear`"))
 
 
 def test_refusals():

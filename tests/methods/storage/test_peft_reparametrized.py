@@ -1,7 +1,6 @@
 """Both directions with Hugging Face PEFT for the relatives of LoRA: what either writes, the other computes the same."""
 
 import json
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from torch.nn import functional
 
 from accorda.errors import Refusal
 from accorda.methods.contract import Method
-from accorda.methods.install import freeze, install, installed, own_tensors
+from accorda.methods.install import installed, own_tensors
 from accorda.methods.reparametrized.adalora import AdaLoRA
 from accorda.methods.reparametrized.dora import DoRA
 from accorda.methods.reparametrized.krona import KronA
@@ -165,23 +164,6 @@ def test_peft_reads_our_krona_where_lokr_has_its_shapes(shape: tuple[int, int], 
     if expressible:
         assert_peft_reads(model, "llama", tmp_path)
     assert torch.equal(logits(load_adapter(make("llama"), tmp_path), "llama"), logits(model, "llama"))
-
-
-@pytest.mark.parametrize(
-    ("width", "targets", "kind"),
-    [
-        (64, ("q_proj", "o_proj"), "LOKR"),
-        (64, "all-linear", "ACCORDA"),
-        (32, ("q_proj", "o_proj"), "ACCORDA"),
-    ],
-)
-def test_krona_by_default_is_lokr_on_square_widths_only_and_the_docs_say_so(width, targets, kind, tmp_path: Path):
-    model = install(freeze(make("llama", hidden_size=width)), KronA(target_modules=targets))
-    save_adapter(model, tmp_path / "adapter")
-    assert read_header(tmp_path / "adapter")["peft_type"] == kind
-    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
-    for told in (readme, sys.modules[KronA.__module__].__doc__ or ""):
-        assert all(word in told for word in ("`decompose_factor`", "4096", "plain", "cannot read", "`all-linear`"))
 
 
 @pytest.mark.parametrize("targets", ["all-linear", QUERY_AND_VALUE], ids=str)

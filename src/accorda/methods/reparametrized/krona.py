@@ -10,10 +10,10 @@ Starts as the base exactly: A random (uniform on +-1/sqrt(a2)), B zero. Merges: 
 Shapes: a1 is the divisor of O nearest to sqrt(O), b2 the divisor of I nearest to sqrt(I); so both factors have about
 sqrt(O I) entries, which is the least. For 768 x 768 they are 24 x 32 and 32 x 24, the paper's 1,536 entries.
 
-Files: PEFT's LoKr takes the shape of A from one `decompose_factor` for all layers, which cuts a size alike whether it is
-I or O. Where one gives all shapes (a width with a whole square root, as query and value of width 4096 have by default,
-or a `block_shape` of that kind) the adapter is saved as LoKr and plain peft reads it. Otherwise, and by default on
-`all-linear` of most models, it is saved with a header of our own, which plain peft cannot read.
+Files: PEFT's LoKr takes the shape of A from one `decompose_factor` for all layers, which cuts a size alike as O and as
+I. Where one gives all shapes (as for query and value of width 4096, whose root is whole, or by a `block_shape` of that
+kind) the adapter is saved as LoKr, and plain peft reads it. Otherwise, as by default on `all-linear` of most models, it
+is saved with a header of our own, which plain peft cannot read.
 
 Deviations: no official code is known, so which factor starts at zero is our choice, as is s = 1 (the paper tunes it).
 The paper adapts query and value of every attention; `all-linear` is the default here. Its count for T5-base includes
