@@ -34,7 +34,8 @@ def test_reads_a_section():
         ({}, ["method.name", "choose one of", "lora"]),
         ({"name": "lora", "rnak": 8}, ["method.rnak", "did you mean", "rank"]),
         ({"name": "lora", "rank": 0}, ["method.rank", "0", "above 0"]),
-        ({"name": "prompt_tuning", "init": "text"}, ["method", "init_text"]),
+        ({"name": "prompt_tuning", "init": "text"}, ["method.init = text", "init_text"]),
+        ({"name": "adalora", "rank": 16}, ["method.rank = 16: above initial_rank = 12"]),
     ],
 )
 def test_refuses_by_name(section, words):
@@ -46,3 +47,5 @@ def test_refuses_by_name(section, words):
 def test_says_where_a_bad_name_came_from():
     with pytest.raises(Refusal, match=r"recipe.yaml:3"):
         registry.read({"name": "lroa"}, origins={"method.name": "recipe.yaml:3"})
+    with pytest.raises(Refusal, match=r"method\.rank = 16 \(recipe.yaml:4\): above"):
+        registry.read({"name": "adalora", "rank": 16}, origins={"method.rank": "recipe.yaml:4"})

@@ -110,7 +110,7 @@ def test_refusals():
         with pytest.raises(Refusal, match=rf"method\.feedforward_modules: {name} is none of the targets"):
             install(make("gpt2"), method)
     install(make("gpt2"), IA3(target_modules="attention.key"))
-    with pytest.raises(Refusal, match=r"'mlp\.dwon' matches nothing"):
+    with pytest.raises(Refusal, match=r"method\.feedforward_modules: 'mlp\.dwon' matches nothing"):
         install(make("gpt2"), IA3(feedforward_modules="mlp.dwon"))
     with pytest.raises(Refusal, match=r"ia3 acts on linear layers, and .*ln_1"):
         install(make("gpt2"), IA3(target_modules="ln_1"))

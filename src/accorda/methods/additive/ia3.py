@@ -41,7 +41,7 @@ class IA3(ModuleMethod):
     def sites(self, model: PreTrainedModel) -> list[Site]:
         """The chosen linears."""
         if self._on_input():
-            find(model, self._on_input())  # refuses a name that no module has
+            find(model, self._on_input(), setting="method.feedforward_modules")  # refuses a name that no module has
         found = linears(model, present(model, PLACES) if self.target_modules == PLACES else self.target_modules, "ia3")
         for name in () if self.feedforward_modules == type(self).feedforward_modules else self._on_input():
             if not any(named(site, name) for site in found):
@@ -57,7 +57,9 @@ class IA3(ModuleMethod):
         if not any(named(site, name) for name in self._on_input()):
             return OutputAdapter(site.out_features)
         if site.rows is not None:
-            raise Refusal(f"feedforward_modules: {site.role} shares its input with the other parts of {site.name}")
+            raise Refusal(
+                f"method.feedforward_modules: {site.role} shares its input with the other parts of {site.name}"
+            )
         return InputAdapter(site.in_features)
 
     def _on_input(self) -> tuple[str, ...]:

@@ -61,7 +61,9 @@ class KronABRes(ModuleMethod):
             return NormAdapter(site)
         if num_features(site) != site.out_features:
             widths = f"receives {num_features(site)} features and gives {site.out_features}"
-            raise Refusal(f"target_modules: krona_b_res adds the input itself, and {site.name} ({site.role}) {widths}")
+            raise Refusal(
+                f"method.target_modules: krona_b_res adds the input itself, and {site.name} ({site.role}) {widths}"
+            )
         return KronABResAdapter(site, self)
 
 

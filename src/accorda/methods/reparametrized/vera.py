@@ -46,7 +46,9 @@ class VeRA(ModuleMethod):
         """A and B, as large as the largest of the sites."""
         for site in sites:
             if not is_linear(site.module):
-                raise Refusal(f"target_modules: vera acts on linear layers, and {site.name} ({site.role}) is none")
+                raise Refusal(
+                    f"method.target_modules: vera acts on linear layers, and {site.name} ({site.role}) is none"
+                )
         return Projections(self, max(s.in_features for s in sites), max(s.out_features for s in sites))
 
     def build(self, site: Site, shared: nn.Module | None) -> Adapter:
