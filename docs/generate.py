@@ -20,7 +20,6 @@ TRAITS = {  # trait -> value -> what it means to a user
         "no": "does not start as the base",
     },
     "quantized_base": {True: "works on an int8 or nf4 base (QLoRA)", False: "needs a base that is not quantised"},
-    "rewrites_base": {True: "installing it changes weights of the base"},
     "stochastic": {True: "draws while it trains, even without dropout"},
     "needs_attention": {True: "needs accorda's attention function, which some models cannot run"},
     "training_only_part": {True: "a part of it is for training only: what is saved is what that part gave"},

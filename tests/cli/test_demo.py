@@ -18,6 +18,18 @@ def test_the_demo_tells_everything_and_leaves_a_run(tmp_path, capsys, monkeypatc
     assert json.loads((tmp_path / "runs" / "demo" / "result.json").read_text())["steps"] == 4
 
 
+def test_no_command_is_advised_that_must_fail(tmp_path, capsys):
+    """Adapters between two modules can be written into neither's weights."""
+    few = ["method.name=houlsby", "training.max_steps=2", "training.threads=1", "evaluation.metrics=[]"]
+    few, output = [*few, "evaluation.samples=0", "--limit", "1"], tmp_path / "run"
+    assert main.main(["demo", *few, "--output", str(output)]) == 0
+    told = capsys.readouterr().out
+    assert f"accorda verify {output}" in told
+    assert "accorda merge" not in told
+    assert main.main(["merge", str(output), "--output", str(tmp_path / "merged")]) == 2
+    assert "leave it beside its base" in capsys.readouterr().err
+
+
 def test_json_has_run_rows_and_seconds(tmp_path, capsys):
     assert main.main(["demo", *SHORT, "--limit", "2", "--long", "--output", str(tmp_path / "threads"), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)

@@ -1,9 +1,11 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 from accorda.cli.main import main
+from accorda.cli.merge import told
 from accorda.methods.open import open_model
 from accorda.models.load import load_tokenizer
 
@@ -137,3 +139,20 @@ def test_a_dense_base_has_one_way(adapter, tmp_path, capsys, rows):
         out = tmp_path / into
         assert main(["merge", str(adapter), "--output", str(out), "--into", into, "--most-kl", "9"]) == 0
         assert json.loads((out / "merge.json").read_text())["reason"] == reason
+
+
+def test_what_fp32_rounds_is_no_divergence():
+    found = {"kl": 1.7e-8, "top1": 1.0, "loss": 2.5}
+    receipt = {
+        "into": "dequantized",
+        "quantization": "nf4",
+        "measured": {"original": found | {"kl": 0.0123}, "dequantized": found},
+        "adapter_loss": 2.5,
+        "positions": 7,
+        "refused": {},
+        "quantization_errors": {},
+        "proof": {"verdict": "holds", "reason": "alike"},
+    }
+    lines = told(receipt, Path("out")).splitlines()
+    assert "below 1e-07" in next(line for line in lines if line.startswith("dequantized"))
+    assert "1.23e-02" in next(line for line in lines if line.startswith("original"))

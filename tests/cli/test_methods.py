@@ -19,6 +19,15 @@ def test_the_registry_with_its_traits(capsys):
     assert len(capsys.readouterr().out.splitlines()) == len(entries) + 1
 
 
+def test_an_unknown_name_is_refused_with_what_there_is(capsys):
+    assert main(["methods", "lorra"]) == 2
+    assert capsys.readouterr().err == "error: NAME = lorra: no such method; did you mean lora?\n"
+    assert main(["methods", "nope"]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("error: NAME = nope: no such method; choose one of ")
+    assert all(name in line for name in accorda.methods())
+
+
 def test_one_method_with_its_settings(capsys):
     assert main(["methods", "lora"]) == 0
     text = capsys.readouterr().out

@@ -5,7 +5,7 @@ from tests.zoo import make, randomise
 
 from accorda.data.batch import Segment
 from accorda.evaluation import agreement as module
-from accorda.evaluation.agreement import agreement, remember
+from accorda.evaluation.agreement import Remembered, agreement, remember
 from accorda.models.attention import use_attention
 
 
@@ -50,6 +50,14 @@ def test_a_model_agrees_with_itself():
     assert found.kl == pytest.approx(0, abs=1e-7)
     assert found.top1 == 1
     assert found.loss == pytest.approx(live.loss)
+
+
+def test_rounding_makes_no_negative_divergence():
+    """Sums of fp32 log-probabilities that are a little below one, as softmax gives them."""
+    first, _ = models()
+    live = remember(first, rows())
+    found = agreement(Remembered(live.log_probs_NV - 1e-6, live.labels_N, live.rows), first, rows())
+    assert found.kl == 0
 
 
 def test_no_more_is_kept_than_there_is_room_for(monkeypatch):

@@ -13,18 +13,19 @@ from accorda.generation.text import generate
 from accorda.methods.install import freeze, install, trainable
 from accorda.methods.reparametrized.lora import LoRA
 from accorda.methods.routing import use
+from accorda.methods.selective.full import Full
 from accorda.recipe.sections import DataSection, EvaluationSection
 from accorda.training.precision import Precision
 
 ROWS = [{"prompt": f"What is {n}? ", "completion": f"It is {n}."} for n in range(9)]
 
 
-def session(evaluation, rows=ROWS, share=0.4, stage="sft"):
+def session(evaluation, rows=ROWS, share=0.4, stage="sft", method=None):
     renderer = Renderer(tiny_tokenizer())
     section = DataSection(train=rows, eval_split=share)
     train, held = prepare_splits(section, renderer, max_length=64, stage=stage)
     model = freeze(make("llama", vocab_size=328))
-    install(model, LoRA(rank=2), "default")
+    install(model, method or LoRA(rank=2), "default")
     with torch.no_grad():
         for parameter in trainable(model).values():
             parameter.normal_()
@@ -54,6 +55,19 @@ def test_each_prompt_is_answered_with_and_without_what_was_trained():
     assert [item["tuned"]["text"] for item in found["samples"]] == [answer.text for answer in tuned]
     assert base[0].text != tuned[0].text
     assert run.model.training
+
+
+def test_the_tuned_model_answers_alone_where_the_base_was_not_kept():
+    run = session(EvaluationSection(samples=2), method=Full(keep_base=False))
+    found = side_by_side(run, seconds=60)
+    assert found is not None
+    assert "method.keep_base is false" in found["note"]
+    prompts = [item["prompt"] for item in found["samples"]]
+    sampling = {"renderer": run.renderer, "max_new_tokens": found["max_new_tokens"]}
+    tuned = generate(run.model, run.renderer.tokenizer, prompts, **sampling)
+    assert [item["tuned"]["text"] for item in found["samples"]] == [answer.text for answer in tuned]
+    assert not any("base" in item for item in found["samples"])
+    assert "note" not in (side_by_side(session(EvaluationSection(samples=1), method=Full()), seconds=60) or {})
 
 
 def test_nothing_random_is_drawn():

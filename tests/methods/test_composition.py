@@ -27,6 +27,7 @@ def test_settings_stand_under_the_name_of_each():
         ({"name": "lora+bitfit", "lora": {"rankk": 3}}, r"method\.lora\.rankk"),
         ({"name": "lora+bitfit", "lora": {"rank": 0}}, r"method\.lora\.rank = 0"),
         ({"name": "lora+"}, "no such method"),
+        ({"name": "lora+full", "full": {"keep_base": False}}, r"method\.full\.keep_base = false: .* leave it out"),
     ],
 )
 def test_refusals(section, words):

@@ -54,6 +54,7 @@ DENSE_DECODERS = pytest.mark.parametrize(
 ON_LLAMA = pytest.mark.parametrize("case", [Case(name, "llama") for name in registry.methods()], ids=str)
 METHODS = pytest.mark.parametrize("name", registry.methods())
 NEAR = 1e-5  # two ways to the same number in fp32; logits here are of order one
+NEAR_THE_BASE = 2e-2  # of the largest logit: what a method that starts near the base may add to any
 
 
 def say(model, inputs):
@@ -82,7 +83,7 @@ def test_lives_in_its_family_and_cites_its_source(name):
     assert method.__module__ == f"accorda.methods.{method.family}.{name}"
     assert re.fullmatch(r"arXiv:\d{4}\.\d{4,5}|doi:10\.\S+", method.paper)
     assert re.search(r"\b(19|20)\d\d\b", module.__doc__), "the docstring names the year"
-    assert "Deviations:" in module.__doc__ or "deviat" in module.__doc__ or method.family == "selective"
+    assert "Deviations:" in module.__doc__
 
 
 @METHODS
@@ -155,10 +156,10 @@ def test_stochastic_methods_draw_and_others_do_not(name):
 
 @EVERYWHERE
 def test_start(case):
+    """Near is within a fiftieth of the largest logit, and what promises nothing is further away."""
     base, built = logits_of_base(case.architecture, case.number_format), say(case.built(), case.inputs())
-    promise = case.method.traits.identity_at_init
-    assert torch.equal(built, base) == (promise == "exact")
-    assert promise != "near" or torch.allclose(built, base, atol=0.1)
+    promise, away = case.method.traits.identity_at_init, float((built - base).abs().max() / base.abs().max())
+    assert promise == ("exact" if torch.equal(built, base) else "near" if away <= NEAR_THE_BASE else "no"), away
 
 
 @EVERYWHERE

@@ -152,6 +152,17 @@ def test_answers_stand_side_by_side_and_equal_ones_are_seen(run):
     assert f"No answers: {EVIL}" in Page(report(run.path)).text
 
 
+def test_a_tuned_model_that_answers_alone_says_why(run):
+    finish(run)
+    told = json.loads(run.samples.read_text())
+    del told["samples"][0]["base"]
+    run.samples.write_text(json.dumps(told | {"note": f"no base {EVIL}"}))
+    text = report(run.path)
+    assert ">base<" not in text
+    assert ">tuned " in text
+    assert f"no base {EVIL}" in Page(text).text
+
+
 def test_the_bill_stands_item_by_item_beside_the_peak(run):
     items = [{"name": "weights", "bytes": 1e9, "says": EVIL}, {"name": "activations", "bytes": 2e9, "says": "kept"}]
     moments = [
@@ -319,3 +330,12 @@ def test_a_result_that_is_not_in_the_folder_yet(run):
     assert "7,777" in Page(report(run.path, {"status": "complete", "steps": 7777})).text
     assert "7,777" in card(run.path, {"steps": 7777})
     assert "7,777" not in card(run.path)
+
+
+@pytest.mark.parametrize(("mergeable", "offered"), [(True, True), (False, False)])
+def test_merging_is_offered_where_it_can_be_done(run, mergeable, offered):
+    run.adapter.mkdir()
+    run.result.write_text(json.dumps({"status": "complete", "stage": "sft", "mergeable": mergeable}))
+    commands = [command.split()[1] for command in re.findall(r"accorda \w+ [^<]*my-run[^<]*", report(run.path))]
+    assert {"generate", "chat", "eval", "verify"} <= set(commands)
+    assert ("merge" in commands) == offered

@@ -16,10 +16,11 @@ from accorda.errors import Refusal
 METRICS = "exact_match,rouge"
 MAX_NEW_TOKENS = 64
 SHOWN = ("exact_match", "rougeL")
+MERGE = "accorda merge {run} --output merged"
 NEXT = (
     ("accorda chat {run}", "talk to it; /base shows what it was"),
     ("accorda verify {run}", "the proofs again, from the files"),
-    ("accorda merge {run} --output merged", "one model folder, for any other tool"),
+    (MERGE, "one model folder, for any other tool"),
     ("accorda train --model bundled --data FILE", "the same with rows of your own"),
     ("{report}", "the whole run on one page"),
 )
@@ -47,6 +48,8 @@ def run(arguments: argparse.Namespace) -> Outcome:
     from accorda.cli.terminal.facts import facts
     from accorda.cli.terminal.road import road
     from accorda.cli.terminal.scenes import Scenes
+    from accorda.runs.sections.onwards import merges
+    from accorda.runs.story import tell
 
     if arguments.align:
         return road(arguments)
@@ -58,7 +61,8 @@ def run(arguments: argparse.Namespace) -> Outcome:
     found = measured(name, f"{settings.data.train}-heldout", arguments.limit, scenes)
     failed = proven(name, scenes)
     scenes.open("Where to go from here")
-    scenes.tell(facts((line.format(run=name, report=made.folder.report), says) for line, says in NEXT))
+    onwards = [row for row in NEXT if row[0] != MERGE or merges(tell(made.folder.path, made.result))]
+    scenes.tell(facts((line.format(run=name, report=made.folder.report), says) for line, says in onwards))
     result = {**made.result, "evaluation": found, "seconds": round(monotonic() - begun, 1)}
     scenes.tell(f"{result['seconds']:.0f} seconds in all")
     return Outcome(code=UNPROVEN if failed else DONE, result=result, text=scenes.rest(), error=failed)
@@ -89,11 +93,14 @@ def recipe(data: str, output: str | None) -> dict[str, Any]:
 
 
 def changed(settings: dict[str, Any], overrides: list[str]) -> Any:
-    """The recipe with what the command line changes in it."""
+    """The recipe with what the command line changes in it; another method comes without the settings of LoRA."""
     from accorda.recipe.load import load
 
     if wrong := [override for override in overrides if "=" not in override]:
         raise Refusal(f"{wrong[0]}: changes to the demo's recipe are written KEY.PATH=VALUE")
+    given = {name.strip(): value.strip() for name, _, value in (override.partition("=") for override in overrides)}
+    if given.get("method.name", given.get("method", "lora")) != "lora":
+        settings = {**settings, "method": {}}
     return load(settings, overrides)
 
 
@@ -123,7 +130,9 @@ def trained(settings: Any, scenes: Any) -> Any:
     from accorda.runs.events import read
     from accorda.stages import train
 
-    scenes.open("Training", "LoRA on every linear layer of a frozen base; only the summary's tokens are learned.")
+    name = settings.method["name"]
+    what = "LoRA on every linear layer of a frozen base" if name == "lora" else f"Method {name}"
+    scenes.open("Training", f"{what}; only the summary's tokens are learned.")
     with Watching() as watch:
         made = train(settings, watch=watch)
     assert made.folder is not None  # only a dry run has none

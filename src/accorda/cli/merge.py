@@ -26,6 +26,7 @@ TEXTS = (
     "def add(a, b):\n    return a + b\n",
 )
 NUM_ROWS = 128
+ROUNDING = 1e-7  # nats per token: what is less is how fp32 rounds log-probabilities, and no divergence
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -115,7 +116,7 @@ def told(receipt: dict[str, Any], output: Path) -> str:
         rows = [
             (
                 f"{way} (taken)" if way == receipt["into"] else way,
-                f"{found['kl']:.2e}",
+                f"{found['kl']:.2e}" if found["kl"] >= ROUNDING else f"below {ROUNDING:.0e}",
                 f"{found['top1']:.2%}",
                 f"{found['loss']:.4f}",
             )

@@ -9,7 +9,7 @@ from accorda.cli.terminal.outcome import Outcome
 from accorda.cli.terminal.parser import filled
 from accorda.cli.terminal.table import table
 from accorda.errors import Refusal
-from accorda.recipe.words import meant, shown
+from accorda.recipe.words import choice, shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     if arguments.name is None:
         return listing(known) if arguments.model is None else counted_listing(known, arguments.model)
     if arguments.name not in known:
-        raise Refusal(f"NAME = {shown(arguments.name)}: no such method{meant(arguments.name, known)}")
+        raise Refusal(f"NAME = {shown(arguments.name)}: no such method{choice(arguments.name, known)}")
     method = known[arguments.name]
     found = entry(arguments.name, method)
     text = f"{about(method)}\n\n{settings_table(method)}\n\n{promises(found['traits'])}"

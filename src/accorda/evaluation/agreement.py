@@ -67,7 +67,7 @@ def agreement(remembered: Remembered, model: PreTrainedModel, segments: Sequence
         same += int((first_NV.argmax(1) == second_NV.argmax(1)).sum())
         loss -= float(second_NV.gather(1, labels_N[:, None]).double().sum())
         done += len(first_NV)
-    return Agreement(kl / done, same / done, loss / done)
+    return Agreement(max(kl / done, 0.0), same / done, loss / done)  # in fp32 two alike may differ by less than nothing
 
 
 @torch.no_grad()

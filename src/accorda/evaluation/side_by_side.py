@@ -8,18 +8,20 @@ from accorda.evaluation.questions import Question, questions
 from accorda.generation import sample
 from accorda.generation.sample import Completion
 from accorda.generation.stopping import stop_ids
-from accorda.methods.routing import use
+from accorda.methods.routing import has_base, use
 from accorda.training.rng import undisturbed
 from accorda.training.session import Session
 
 HELD_OUT, TRAINED_ON = "held out", "trained on"
+NO_BASE = "The base's values were not kept (method.keep_base is false), so the tuned model answers alone."
 
 
 def side_by_side(session: Session, seconds: float) -> dict[str, Any] | None:
     """The answers of both models to the first `evaluation.samples` prompts, greedy; None where none are wanted.
 
     The base is the session's model with no adapter acting. Without held-out rows the prompts are training rows, and
-    `rows` says so. Half of `seconds` is for either model; what is not written then is cut off.
+    `rows` says so. Half of `seconds` is for either model; what is not written then is cut off. Where the base was not
+    kept beside what trained, the tuned model answers alone, and `note` says so.
     """
     wanted = session.recipe.evaluation
     rows = session.eval if session.eval is not None else session.train
@@ -29,16 +31,21 @@ def side_by_side(session: Session, seconds: float) -> dict[str, Any] | None:
     longest = answer_length(asked, wanted.max_new_tokens)
     began = monotonic()
     with undisturbed(), session.loop.precision.autocast():
-        with use(session.model, None):
-            base = answered(session, asked, longest, within(seconds / 2))
+        base = None
+        if has_base(session.model):
+            with use(session.model, None):
+                base = answered(session, asked, longest, within(seconds / 2))
         tuned = answered(session, asked, longest, within(seconds / 2))
     return {
         "rows": HELD_OUT if session.eval is not None else TRAINED_ON,
         "max_new_tokens": longest,
         "seconds": monotonic() - began,
+        **({"note": NO_BASE} if base is None else {}),
         "samples": [
-            {"prompt": q.prompt, "reference": q.reference, "base": written(b), "tuned": written(t)}
-            for q, b, t in zip(asked, base, tuned, strict=True)
+            {"prompt": question.prompt, "reference": question.reference}
+            | ({} if base is None else {"base": written(base[at])})
+            | {"tuned": written(tuned[at])}
+            for at, question in enumerate(asked)
         ],
     }
 

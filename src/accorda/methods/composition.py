@@ -5,7 +5,7 @@ from typing import Any
 
 from accorda.errors import Refusal
 from accorda.methods import registry
-from accorda.methods.contract import Method
+from accorda.methods.contract import Method, ParameterMethod
 from accorda.recipe.words import meant, shown
 
 JOIN = "+"
@@ -22,8 +22,8 @@ def read(
     """The method of a recipe's section, or several.
 
     Raises:
-        Refusal: an unknown name, one that is there twice, settings that stand under none of the names, and whatever
-            the methods refuse.
+        Refusal: an unknown name, one that is there twice, settings that stand under none of the names, a base that
+            is not kept, and whatever the methods refuse.
     """
     names = parts(mapping.get("name"))
     if len(names) < 2:
@@ -37,9 +37,16 @@ def read(
     for key, value in mapping.items():
         if key != "name" and (key not in names or not isinstance(value, Mapping)):
             raise Refusal(f"{at}.{key}: settings of several methods stand under their names: {at}.{names[0]}.{key}")
-    return tuple(
+    methods = tuple(
         registry.read({"name": name, **mapping.get(name, {})}, at=f"{at}.{name}", origins=origins) for name in names
     )
+    for name, method in zip(names, methods, strict=True):
+        if isinstance(method, ParameterMethod) and not method.keeps_base:
+            raise Refusal(
+                f"{at}.{name}.keep_base = false: several methods together make an adapter, which is read back "
+                "beside its base; leave it out"
+            )
+    return methods
 
 
 def write(methods: Sequence[Method]) -> dict[str, Any]:

@@ -40,7 +40,6 @@ class Traits:
     identity_at_init: the installed, untrained model says what the base says: bit for bit, nearly, or not at all.
     quantized_base: works on a base whose linears are held in a number format.
     architectures: the kinds of model it works on.
-    rewrites_base: installing changes base weights that it does not train.
     stochastic: draws in training mode even without dropout, so that not every tensor moves in every step.
     needs_attention: works only where the model runs our attention function.
     training_only_part: a part of it is for training and not saved; a saved adapter that goes on says the same, and
@@ -51,7 +50,6 @@ class Traits:
     identity_at_init: Literal["exact", "near", "no"]
     quantized_base: bool = True
     architectures: tuple[Architecture, ...] = ("decoder", "encoder", "encoder_decoder")
-    rewrites_base: bool = False
     stochastic: bool = False
     needs_attention: bool = False
     training_only_part: bool = False

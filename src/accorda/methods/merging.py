@@ -22,6 +22,7 @@ from accorda.methods.routing import routing, use
 from accorda.models.roles import is_linear
 from accorda.quantization.contract import QuantizedLinear
 
+BESIDE = "leave it beside its base, where load_model, generate, chat and eval take it as it is"
 Dense = tuple[Tensor, Tensor | None]  # weight (out, in) or (D,) of a norm; bias
 
 
@@ -45,7 +46,10 @@ def merge(model: PreTrainedModel, name: str = "default") -> PreTrainedModel:
 
 def check_mergeable(model: PreTrainedModel, name: str = "default") -> None:
     """Refuse what cannot be merged, before anything is changed."""
-    check_foldable(model, name)
+    try:
+        check_foldable(model, name)
+    except NotMergeable as refusal:
+        raise NotMergeable(f"{refusal}; {BESIDE}") from refusal
     others = [other for other in routing(model).installed if other != name]
     if others:
         raise Refusal(f"merge: adapter {others[0]!r} was trained on the unmerged base; remove it first")

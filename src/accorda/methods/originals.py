@@ -32,6 +32,10 @@ class Original:
         """The parameter as the module uses it."""
         return self.module.get_parameter(self.leaf)
 
+    def has(self, owner: str | None) -> bool:
+        """Whether the owner's value is here, shown or waiting."""
+        return owner == self.shown or owner in self.kept
+
     def owners(self) -> list[str]:
         """The adapters that have a value of their own."""
         return [owner for owner in (self.shown, *self.kept) if owner is not None]

@@ -33,7 +33,9 @@ def linears(model: PreTrainedModel, targets: str | Sequence[str], method: str) -
     found = find(model, targets)
     for site in found:
         if not is_linear(site.module):
-            raise Refusal(f"target_modules: {method} acts on linear layers, and {site.name} ({site.role}) is none")
+            raise Refusal(
+                f"method.target_modules: {method} acts on linear layers, and {site.name} ({site.role}) is none"
+            )
     return found
 
 

@@ -47,7 +47,16 @@ def _read(cls: type[T], mapping: Mapping[str, Any], at: str, origins: Origins | 
     try:
         return cls(**values)
     except ValueError as error:
-        raise Refusal(f"{at or cls.__name__}{came_from(at, origins)}: {error}") from error
+        raise Refusal(_objection(str(error), cls, at, origins)) from error
+
+
+def _objection(says: str, cls: type, at: str, origins: Origins | None) -> str:
+    """What a class's own check objects to; where it begins `setting = value: ` in the words of `refusal`."""
+    name, _, rest = says.partition(" = ")
+    value, colon, reason = rest.partition(": ")
+    if colon and name in {field.name for field in settings(cls)}:
+        return f"{dotted(at, name)} = {value}{came_from(dotted(at, name), origins)}: {reason}"
+    return f"{at or cls.__name__}{came_from(at, origins)}: {says}"
 
 
 def names(cls: type, at: str = "") -> list[str]:

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from accorda.methods.install import trainable
+from accorda.methods.install import own_tensors, trainable
 from accorda.methods.open import Opened
 from accorda.methods.storage import companions, save_adapter, save_model
+from accorda.methods.targets import is_ours
 from accorda.models.fused import fused_of
 from accorda.models.tensor_file import write_tensors
 from accorda.proofs.contract import Proof
@@ -121,14 +122,15 @@ def put_beside(session: Session) -> None:
 
 
 def is_whole(session: Session) -> bool:
-    """Whether every parameter of the base itself trains, so that the result is a model and not an adapter."""
-    return any(method.kind == "parameter" for method in session.method) and all(
-        parameter.requires_grad for name, parameter in session.model.named_parameters() if ".originals." not in name
-    )
+    """Whether the result is a model and not an adapter: every parameter of the base trains, and nothing beside it."""
+    model = session.model
+    return all(
+        parameter.requires_grad for name, parameter in model.named_parameters() if not is_ours(name)
+    ) and own_tensors(model, ADAPTER).keys() <= set(dict(model.named_parameters()))
 
 
 def save(session: Session) -> None:
-    """The result: `adapter/`, or `model/` where every parameter trained; tokenizer, template and renderer with it."""
+    """The result: `adapter/`, or `model/` where `is_whole`; tokenizer, template and renderer with it."""
     if is_whole(session):
         save_model(session.model, session.tokenizer, session.folder.model, renderer=session.renderer, name=ADAPTER)
     else:
@@ -183,6 +185,7 @@ def result(session: Session, totals: Mapping[str, Any], proofs: Sequence[Proof])
         "bill": session.notes[BILL_NOTE].to_dict() if BILL_NOTE in session.notes else None,
         **totals,
         **profiled(session),
+        "mergeable": all(method.traits.mergeable for method in session.method),
         "trainable_parameters": sum(parameter.numel() for parameter in trainable(session.model).values()),
         "proofs": {proof.name: proof.verdict for proof in proofs},
         "parents": [str(opened.run.path)] if opened.run is not None else [],

@@ -33,7 +33,7 @@ def key(recipe: Recipe) -> str:
 
 def shares(methods: Sequence[Method]) -> bool:
     """Whether a run of the methods leaves the base's parameters alone."""
-    return all(method.kind != "parameter" and not method.traits.rewrites_base for method in methods)
+    return all(method.kind != "parameter" for method in methods)
 
 
 class Resident:

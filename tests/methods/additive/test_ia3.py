@@ -105,7 +105,12 @@ def test_what_a_peft_user_adapts_can_be_named():
 def test_refusals():
     with pytest.raises(Refusal, match=r"feedforward_modules: attention\.query shares its input .*c_attn"):
         install(make("gpt2"), IA3(target_modules="attention.query", feedforward_modules="attention.query"))
-    with pytest.raises(Refusal, match=r"'mlp\.dwon' matches nothing"):
+    for name, targets in (("mlp.up", IA3.target_modules), ("mlp.down", "attention.key"), ("c_fc", "mlp.down")):
+        method = IA3(target_modules=targets, feedforward_modules=("mlp.down", name))
+        with pytest.raises(Refusal, match=rf"method\.feedforward_modules: {name} is none of the targets"):
+            install(make("gpt2"), method)
+    install(make("gpt2"), IA3(target_modules="attention.key"))
+    with pytest.raises(Refusal, match=r"method\.feedforward_modules: 'mlp\.dwon' matches nothing"):
         install(make("gpt2"), IA3(feedforward_modules="mlp.dwon"))
     with pytest.raises(Refusal, match=r"ia3 acts on linear layers, and .*ln_1"):
         install(make("gpt2"), IA3(target_modules="ln_1"))

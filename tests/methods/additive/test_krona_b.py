@@ -12,11 +12,12 @@ from accorda.methods.routing import use
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("a1", ["auto", 2, 32])
-def test_beside_the_whole_feed_forward(a1):
-    model = install(freeze(make("llama")), KronAB(a1=a1, scaling=3.0))
+@pytest.mark.parametrize("shape", [None, (16, 2), (1, 32), (4, 2)])
+def test_beside_the_whole_feed_forward(shape):
+    model = install(freeze(make("llama")), KronAB(block_shape=shape, scaling=3.0))
     own = own_tensors(model, "default")
     A, B = (own[f"model.layers.1.mlp.down_proj.0_all.beside.{factor}"] for factor in "AB")
+    assert B.shape == (shape or (8, 4))
     B.normal_()
     whole = torch.zeros(32, 32)  # x W, so W is (in, out)
     for i in range(32):
@@ -43,7 +44,7 @@ def test_count_on_t5_base():
     with torch.device("meta"):
         model = T5ForConditionalGeneration(T5Config(d_model=768, d_ff=3072, num_layers=12, num_heads=12))
     assert KronAB().num_parameters(model).trained == 24 * 2 * 24 * 32 == 36_864
-    assert KronAB(a1=2).num_parameters(model).trained == 36_864
+    assert KronAB(block_shape=(384, 2)).num_parameters(model).trained == 36_864
     assert KronAB(layernorm=True).num_parameters(model).trained == 36_864 + 47_616
 
 
@@ -57,8 +58,9 @@ def test_start():
 
 def test_refusals():
     with pytest.raises(
-        Refusal, match=r"method\.a1 = 5 does not divide the 32 features of model\.layers\.0\.mlp\.down_proj"
+        Refusal,
+        match=r"method\.block_shape = 8x5 does not divide .*model\.layers\.0\.mlp\.down_proj .* 32x32; choose divisors",
     ):
-        install(make("llama"), KronAB(a1=5))
+        install(make("llama"), KronAB(block_shape=(8, 5)))
     with pytest.raises(Refusal, match=r"krona_b acts on linear layers, and model\.embed_tokens"):
         install(make("llama"), KronAB(target_modules="embed_tokens"))

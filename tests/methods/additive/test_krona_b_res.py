@@ -13,7 +13,7 @@ from accorda.methods.routing import use
 
 @torch.no_grad()
 def test_beside_the_whole_feed_forward():
-    model = install(freeze(make("phi3")), KronABRes(a1=2, scaling=3.0, s_res_init=0.25))
+    model = install(freeze(make("phi3")), KronABRes(block_shape=(16, 2), scaling=3.0, s_res_init=0.25))
     path = "model.layers.1.mlp.down_proj.0_all"
     own = own_tensors(model, "default")
     A, B = own[f"{path}.beside.A"], own[f"{path}.beside.B"].normal_()
@@ -43,5 +43,5 @@ def test_count_on_t5_base():
 def test_refusals():
     with pytest.raises(Refusal, match=r"mlp\.c_fc \(mlp\.up\) receives 32 features and gives 128"):
         install(make("gpt2"), KronABRes(target_modules="mlp.up"))
-    with pytest.raises(Refusal, match=r"method\.a1 = 3 does not divide the 32 features of transformer\.h\.0"):
-        install(make("gpt2"), KronABRes(a1=3))
+    with pytest.raises(Refusal, match=r"method\.block_shape = 3x4 does not divide .*transformer\.h\.0"):
+        install(make("gpt2"), KronABRes(block_shape=(3, 4)))

@@ -99,4 +99,7 @@ def test_refusals():
         read({"name": "p_tuning", "hidden_size": 7})
     with pytest.raises(Refusal, match="encoder"):
         read({"name": "p_tuning", "encoder": "gru"})
-    assert read({"name": "p_tuning", "encoder": "mlp", "hidden_size": 7}).hidden_size == 7
+    with pytest.raises(Refusal, match="hidden_size = 8: without an encoder it sets nothing"):
+        read({"name": "p_tuning", "encoder": "none", "hidden_size": 8})
+    kept = read({"name": "p_tuning", "encoder": "mlp", "hidden_size": 7}).kept()
+    assert kept == PTuning(encoder="none")

@@ -161,6 +161,9 @@ def test_refusals():
     with pytest.raises(Refusal, match="PrefixTuning acts inside accorda's attention function, and FalconForCausalLM"):
         install(model, PrefixTuning())
     assert "adapters" not in model._modules
+    with pytest.raises(ValueError, match="hidden_size = 8: without a network it sets nothing"):
+        PrefixTuning(reparametrized=False, hidden_size=8)
+    assert PrefixTuning(hidden_size=8).kept() == PrefixTuning(reparametrized=False)
 
 
 def test_a_model_loaded_elsewhere_gets_our_attention_and_forgets_the_prefix():

@@ -223,10 +223,13 @@ def test_text_needs_a_tokenizer():
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"init": "labels"}, "labels and init_labels belong together"),
-        ({"init_labels": ["good"]}, "labels and init_labels belong together"),
-        ({"init": "text"}, "text and init_text belong together"),
-        ({"init": "labels", "init_labels": ["a", "b"], "num_virtual_tokens": 1}, "2 init_labels, and num_virtual"),
+        ({"init": "labels"}, r"method\.init = labels: give what to start from in init_labels"),
+        ({"init_labels": ["good"]}, r"method\.init = \w+: has no use for init_labels; leave it out"),
+        ({"init": "text"}, r"method\.init = text: give what to start from in init_text"),
+        (
+            {"init": "labels", "init_labels": ["a", "b"], "num_virtual_tokens": 1},
+            "too few for the 2 init_labels; raise it",
+        ),
         ({"init": "glove"}, "init = glove"),
     ],
     ids=str,

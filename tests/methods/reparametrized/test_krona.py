@@ -1,5 +1,8 @@
 """KronA against the Kronecker product written out, and the paper's count."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from tests.methods.reparametrized.test_lora import filled
@@ -11,6 +14,7 @@ from accorda.methods.install import freeze, install, own_tensors
 from accorda.methods.maths import kronecker
 from accorda.methods.merging import merge
 from accorda.methods.reparametrized.krona import KronA
+from accorda.methods.storage import read_header, save_adapter
 
 EVERY_ATTENTION = ("attention.query", "attention.value", "cross_attention.query", "cross_attention.value")
 DOWN = "model.layers.1.mlp.down_proj"
@@ -22,7 +26,7 @@ def kron(A, B):
 
 
 def test_output_and_merge_are_the_formula():
-    model = filled(install(freeze(make("llama")), KronA(scale=0.5, target_modules="down_proj")))
+    model = filled(install(freeze(make("llama")), KronA(scaling=0.5, target_modules="down_proj")))
     linear, own = model.get_submodule(DOWN), own_tensors(model, "default")
     A, B = own[f"{DOWN}.0_all.A"].detach(), own[f"{DOWN}.0_all.B"].detach()
     x, weight = torch.randn(2, 3, 48), linear.weight.clone()
@@ -65,8 +69,27 @@ def test_count_of_the_paper():
     assert KronA(target_modules=EVERY_ATTENTION).num_parameters(model).trained == 72 * 1536 == 110_592
 
 
+@pytest.mark.parametrize(
+    ("width", "targets", "kind"),
+    [
+        (64, ("q_proj", "o_proj"), "LOKR"),
+        (64, "all-linear", "ACCORDA"),
+        (32, ("q_proj", "o_proj"), "ACCORDA"),
+    ],
+)
+def test_krona_by_default_is_lokr_on_square_widths_only_and_the_docs_say_so(width, targets, kind, tmp_path: Path):
+    model = install(freeze(make("llama", hidden_size=width, head_dim=width // 4)), KronA(target_modules=targets))
+    save_adapter(model, tmp_path / "adapter")
+    assert read_header(tmp_path / "adapter")["peft_type"] == kind
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    for told in (readme, sys.modules[KronA.__module__].__doc__ or ""):
+        assert all(word in told for word in ("`decompose_factor`", "4096", "plain", "cannot read", "`all-linear`"))
+
+
 def test_refusals():
-    refused = r"block_shape = 5x8 does not divide model.layers.0.self_attn.q_proj \(attention.query\), which is 32x32"
+    refused = (
+        r"method\.block_shape = 5x8 does not divide model.layers.0.self_attn.q_proj \(attention.query\), which is 32x32"
+    )
     with pytest.raises(Refusal, match=refused):
         install(make("llama"), KronA(block_shape=(5, 8), target_modules="q_proj"))
     with pytest.raises(Refusal, match=r"krona acts on linear layers, and .*input_layernorm"):

@@ -69,7 +69,9 @@ def test_count_is_loras():
 
 
 def test_refusals():
-    with pytest.raises(Refusal, match=r"rank = 17: model.layers.0.self_attn.k_proj \(attention.key\) has 16 singular"):
+    with pytest.raises(
+        Refusal, match=r"method\.rank = 17: model.layers.0.self_attn.k_proj \(attention.key\) has 16 singular"
+    ):
         install(make("llama"), PiSSA(rank=17))
     with pytest.raises(Refusal, match=r"pissa acts on linear layers, and .*input_layernorm"):
         install(make("llama"), PiSSA(target_modules="norm"))

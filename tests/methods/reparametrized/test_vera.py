@@ -63,7 +63,7 @@ def test_the_projections_are_pefts():
 
 
 def test_starts_small():
-    own = own_tensors(install(make("llama"), VeRA(rank=4, start=0.3, target_modules="q_proj")), "default")
+    own = own_tensors(install(make("llama"), VeRA(rank=4, d_initial=0.3, target_modules="q_proj")), "default")
     assert all(bool((t == 0.3).all()) for name, t in own.items() if name.endswith("_d"))
     assert not any(t.any() for name, t in own.items() if name.endswith("_b"))
 

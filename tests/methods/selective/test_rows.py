@@ -190,8 +190,17 @@ def test_refuses(settings, says):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"choose": "index"}, {"index": (1,)}, {"choose": "index", "index": (4, 2, 4)}], ids=str
+    ("settings", "says"),
+    [
+        ({"choose": "index"}, r"choose = index: say which rows, as index: \[5, 7\]"),
+        ({"index": (1,)}, r"index = \[1\]: choose: occurring finds the rows; say choose: index"),
+        ({"choose": "index", "index": (4, 2, 4)}, "index = 4: this row is there twice; name it once"),
+        ({"choose": "index", "index": (4,), "num_rows": 8}, "num_rows = 8: choose: index trains the rows in index"),
+        ({"choose": "index", "index": (4,), "num_batches": 8}, "num_batches = 8: choose: index reads no data"),
+        ({"choose": "largest", "num_batches": 8}, "num_batches = 8: choose: largest reads no data"),
+    ],
+    ids=str,
 )
-def test_refuses_settings_that_contradict(settings):
-    with pytest.raises(ValueError, match="index"):
+def test_refuses_settings_that_contradict(settings, says):
+    with pytest.raises(ValueError, match=says):
         Rows(**settings)

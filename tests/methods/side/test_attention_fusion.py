@@ -63,6 +63,38 @@ def test_last_layer_form():
         torch.testing.assert_close(model(**inputs).logits[0, token], model.lm_head(mixed), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("init", ["uniform", "last_layer"])
+def test_joint_form_normalises_all_layers_of_a_token_together(init):
+    model, inputs = tuned(init=init, norm="joint"), batch("llama", rows=1)
+    own = {name.partition(".")[2]: tensor.detach() for name, tensor in own_tensors(model, "default").items()}
+    states, last = hidden_states_of_the_base(inputs)
+    states = states if init == "uniform" else states[:-1]
+    assert own["norm.weight"].shape == own["norm.bias"].shape == (len(states), 32)
+    for token in range(7):
+        joined = torch.cat([state[token] for state in states])
+        v = list(normalised(joined, own["norm.weight"].flatten(), own["norm.bias"].flatten()).split(32))
+        if init == "uniform":
+            mixed = fused(v, own["query"], [0] * 3)
+            mixed = mixed * 0.5 * (1 + torch.erf(mixed / math.sqrt(2)))
+        else:
+            mixed = fused([*v, last[token]], own["query"], own["bias"])
+        torch.testing.assert_close(model(**inputs).logits[0, token], model.lm_head(mixed), atol=1e-5, rtol=1e-5)
+
+
+def test_dropout_acts_on_every_layers_vector_before_they_are_weighed():
+    """With half of the numbers dropped the scores of a vector change too, which dropout on the mixture would not do."""
+    model, seen = install(freeze(make("llama")).train(), AttentionFusion(dropout=0.5)), []
+    side = model.get_submodule("adapters.default.0_side")
+    side.dropout.register_forward_hook(lambda module, args, out: seen.append((args[0], out)))
+    torch.manual_seed(0)
+    model(**batch("llama", rows=1))
+    ((before, after),) = seen
+    assert before.shape == after.shape == (1, 7, 3, 32)
+    kept = after != 0
+    assert 0.4 < kept.float().mean() < 0.6
+    torch.testing.assert_close(after[kept], 2 * before[kept])
+
+
 def test_starts():
     inputs = batch("llama", rows=1)
     base = make("llama")(**inputs).logits
@@ -78,6 +110,8 @@ def test_count_of_the_paper():
     """0.0009% of BERT-large: 3 * 1024 of 335M."""
     with torch.device("meta"):
         model = BertForMaskedLM(BertConfig(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16))
+    joint = AttentionFusion(norm="joint").num_parameters(model).trained
+    assert joint == (2 * 25 + 1) * 1024
     count = AttentionFusion().num_parameters(model).trained
     assert count == 3 * 1024
     assert round(100 * count / 335_141_888, 4) == 0.0009

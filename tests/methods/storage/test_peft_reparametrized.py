@@ -158,7 +158,7 @@ def test_peft_reads_our_vera_from_its_seed(architecture: str, tmp_path: Path):
 
 @pytest.mark.parametrize("shape", [(8, 8), (16, 16), (32, 16), (1, 2)])
 def test_peft_reads_our_krona_where_lokr_has_its_shapes(shape: tuple[int, int], tmp_path: Path):
-    model = saved(KronA(block_shape=shape, scale=0.7, target_modules=("q_proj", "o_proj")), "llama", tmp_path)
+    model = saved(KronA(block_shape=shape, scaling=0.7, target_modules=("q_proj", "o_proj")), "llama", tmp_path)
     expressible = shape in ((8, 8), (16, 16))
     assert read_header(tmp_path)["peft_type"] == ("LOKR" if expressible else "ACCORDA")
     if expressible:

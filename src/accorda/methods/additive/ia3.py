@@ -36,26 +36,40 @@ class IA3(ModuleMethod):
     target_modules: str | tuple[str, ...] = PLACES
     """what is scaled: keys, values (of cross attention where there is any) and feed-forward; or other places"""
     feedforward_modules: str | tuple[str, ...] = "mlp.down"
-    """of which of these the input is scaled: roles or module names; of all others the output. An empty list: none"""
+    """of which of these targets the input is scaled: roles or module names; of all others the output. []: of none"""
 
     def sites(self, model: PreTrainedModel) -> list[Site]:
         """The chosen linears."""
         if self._on_input():
-            find(model, self._on_input())  # refuses a name that no module has
-        return linears(model, present(model, PLACES) if self.target_modules == PLACES else self.target_modules, "ia3")
+            find(model, self._on_input(), setting="method.feedforward_modules")  # refuses a name that no module has
+        found = linears(model, present(model, PLACES) if self.target_modules == PLACES else self.target_modules, "ia3")
+        for name in () if self.feedforward_modules == type(self).feedforward_modules else self._on_input():
+            if not any(named(site, name) for site in found):
+                roles = ", ".join(dict.fromkeys(site.role for site in found))
+                raise Refusal(
+                    f"method.feedforward_modules: {name} is none of the targets, so nothing would be scaled on its "
+                    f"input; choose of {roles}, or name it in method.target_modules too"
+                )
+        return found
 
     def build(self, site: Site, shared: nn.Module | None) -> Adapter:
         """The factors of one linear, or of some of its outputs."""
-        names = self._on_input()
-        if not any(site.role == name or f".{site.name}".endswith(f".{name}") for name in names):
+        if not any(named(site, name) for name in self._on_input()):
             return OutputAdapter(site.out_features)
         if site.rows is not None:
-            raise Refusal(f"feedforward_modules: {site.role} shares its input with the other parts of {site.name}")
+            raise Refusal(
+                f"method.feedforward_modules: {site.role} shares its input with the other parts of {site.name}"
+            )
         return InputAdapter(site.in_features)
 
     def _on_input(self) -> tuple[str, ...]:
         names = self.feedforward_modules
         return (names,) if isinstance(names, str) else tuple(names)
+
+
+def named(site: Site, name: str) -> bool:
+    """Whether a role or module name means the site."""
+    return site.role == name or f".{site.name}".endswith(f".{name}")
 
 
 class OutputAdapter(Adapter):

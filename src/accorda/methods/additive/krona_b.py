@@ -24,7 +24,7 @@ from accorda.methods.maths.kronecker_module import KroneckerBeside
 from accorda.methods.norms import NormAdapter, is_norm, norm_sites
 from accorda.methods.sublayers import beginning, linears
 from accorda.models.roles import Site
-from accorda.recipe.types import Auto, PositiveFloat, PositiveInt
+from accorda.recipe.types import PositiveFloat, PositiveInt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +36,8 @@ class KronAB(ModuleMethod):
 
     target_modules: str | tuple[str, ...] = "mlp.down"
     """beside what it stands: the sub-layer that ends here (mlp.down, attention.output); or other roles, module names"""
-    a1: PositiveInt | Auto = "auto"
-    """rows of A, a divisor of the model's width; auto: the one nearest to its square root"""
+    block_shape: tuple[PositiveInt, PositiveInt] | None = None
+    """rows and columns of B, the blocks of the product; null: near the square roots of the widths"""
     scaling: PositiveFloat = 16.0
     """the factor s on what is added"""
     layernorm: bool = False
@@ -61,7 +61,7 @@ class KronABAdapter(Adapter):
 
     def __init__(self, site: Site, method: KronAB):
         super().__init__()
-        self.beside = KroneckerBeside(site, method.a1)
+        self.beside = KroneckerBeside(site, method.block_shape)
         self.scaling = method.scaling
 
     def output(self, x: Tensor, y: Tensor, base: Base) -> Tensor:

@@ -26,7 +26,7 @@ from accorda.methods.maths.kronecker_module import KroneckerBeside
 from accorda.methods.norms import NormAdapter, is_norm, norm_sites
 from accorda.methods.sublayers import beginning, linears, num_features
 from accorda.models.roles import Site
-from accorda.recipe.types import Auto, PositiveFloat, PositiveInt
+from accorda.recipe.types import PositiveFloat, PositiveInt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +38,10 @@ class KronABRes(ModuleMethod):
 
     target_modules: str | tuple[str, ...] = "mlp.down"
     """beside what it stands: the sub-layer that ends here (mlp.down, attention.output); or other roles, module names"""
-    a1: PositiveInt | Auto = "auto"
-    """rows of A, a divisor of the model's width; auto: the one nearest to its square root"""
+    block_shape: tuple[PositiveInt, PositiveInt] | None = None
+    """rows and columns of B, the blocks of the product; null: near the square roots of the widths"""
     scaling: PositiveFloat = 16.0
-    """the factor s on what the factors add"""
+    """the factor s on what the product adds"""
     s_res_init: float = 0.0
     """where the trained share of the input starts; 0: as the base, 1: the input is added once more"""
     layernorm: bool = False
@@ -61,7 +61,9 @@ class KronABRes(ModuleMethod):
             return NormAdapter(site)
         if num_features(site) != site.out_features:
             widths = f"receives {num_features(site)} features and gives {site.out_features}"
-            raise Refusal(f"target_modules: krona_b_res adds the input itself, and {site.name} ({site.role}) {widths}")
+            raise Refusal(
+                f"method.target_modules: krona_b_res adds the input itself, and {site.name} ({site.role}) {widths}"
+            )
         return KronABResAdapter(site, self)
 
 
@@ -70,7 +72,7 @@ class KronABResAdapter(Adapter):
 
     def __init__(self, site: Site, method: KronABRes):
         super().__init__()
-        self.beside = KroneckerBeside(site, method.a1)
+        self.beside = KroneckerBeside(site, method.block_shape)
         self.scaling = method.scaling
         self.s_res = nn.Parameter(torch.tensor(method.s_res_init))
 

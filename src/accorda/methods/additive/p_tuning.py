@@ -43,12 +43,17 @@ class PTuning(PromptMethod):
     """width d inside the encoder, even for bilstm; auto: the model's"""
 
     def __post_init__(self) -> None:
+        if self.encoder == "none" and self.hidden_size != "auto":
+            raise ValueError(
+                f"hidden_size = {self.hidden_size}: without an encoder it sets nothing; leave it out, or say "
+                "encoder: bilstm or mlp"
+            )
         if self.encoder == "bilstm" and self.hidden_size != "auto" and self.hidden_size % 2:
             raise ValueError(f"hidden_size = {self.hidden_size}: the two directions of bilstm need an even number")
 
     def kept(self) -> Self:
         """The vectors themselves."""
-        return replace(self, encoder="none")
+        return replace(self, encoder="none", hidden_size="auto")
 
     def build(self, model: PreTrainedModel) -> SoftPrompt:
         """The vectors, or the encoder that gives them, with their start values."""

@@ -41,9 +41,16 @@ class PrefixTuning(PromptMethod):
     hidden_size: PositiveInt = 512
     """width of that network's hidden layer"""
 
+    def __post_init__(self) -> None:
+        if not self.reparametrized and self.hidden_size != type(self).hidden_size:
+            raise ValueError(
+                f"hidden_size = {self.hidden_size}: without a network it sets nothing; leave it out, or say "
+                "reparametrized: true"
+            )
+
     def kept(self) -> Self:
         """The keys and values themselves."""
-        return replace(self, reparametrized=False)
+        return replace(self, reparametrized=False, hidden_size=type(self).hidden_size)
 
     def build(self, model: PreTrainedModel) -> SoftPrompt:
         """The prefix of every attention module with its start values."""

@@ -50,12 +50,17 @@ class PromptTuning(PromptMethod):
     """the tokens of init_text; found when the run begins"""
 
     def __post_init__(self) -> None:
-        if (self.init == "text") != (self.init_text is not None or bool(self.init_ids)):
-            raise ValueError("init: text and init_text belong together")
-        if (self.init == "labels") != bool(self.init_labels or self.label_ids):
-            raise ValueError("init: labels and init_labels belong together")
+        given = {"text": self.init_text is not None or self.init_ids, "labels": self.init_labels or self.label_ids}
+        for init, start in given.items():
+            if self.init == init and not start:
+                raise ValueError(f"init = {init}: give what to start from in init_{init}")
+            if self.init != init and start:
+                raise ValueError(f"init = {self.init}: has no use for init_{init}; leave it out, or say init: {init}")
         if len(self.init_labels) > self.num_virtual_tokens:
-            raise ValueError(f"{len(self.init_labels)} init_labels, and num_virtual_tokens = {self.num_virtual_tokens}")
+            raise ValueError(
+                f"num_virtual_tokens = {self.num_virtual_tokens}: too few for the {len(self.init_labels)} init_labels; "
+                "raise it"
+            )
 
     def prepare(self, model: PreTrainedModel, batches: Iterable[Any]) -> "PromptTuning":
         """With the tokens of `init_text` or `init_labels`, as the model's own tokenizer writes them."""

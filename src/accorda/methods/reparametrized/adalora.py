@@ -64,14 +64,19 @@ class AdaLoRA(ModuleMethod):
 
     def __post_init__(self) -> None:
         if self.rank > self.initial_rank:
-            raise ValueError(f"rank = {self.rank} is above initial_rank = {self.initial_rank}: raise initial_rank too")
+            raise ValueError(f"rank = {self.rank}: above initial_rank = {self.initial_rank}; raise initial_rank too")
         if self.initial_share + self.final_share >= 1:
-            raise ValueError("initial_share and final_share leave no step in which the budget falls: lower one of them")
+            raise ValueError(
+                f"initial_share = {self.initial_share}: with final_share = {self.final_share} it leaves no step in "
+                "which the budget falls; lower one of them"
+            )
 
     def build(self, site: Site, shared: nn.Module | None) -> Adapter:
         """The triplets of one linear layer or one part of it."""
         if not is_linear(site.module):
-            raise Refusal(f"target_modules: adalora acts on linear layers, and {site.name} ({site.role}) is none")
+            raise Refusal(
+                f"method.target_modules: adalora acts on linear layers, and {site.name} ({site.role}) is none"
+            )
         return AdaLoRAAdapter(site, self)
 
     def resting(self, site: Site, model: PreTrainedModel) -> str | Mapping[str, str] | None:

@@ -46,7 +46,7 @@ class DoRA(ModuleMethod):
     def build(self, site: Site, shared: nn.Module | None) -> Adapter:
         """A, B and the magnitude for one linear layer or one part of it."""
         if not is_linear(site.module):
-            raise Refusal(f"target_modules: dora acts on linear layers, and {site.name} ({site.role}) is none")
+            raise Refusal(f"method.target_modules: dora acts on linear layers, and {site.name} ({site.role}) is none")
         return DoRAAdapter(site, self)
 
 

@@ -43,7 +43,9 @@ class LoRAPlus(ModuleMethod):
     def build(self, site: Site, shared: nn.Module | None) -> Adapter:
         """A and B for one linear layer or one part of it."""
         if not is_linear(site.module):
-            raise Refusal(f"target_modules: lora_plus acts on linear layers, and {site.name} ({site.role}) is none")
+            raise Refusal(
+                f"method.target_modules: lora_plus acts on linear layers, and {site.name} ({site.role}) is none"
+            )
         return LoRAPlusAdapter(site, self)
 
     def rate_scale(self, tensor: str) -> float:

@@ -43,9 +43,11 @@ class PiSSA(ModuleMethod):
     def build(self, site: Site, shared: nn.Module | None) -> Adapter:
         """The principal part of one linear layer or of one part of it."""
         if not is_linear(site.module):
-            raise Refusal(f"target_modules: pissa acts on linear layers, and {site.name} ({site.role}) is none")
+            raise Refusal(f"method.target_modules: pissa acts on linear layers, and {site.name} ({site.role}) is none")
         if self.rank > (most := min(site.in_features, site.out_features)):
-            raise Refusal(f"rank = {self.rank}: {site.name} ({site.role}) has {most} singular values; use at most that")
+            raise Refusal(
+                f"method.rank = {self.rank}: {site.name} ({site.role}) has {most} singular values; use at most that"
+            )
         return PiSSAAdapter(site, self)
 
 

@@ -41,7 +41,7 @@ class RsLoRA(ModuleMethod):
     def build(self, site: Site, shared: nn.Module | None) -> Adapter:
         """A and B for one linear layer or one part of it."""
         if not is_linear(site.module):
-            raise Refusal(f"target_modules: rslora acts on linear layers, and {site.name} ({site.role}) is none")
+            raise Refusal(f"method.target_modules: rslora acts on linear layers, and {site.name} ({site.role}) is none")
         return RsLoRAAdapter(site, self)
 
 

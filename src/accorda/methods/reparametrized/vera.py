@@ -6,7 +6,7 @@
 A and B are drawn once from `seed`, with the largest I and O of all chosen layers; each layer uses the first rows and
 columns that it needs. They are held once, by the model's root, and no file holds them: the seed is all that is saved.
 
-Starts as the base exactly: lambda_d is `start`, lambda_b zero. Merges: W + diag(lambda_b) B diag(lambda_d) A.
+Starts as the base exactly: lambda_d is `d_initial`, lambda_b zero. Merges: W + diag(lambda_b) B diag(lambda_d) A.
 
 Deviations: A and B are uniform with Kaiming's bound sqrt(6 / fan in), as in PEFT, whose numbers they equal bit for bit;
 the paper's rate for new heads, which differs from that of the vectors, is left out. `all-linear` is the default.
@@ -35,7 +35,7 @@ class VeRA(ModuleMethod):
 
     rank: PositiveInt = 256
     """rows of A: large, because only one number of each is trained"""
-    start: float = 0.1
+    d_initial: float = 0.1
     """what every entry of lambda_d starts at; small values learn better"""
     dropout: Share = 0.0
     """share of the inputs of A that are dropped while training"""
@@ -46,7 +46,9 @@ class VeRA(ModuleMethod):
         """A and B, as large as the largest of the sites."""
         for site in sites:
             if not is_linear(site.module):
-                raise Refusal(f"target_modules: vera acts on linear layers, and {site.name} ({site.role}) is none")
+                raise Refusal(
+                    f"method.target_modules: vera acts on linear layers, and {site.name} ({site.role}) is none"
+                )
         return Projections(self, max(s.in_features for s in sites), max(s.out_features for s in sites))
 
     def build(self, site: Site, shared: nn.Module | None) -> Adapter:
@@ -79,7 +81,7 @@ class VeRAAdapter(Adapter):
 
     def __init__(self, site: Site, method: VeRA, projections: Projections):
         super().__init__()
-        self.lambda_d = nn.Parameter(torch.full((method.rank,), method.start))
+        self.lambda_d = nn.Parameter(torch.full((method.rank,), method.d_initial))
         self.lambda_b = nn.Parameter(torch.zeros(site.out_features))
         self.dropout = nn.Dropout(method.dropout)
         self.in_features, self.out_features = site.in_features, site.out_features

@@ -50,7 +50,10 @@ class BitFit(ModuleMethod):
         if self.only_existing:
             found = [site for site in found if Base(site.module).bias is not None]
         if not found:
-            raise Refusal(f"bitfit: no chosen module of this {model.config.model_type} model has a bias")
+            raise Refusal(
+                f"method.only_existing = true: no chosen module of this {model.config.model_type} model has a bias; "
+                "leave it out to give each one"
+            )
         return found
 
     def build(self, site: Site, shared: nn.Module | None) -> Adapter:

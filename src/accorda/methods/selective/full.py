@@ -4,8 +4,9 @@
 
 Starts as the base exactly. Merging makes the trained values the base's.
 
-`keep_base` holds a frozen copy of every parameter beside it, so that the base can be run, or restored, next to the
-tuned model: one more copy of the weights in memory. Without it there is no way back.
+Deviations: by default a frozen copy of every parameter is held beside it (`keep_base`), so that the base can be run, or
+restored, next to the tuned model: one more copy of the weights in memory. The paper has no such copy; without it there
+is no way back. Its schedules, slanted rates and unfreezing from the top, are no part of the method here.
 """
 
 from dataclasses import dataclass

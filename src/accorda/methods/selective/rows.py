@@ -59,10 +59,16 @@ class Rows(ParameterMethod):
     """the rows that the data chose in each matrix; found when the run begins"""
 
     def __post_init__(self) -> None:
-        if (self.choose == "index") != bool(self.index):
-            raise ValueError("choose: index and the rows in index belong together")
+        if self.choose == "index" and not self.index:
+            raise ValueError("choose = index: say which rows, as index: [5, 7]")
+        if self.choose != "index" and self.index:
+            raise ValueError(f"index = {[*self.index[:3]]}: choose: {self.choose} finds the rows; say choose: index")
+        if self.choose == "index" and self.num_rows != type(self).num_rows:
+            raise ValueError(f"num_rows = {self.num_rows}: choose: index trains the rows in index; leave it out")
+        if self.choose not in BY_DATA and self.num_batches != type(self).num_batches:
+            raise ValueError(f"num_batches = {self.num_batches}: choose: {self.choose} reads no data; leave it out")
         if len(set(self.index)) != len(self.index):
-            raise ValueError(f"index names row {max(self.index, key=self.index.count)} twice")
+            raise ValueError(f"index = {max(self.index, key=self.index.count)}: this row is there twice; name it once")
 
     def prepare(self, model: PreTrainedModel, batches: Iterable[Mapping[str, Any]]) -> "Rows":
         """With the rows that the batches choose: inputs of the model, for fisher with labels and best a row each."""
@@ -142,12 +148,12 @@ def matrices(model: PreTrainedModel, targets: str | tuple[str, ...]) -> dict[str
     for site in find(model, targets):
         if isinstance(site.module, QuantizedLinear):
             raise Refusal(
-                f"target_modules: rows trains dense weights, and {site.name} is held in a number format: "
+                f"method.target_modules: rows trains dense weights, and {site.name} is held in a number format: "
                 "load the base dense, or name embedding or head"
             )
         weight = weight_of(site)
         if weight.ndim != 2:
-            raise Refusal(f"target_modules: rows acts on matrices, and {site.name} ({site.role}) is none")
+            raise Refusal(f"method.target_modules: rows acts on matrices, and {site.name} ({site.role}) is none")
         if site.rows is not None or id(weight) not in seen:
             found[site.name if site.rows is None else f"{site.name}.{site.role.rpartition('.')[2]}"] = site
         seen.add(id(weight))

@@ -9,12 +9,15 @@ with l from 0, the embeddings, to L, the last block.
 
 The backbone is frozen and runs without a graph. Never merges.
 
-init "uniform", the paper's: q is one, every normalised vector sums to zero, so all layers weigh alike.
+init "uniform", the paper's: q is one, every normalised vector sums to zero, so all layers weigh alike. norm "vector":
+LN is over the D numbers of each vector, as the paper's count of 3 D parameters implies; norm "joint", that
+implementation's: over the (L + 1) D numbers of a token together, with a gain and an offset for each, 2 (L + 1) D + D
+parameters, where layers with larger states weigh more from the start.
 
 Deviations: the paper puts a task head on c; here c enters the model's own frozen head, so that a language model can be
 tuned: an extension of ours. init "last_layer", ours too: the last vector is the backbone's own output, a learned bias
 per layer starts with nearly all weight on it and q at zero, and GELU, whose loss of signs no frozen head was trained
-on, is left out; so it starts near the base. Layer norm is per vector, as the paper's count of 3 D parameters implies.
+on, is left out; so it starts near the base.
 """
 
 import math
@@ -43,8 +46,10 @@ class AttentionFusion(SideMethod):
 
     init: Literal["uniform", "last_layer"] = "uniform"
     """where the attention over layers starts: uniform, or at the last_layer"""
+    norm: Literal["vector", "joint"] = "vector"
+    """what is normalised together: each layer's vector by itself, or joint, those of all layers"""
     dropout: Share = 0.15
-    """share of the fused state that is dropped while training"""
+    """share of every layer's normalised vector that is dropped while training, before the layers are weighed"""
 
     def build(self, model: PreTrainedModel) -> SideNetwork:
         """The query and the layer norm, for the states of the last stack."""
@@ -54,12 +59,13 @@ class AttentionFusion(SideMethod):
 
 
 class Fusion(SideNetwork):
-    """query (D,), norm (2 D,), and with init "last_layer" a bias (L + 1,)."""
+    """query (D,), norm (2 D, or joint 2 D of every layer), and with init "last_layer" a bias (L + 1,)."""
 
     def __init__(self, method: AttentionFusion, width: int, num_states: int, stack: str):
         super().__init__()
         self.stack = stack
-        self.norm = nn.LayerNorm(width)
+        self.num_normalised = num_states if method.init == "uniform" else num_states - 1
+        self.norm = nn.LayerNorm(width if method.norm == "vector" else [self.num_normalised, width])
         self.dropout = nn.Dropout(method.dropout)
         self.query = nn.Parameter(torch.full((width,), 1.0 if method.init == "uniform" else 0.0))
         self.bias = None
@@ -74,10 +80,11 @@ class Fusion(SideNetwork):
         """The fused state (B, T, D) of the last stack."""
         if stack != self.stack:
             return None
-        vectors = [self.norm(state) for state in hidden_states]
+        vectors = self.norm(torch.stack(tuple(hidden_states[: self.num_normalised]), dim=-2))
         if self.bias is not None:
-            vectors[-1] = output["last_hidden_state"].detach().to(vectors[-1].dtype)
-        v = self.dropout(torch.stack(vectors, dim=-2))  # (B, T, L + 1, D)
+            last = output["last_hidden_state"].detach().to(vectors.dtype)
+            vectors = torch.cat([vectors, last[..., None, :]], dim=-2)
+        v = self.dropout(vectors)  # (B, T, L + 1, D)
         scores = v @ self.query
         weights = (scores if self.bias is None else scores + self.bias).softmax(dim=-1)
         fused = (weights[..., None] * v).sum(dim=-2)

@@ -35,9 +35,14 @@ def commands(story: Story) -> list[tuple[str, str]]:
                 (f"accorda chat {run}", "talk to it; base and tuned model can be switched"),
             ]
         rows.append((f"accorda verify {run}", "every proof again, from the files"))
-    if story.result and story.folder.adapter.is_dir():
+    if merges(story):
         rows += [(f"accorda merge {run} --output MERGED", "the adapter folded into its base")]
     return rows
+
+
+def merges(story: Story) -> bool:
+    """Whether the run ended with an adapter that its base's weights can hold."""
+    return bool(story.result) and story.folder.adapter.is_dir() and story.result.get("mergeable", True)
 
 
 def asked(story: Story) -> str:

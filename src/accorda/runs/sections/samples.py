@@ -20,6 +20,11 @@ def samples(story: Story) -> str:
 
 
 def lead(story: Story) -> str:
+    """What the prompts are, and why the base is not among the answers where it is not."""
+    return " ".join(filter(None, (asked(story), text(story.samples.get("note") or ""))))
+
+
+def asked(story: Story) -> str:
     """What the prompts are."""
     if story.samples.get("labelled"):
         held = story.samples.get("rows") != "trained on"

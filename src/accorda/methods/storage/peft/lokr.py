@@ -46,7 +46,7 @@ class Fields(Targets):
         super().__post_init__()
         check_patterns((*self.rank_pattern, *self.alpha_pattern))
 
-    def scale(self, path: str) -> float:
+    def scaling(self, path: str) -> float:
         """What PEFT multiplies the product of a module with."""
         rank = pattern_value(self.rank_pattern, path, self.r)
         return pattern_value(self.alpha_pattern, path, self.alpha) / rank
@@ -117,10 +117,10 @@ def methods(
         B = tensors.get(f"{PREFIX}{path}.lokr_w2")
         if B is None or B.ndim != 2:
             raise Refusal(f"{where}: missing {PREFIX}{path}.lokr_w2, a matrix")
-        kinds.setdefault((tuple(B.shape), fields.scale(path)), set()).add(path)
+        kinds.setdefault((tuple(B.shape), fields.scaling(path)), set()).add(path)
     return tuple(
-        KronA(target_modules=our_targets(model, names), block_shape=(rows, columns), scale=scale)
-        for ((rows, columns), scale), names in kinds.items()
+        KronA(target_modules=our_targets(model, names), block_shape=(rows, columns), scaling=scaling)
+        for ((rows, columns), scaling), names in kinds.items()
     )
 
 

@@ -49,7 +49,7 @@ def config(methods: Sequence[Method], model: PreTrainedModel, name: str) -> dict
         "projection_prng_key": method.seed,
         "save_projection": False,
         "vera_dropout": method.dropout,
-        "d_initial": method.start,
+        "d_initial": method.d_initial,
         "target_modules": targets_for(model, {path for path, _, _ in found}),
         "fan_in_fan_out": any(is_conv1d(module) for _, module, _ in found),
         "bias": "none",
@@ -92,7 +92,7 @@ def methods(
         VeRA(
             target_modules=our_targets(model, paths),
             rank=fields.r,
-            start=fields.d_initial,
+            d_initial=fields.d_initial,
             dropout=fields.vera_dropout,
             seed=fields.projection_prng_key,
         ),
