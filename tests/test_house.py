@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from accorda import __version__
+from accorda.methods.outline import FAMILIES
 
 TOP = Path(__file__).resolve().parents[1]
 SOURCES = sorted((TOP / "src" / "accorda").rglob("*.py"))
@@ -48,6 +49,14 @@ def test_every_core_dependency_is_imported():
     text = "\n".join(path.read_text(encoding="utf-8") for path in SOURCES)
     imported = set(re.findall(r"^ *(?:from|import) (\w+)", text, re.MULTILINE))
     assert modules - imported == {"tokenizers"}  # whose objects come through transformers: data/words.py
+
+
+def test_no_method_of_any_family_may_import_another():
+    import tomllib
+
+    contracts = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    (independent,) = (one["modules"] for one in contracts if one["type"] == "independence")
+    assert independent == [f"accorda.methods.{family}.*" for family in FAMILIES]
 
 
 def test_sizes_hold():
