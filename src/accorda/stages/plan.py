@@ -32,6 +32,7 @@ from accorda.planning.price import Priced, price
 from accorda.planning.rehearsal import Passes
 from accorda.planning.savings import changes
 from accorda.planning.workload import LabelledWorkload, PreferenceWorkload, SampledWorkload, Workload
+from accorda.quantization import number_format
 from accorda.recipe.sections import Recipe
 from accorda.stages import settle, tune
 from accorda.stages.build import make_batches, read_data
@@ -241,8 +242,8 @@ def shape(recipe: Recipe, labels: Labels | None) -> Opened:
     dtype = declared_dtype(config) or "float32" if section.dtype == "auto" else section.dtype
     stored = stored_format(config)
     if stored is not None and section.quantization == "none":
-        doubled = bool(config["quantization_config"].get("bnb_4bit_use_double_quant", stored != "nf4"))
-        recipe = recipe.with_value("model.quantization", stored, "auto: the checkpoint's")
+        doubled = stored is number_format(stored.name)
+        recipe = recipe.with_value("model.quantization", stored.name, "auto: the checkpoint's")
         recipe = recipe.with_value("model.double_quantization", doubled, "auto: the checkpoint's")
     model = load_shape(recipe, folder, dtype, labels)
     return Opened(model, str(folder), str(folder), None, None, None)
