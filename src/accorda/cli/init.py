@@ -14,6 +14,7 @@ from accorda.cli.terminal.new_file import new_file
 from accorda.cli.terminal.outcome import Outcome
 from accorda.cli.terminal.parser import filled
 from accorda.errors import Refusal
+from accorda.recipe.registries import stages
 from accorda.recipe.words import meant, shown
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -166,13 +167,6 @@ def known_rates() -> list[Mapping[str, Mapping[str, Any]]]:
     return [
         {stage: borrowed(table, stage, size, rates_of(table, stage, size), kin) for stage in stages()} for size in sizes
     ]
-
-
-def stages() -> list[str]:
-    """The stages there are: the files that define one."""
-    from accorda.recipe.named import defining
-
-    return defining(PACKAGE / "stages", "STAGE")
 
 
 def methods() -> list[str]:

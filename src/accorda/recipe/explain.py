@@ -8,8 +8,7 @@ from accorda.recipe.number_formats import number_formats
 from accorda.recipe.registries import listed
 
 SAYS = {
-    "stage": "what kind of run: sft learns completions, pretrain whole texts, classify the label of a text, reward a "
-    "number per answer, preference a policy from compared answers and rl one from its own answers",
+    "stage": f"what kind of run: {registries.stages_in_words()}",
     "model.path": "a hub id, a model folder, an adapter folder or a run",
     "model.adapter": "an adapter folder to go on from, on the model above",
     "model.config": "a config.json, or its content: random weights instead of trained ones",

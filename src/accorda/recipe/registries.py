@@ -2,12 +2,26 @@
 
 import re
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
-from accorda.recipe.named import from_papers, holding
+from accorda.recipe.named import defining, from_papers, holding
 
 PACKAGE = Path(__file__).parents[1]
 METRICS = PACKAGE / "evaluation" / "metrics"
+
+
+@cache
+def stages() -> tuple[str, ...]:
+    """What `stage` may be."""
+    return tuple(defining(PACKAGE / "stages", "STAGE"))
+
+
+def stages_in_words() -> str:
+    """The stages, each with what its file's docstring begins with: what stands behind the colon, if there is one."""
+    heads = {name: (PACKAGE / "stages" / f"{name}.py").read_text(encoding="utf-8") for name in stages()}
+    found = {name: re.match(r'"""(?:[^:\n]*: )?([^,;.\n]*)', head) for name, head in heads.items()}
+    return listed(f"{name} ({match[1]})" if match else name for name, match in found.items())
 
 
 def optimizers() -> list[str]:
