@@ -124,17 +124,16 @@ def stage_pages() -> dict[str, str]:
 
 def rates(stage: str) -> str:
     """The learning rates that are known for a stage."""
-    from accorda.recipe.rates import learning_rates
+    from accorda.methods.outline import relatives
+    from accorda.recipe.rates import borrowed, learning_rates
 
-    known = learning_rates()
-    sizes = {
-        f"up to {known[size]['most_parameters'] / 1e6:g}M parameters": known[size]["rates"].get(stage, {})
-        for size in ("small", "middle")
-    } | {"larger": known["published"].get(stage, {})}
+    known, kin = learning_rates(), relatives()
+    sizes = [(known[size]["most_parameters"], known[size]["rates"].get(stage, {})) for size in ("small", "middle")]
     rows = [
-        (name, size, f"{entry['rate']:g}", entry["origin"])
-        for size, entries in sizes.items()
-        for name, entry in sorted(entries.items())
+        (name, words, f"{entry['rate']:g}", entry["origin"])
+        for number, entries in [*sizes, (sys.maxsize, known["published"].get(stage, {}))]
+        for words in ("larger" if number == sys.maxsize else f"up to {number / 1e6:g}M parameters",)
+        for name, entry in sorted(borrowed(known, stage, number, entries, kin).items())
     ]
     return table(("method", "models", "rate", "from"), rows) if rows else "None; give one with `--lr`."
 

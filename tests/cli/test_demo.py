@@ -1,6 +1,7 @@
 """The demo, shortened: a few steps, a few tickets."""
 
 import json
+from pathlib import Path
 
 from accorda.cli import demo, main
 
@@ -59,3 +60,10 @@ def test_an_output_that_stands_there_is_refused_before_anything_is_loaded(tmp_pa
 def test_what_is_no_change_is_refused(capsys):
     assert main.main(["demo", "bitfit"]) == 2
     assert "KEY.PATH=VALUE" in capsys.readouterr().err
+
+
+def test_help_and_front_page_say_the_same_of_how_long_it_takes():
+    readme = Path(__file__).resolve().parents[2] / "README.md"
+    section = readme.read_text(encoding="utf-8").partition("accorda demo\n")[2][:300]
+    assert "two to three minutes" in section
+    assert "two to three minutes" in (demo.__doc__ or "").partition("\n")[0]

@@ -9,7 +9,7 @@ import torch
 from accorda.cli.doctor import BRINGS
 from accorda.cli.main import main
 from accorda.recipe.words import install
-from accorda.runs import environment
+from accorda.runs import memory
 
 
 def test_what_is_installed_is_told(capsys):
@@ -52,7 +52,7 @@ def test_a_step_that_does_not_work_fails(monkeypatch, capsys):
 
 def test_a_busy_short_and_odd_machine_gets_advice(monkeypatch, capsys):
     monkeypatch.setattr(os, "getloadavg", lambda: (999.0, 0.0, 0.0))
-    monkeypatch.setattr(environment, "available_bytes", lambda: 1e9)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1e9)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 8, 1))
     monkeypatch.setenv("OMP_NUM_THREADS", "777")
     monkeypatch.setenv("PYTHONOPTIMIZE", "1")
@@ -67,13 +67,3 @@ def test_a_busy_short_and_odd_machine_gets_advice(monkeypatch, capsys):
 def test_every_extra_says_what_it_brings():
     extras = set(importlib.metadata.metadata("accorda").get_all("Provides-Extra") or ())
     assert set(BRINGS) == extras - {"test", "check", "docs", "dev"}
-
-
-def test_available_memory_is_the_smaller_of_kernel_and_container(tmp_path, monkeypatch):
-    monkeypatch.setattr(environment, "CGROUP", tmp_path)
-    alone = environment.available_bytes()
-    (tmp_path / "memory.max").write_text("3000\n")
-    (tmp_path / "memory.current").write_text("1000\n")
-    assert environment.available_bytes() == 2000
-    (tmp_path / "memory.max").write_text("max\n")
-    assert alone is None or abs(environment.available_bytes() - alone) < 0.5 * alone

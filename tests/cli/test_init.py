@@ -23,7 +23,7 @@ from accorda.recipe.words import literals
 from accorda.rl.registry import algorithms
 from accorda.rl.settings import RolloutSettings
 from accorda.stages.contract import stages
-from accorda.stages.settle import learning_rates, rates_of
+from accorda.stages.settle import borrowed, learning_rates, rates_of
 
 
 @pytest.fixture(autouse=True)
@@ -68,9 +68,10 @@ def test_every_recipe_trains_once_model_and_data_are_filled_in(name, filled, her
 def test_stages_and_methods_are_those_there_are():
     assert init.stages() == sorted(stages())
     assert init.methods() == list(methods())
+    table, kin = learning_rates(), {name: method.rate_of for name, method in methods().items()}
     for size, rates in zip((1_000_000, 20_000_000), init.known_rates(), strict=True):
         assert {stage: rates.get(stage, {}) for stage in stages()} == {
-            stage: rates_of(learning_rates(), stage, size) for stage in stages()
+            stage: borrowed(table, stage, size, rates_of(table, stage, size), kin) for stage in stages()
         }
 
 

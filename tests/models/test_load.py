@@ -189,7 +189,7 @@ def test_configs_that_say_nothing_right_are_refused(folder):
 def test_random_weights_larger_than_the_memory_are_refused_before_they_are_made(monkeypatch):
     small = configuration("llama").to_dict()
     size = sum(tensor.numel() * 4 for tensor in load_model(None, config=small, device="cpu").parameters())
-    monkeypatch.setattr(room, "memory", lambda: size - 1)
+    monkeypatch.setattr(room, "memory_bytes", lambda: size - 1)
     assert "weights take 0.0 GB, and this machine has 0.0; name a smaller model" in refusal(None, config=small)
     load_model(None, config=small, device="cpu", dtype="bfloat16")
     load_model(None, config=small, device="meta")

@@ -3,18 +3,22 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.zoo import ARCHITECTURES, batch, edit_json, tiny_model_folder
+from tests.zoo import ARCHITECTURES, batch, edit_json, tiny_model_folder, tiny_tokenizer
 from transformers import AutoModel, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from accorda.errors import Refusal
+from accorda.methods.storage.model import save_model
 from accorda.models.load import load_model
-from accorda.models.packed import num_parameters
-from accorda.quantization import QuantizedLinear, formats, number_format, quantize_model
+from accorda.models.packed import num_parameters, packed_linears
+from accorda.quantization import QuantizedLinear, convert, formats, number_format, quantize_model
+from accorda.quantization.int8 import Int8Linear, Int8Tensor
 
 DECODERS = ("llama", "gpt2", "gpt_neox")
 
@@ -137,8 +141,44 @@ def test_what_is_held_in_another_format_is_refused(tmp_path):
         load_model(tmp_path / "fp4", device="cpu")
     config = json.loads((tmp_path / "fp4" / "config.json").read_text())["quantization_config"]
     edit_json(tmp_path / "fp4" / "config.json", quantization_config=config | FOUR)
-    with pytest.raises(Refusal, match=r"fp4 weights .* cannot be read; nf4 and int8 can"):
+    with pytest.raises(Refusal, match=r"fp4 weights .* cannot be read; int8 and nf4 can"):
         load_model(tmp_path / "fp4", device="cpu")
+
+
+class Int8Rows(Int8Linear):
+    """The same layer, as a format of another name would store it."""
+
+    def stored(self, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+        return {"rows": self.CB.data, "largest": self.SCB.data}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"quant_method": "rows"}
+
+
+ROWS = replace(
+    formats()["int8"],
+    name="rows8",
+    layer=Int8Rows,
+    read=lambda stored: Int8Tensor(stored["rows"], stored["largest"]),
+    declared=lambda said: said.get("quant_method") == "rows",
+    parts=lambda path, names: {name: f"{path}.{name}" for name in ("rows", "largest") if f"{path}.{name}" in names},
+)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_a_format_that_no_other_file_knows_is_opened_by_what_it_says_of_itself(name, tmp_path, monkeypatch):
+    known = formats() | {"rows8": ROWS}
+    monkeypatch.setattr(convert, "formats", lambda: known)
+    folder = tiny_model_folder(tmp_path / "dense", name)
+    model = quantize_model(load_model(folder, device="cpu"), ROWS)
+    save_model(model, tiny_tokenizer(), tmp_path / "packed")
+    opened = load_model(tmp_path / "packed", device="cpu")
+    assert {type(module) for module in packed_linears(opened).values()} == {Int8Rows}
+    assert_same(opened, model)
+    assert convert.format_of(opened) is ROWS
+    with pytest.raises(Refusal, match=r"'nf4', but .* holds weights in rows8 already"):
+        load_model(tmp_path / "packed", quantization="nf4", device="cpu")
 
 
 SHAPE = {

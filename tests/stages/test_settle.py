@@ -5,7 +5,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from accorda.errors import Refusal
 from accorda.methods.registry import methods
+from accorda.methods.reparametrized.dora import DoRA
 from accorda.methods.reparametrized.lora import LoRA
+from accorda.methods.selective.bitfit import BitFit
 from accorda.planning.devices import devices, find_device
 from accorda.recipe.load import load
 from accorda.stages import settle
@@ -75,6 +77,41 @@ def test_a_rate_is_of_the_models_size_or_the_nearest_that_is_known():
     assert rates(11) == rates(100) == {"lora": 0.2, "bitfit": 0.02, "full": 0.001}
     assert rates(101) == {"lora": 0.1, "full": 0.001}
     assert settle.rates_of(table, "pretrain", 10) == {}
+
+
+def test_a_method_of_the_same_form_takes_the_rate_and_says_whose(monkeypatch):
+    small = {"most_parameters": 10, "rates": {"rl": {"lora": {"rate": 0.5, "origin": "here"}}}}
+    middle = {"most_parameters": 100, "rates": {}, "unlearned": {"sft": {"dora": {"why": "at no rate"}}}}
+    both = {"lora": {"rate": 0.1, "origin": "paper"}, "dora": {"rate": 0.2, "origin": "its own"}}
+    published = {"classify": both, "sft": {"lora": both["lora"]}}
+    monkeypatch.setattr(settle, "learning_rates", lambda: {"small": small, "middle": middle, "published": published})
+    recipe = settle.settle_rate(load({"stage": "rl"}), (DoRA(),), 10)
+    told = "auto: lora's, whose form it has; not measured"
+    assert (recipe.training.learning_rate, recipe.origin("training.learning_rate")) == (0.5, told)
+    assert settle.settle_rate(load({"stage": "classify"}), (DoRA(),), 100).training.learning_rate == 0.2
+    with pytest.raises(Refusal, match=r"dora at stage sft \(at no rate\)"):
+        settle.settle_rate(load({}), (DoRA(),), 100)
+    with pytest.raises(Refusal, match="no rate is known for bitfit"):
+        settle.settle_rate(load({"stage": "rl"}), (BitFit(),), 10)
+
+
+def test_whose_rate_is_taken_was_measured_to_be_near():
+    """Within a factor of three wherever both were measured, and measured together somewhere."""
+    table, kin = settle.learning_rates(), {name: cls.rate_of for name, cls in methods().items() if cls.rate_of}
+    assert kin
+    for name, of in kin.items():
+        both = [
+            rates for size in ("small", "middle") for rates in table[size]["rates"].values() if {name, of} <= {*rates}
+        ]
+        assert both
+        assert all(1 / 3 < rates[name]["rate"] / rates[of]["rate"] < 3 for rates in both)
+
+
+@pytest.mark.parametrize("stage", ["preference", "rl", "reward"])
+def test_dora_has_a_rate_at_every_stage_that_aligns(stage):
+    for size in (1_000_000, 20_000_000, 7_000_000_000):
+        told = settle.settle_rate(load({"stage": stage}), (DoRA(),), size).origin("training.learning_rate")
+        assert told == "auto: lora's, whose form it has; not measured"
 
 
 def test_every_method_has_a_rate_for_tuning_a_model_of_any_size():

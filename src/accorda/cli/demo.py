@@ -1,4 +1,4 @@
-"""The main job on the bundled model and data, on a CPU, in about two minutes.
+"""The main job on the bundled model and data, on a CPU, in two to three minutes.
 
 A model of 3.5 million parameters learns to sum up support tickets in one line: the memory bill first, then LoRA on 760
 of 800 tickets, the curve, the base beside the tuned model on 200 tickets held out, answers side by side, the proofs.

@@ -151,7 +151,7 @@ def processor() -> Iterator[Finding]:
 
 def memory() -> Iterator[Finding]:
     """Memory there is, and memory that is free."""
-    from accorda.runs.environment import available_bytes, memory_bytes
+    from accorda.runs.memory import available_bytes, memory_bytes
 
     total, free = memory_bytes() or 0, available_bytes()
     detail = f"{total / 1e9:.1f} GB" + ("" if free is None else f", {free / 1e9:.1f} GB available")

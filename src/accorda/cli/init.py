@@ -14,6 +14,7 @@ from accorda.cli.terminal.new_file import new_file
 from accorda.cli.terminal.outcome import Outcome
 from accorda.cli.terminal.parser import filled
 from accorda.errors import Refusal
+from accorda.recipe.registries import stages
 from accorda.recipe.words import meant, shown
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -158,18 +159,14 @@ def require_rate(recipe: Any) -> None:
 
 def known_rates() -> list[Mapping[str, Mapping[str, Any]]]:
     """By stage and method: the rates of small models, and those of middle ones, where `train` looks for `auto`."""
-    from accorda.recipe.rates import learning_rates, rates_of
+    from accorda.methods.outline import relatives
+    from accorda.recipe.rates import borrowed, learning_rates, rates_of
 
-    table = learning_rates()
-    sizes = (table[part]["most_parameters"] for part in ("small", "middle"))
-    return [{stage: rates_of(table, stage, size) for stage in stages()} for size in sizes]
-
-
-def stages() -> list[str]:
-    """The stages there are: the files that define one."""
-    from accorda.recipe.named import defining
-
-    return defining(PACKAGE / "stages", "STAGE")
+    table, kin = learning_rates(), relatives()
+    sizes = [table[part]["most_parameters"] for part in ("small", "middle")]
+    return [
+        {stage: borrowed(table, stage, size, rates_of(table, stage, size), kin) for stage in stages()} for size in sizes
+    ]
 
 
 def methods() -> list[str]:

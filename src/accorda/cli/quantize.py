@@ -70,7 +70,7 @@ def check_dense(base: str, code: bool) -> None:
 
     stored = stored_format(read_config(model_folder(base, code=code, weights=False)))
     if stored is not None:
-        raise Refusal(f"MODEL = {base}: its weights are in {stored} already; name the dense model")
+        raise Refusal(f"MODEL = {base}: its weights are in {stored.name} already; name the dense model")
 
 
 def counted(model: Any) -> dict[str, Any]:

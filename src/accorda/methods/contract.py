@@ -131,13 +131,16 @@ class SideNetwork(Part):
 class Method(ABC):
     """Settings of a method of fine-tuning. Concrete classes are frozen, keyword-only dataclasses and final.
 
-    `family` is the folder of the method's file. `paper` is "arXiv:..." or "doi:...".
+    `family` is the folder of the method's file. `paper` is "arXiv:..." or "doi:...". `rate_of` names the method whose
+    learning rate it takes at a stage where none is known for itself: one of the same form and scale, whose measured
+    rates are within a factor of three of its own.
     """
 
     kind: ClassVar[Literal["module", "parameter", "prompt", "side"]]
     family: ClassVar[str]
     paper: ClassVar[str]
     traits: ClassVar[Traits]
+    rate_of: ClassVar[str | None] = None
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -43,6 +43,7 @@ class Outline:
     traits: dict[str, Any]
     settings: tuple[Setting, ...]
     about: str
+    rate_of: str | None = None
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -53,6 +54,11 @@ class Outline:
 def methods() -> dict[str, Outline]:
     """Every method by name, in the order of the families."""
     return {name: outline(name) for name in files()}
+
+
+def relatives() -> dict[str, str | None]:
+    """By method the one whose learning rate it takes where none is known for itself."""
+    return {name: method.rate_of for name, method in methods().items()}
 
 
 def files() -> dict[str, Path]:
@@ -90,6 +96,7 @@ def outline(name: str) -> Outline:
         traits={key: promises.get(key, default) for key, default in traits.items()},
         settings=(*settings, *own.values()),
         about=ast.get_docstring(tree) or "",
+        rate_of=_literal(said.get("rate_of"), constants, path),
     )
 
 

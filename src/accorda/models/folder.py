@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from accorda.errors import Refusal
 from accorda.models.quiet import quiet
+from accorda.quantization import Format, declared_format
 
 logger = logging.getLogger(__name__)
 
@@ -71,12 +72,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def stored_format(config: Mapping[str, Any]) -> str | None:
+def stored_format(config: Mapping[str, Any]) -> Format | None:
     """The number format that config.json says the weights lie in, of those that can be read; None for dense ones."""
-    said = config.get("quantization_config") or {}
-    if said.get("load_in_8bit"):
-        return "int8"
-    return "nf4" if said.get("load_in_4bit") and said.get("bnb_4bit_quant_type") == "nf4" else None
+    return declared_format(config.get("quantization_config") or {})
 
 
 def declared_dtype(config: Mapping[str, Any]) -> str | None:

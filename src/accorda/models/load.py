@@ -251,9 +251,9 @@ def _from_config(config: PretrainedConfig, options: _Options, wanted: Format | N
 def _from_folder(folder: Path, options: _Options, wanted: Format | None) -> PreTrainedModel:
     """The checkpoint of a folder, complete, in the number format it has or gets."""
     stored = stored_format(read_config(folder))
-    if stored is not None and wanted is not None and wanted.name != stored:
+    if stored is not None and wanted is not None and wanted.name != stored.name:
         raise Refusal(
-            f"model.quantization: {wanted.name!r}, but {folder} holds weights in {stored} already; leave it out"
+            f"model.quantization: {wanted.name!r}, but {folder} holds weights in {stored.name} already; leave it out"
         )
     config = _folder_configuration(folder, options.code)
     _check_kind(config, options)

@@ -19,29 +19,30 @@ from transformers.pytorch_utils import Conv1D
 
 from accorda.errors import Refusal
 from accorda.models import heap
-from accorda.quantization import Format, QuantizedLinear, block_linears, number_format, replace
+from accorda.quantization import Format, QuantizedLinear, block_linears, formats, held_as, replace
+from accorda.recipe.registries import listed
 
-NF4_STATE = ".weight.quant_state.bitsandbytes__nf4"
 OTHER_STATE = ".weight.quant_state."
-INT8_SCALE = ".SCB"
-NESTED = ".weight.nested_absmax"
 
 Slices = Mapping[str, Any]  # name in the files: what gives the tensor when it is indexed
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a weight is read from: a dense tensor, or the parts of one in a number format, named as `stored` does."""
+    """What a weight is read from: a dense tensor, or the parts of one in a number format, named as `stored` does.
+
+    name: of the dense tensor in the files, or what it would be called there.
+    """
 
     number_format: Format
-    dense: str | None
+    name: str
     parts: Mapping[str, str]
 
     def layer(self, module: nn.Linear | Conv1D, slices: Slices) -> nn.Module:
         """The layer in its number format, read now."""
         conv1d = isinstance(module, Conv1D)
-        if self.dense is not None:
-            dense = slices[self.dense][...].to(module.weight.dtype)
+        if not self.parts:
+            dense = slices[self.name][...].to(module.weight.dtype)
             weight = self.number_format.quantize(dense.T if conv1d else dense)
             return self.number_format.layer(weight, module.bias, conv1d)
         weight = self.number_format.read({name: slices[key][...] for name, key in self.parts.items()})
@@ -49,9 +50,7 @@ class Source:
         outputs, inputs = module.weight.shape[::-1] if conv1d else module.weight.shape
         if (layer.out_features, layer.in_features) != (outputs, inputs):
             found = f"({layer.out_features}, {layer.in_features})"
-            raise Refusal(
-                f"model: {self.parts['weight']} has shape {found}, its config.json asks for {(outputs, inputs)}"
-            )
+            raise Refusal(f"model: {self.name} has shape {found}, its config.json asks for {(outputs, inputs)}")
         return layer
 
 
@@ -84,13 +83,12 @@ def read_packed(
         if found:
             heap.map_large_blocks()
         shapes = {name: parameter.shape for name, parameter in skeleton.named_parameters()}
-        packed = {key for source in found.values() for key in (source.dense, *source.parts.values())}
+        packed = {key for source in found.values() for key in (source.name, *source.parts.values())}
         given: dict[str, Any] = {key: part for key, part in slices.items() if key not in packed}
         stand_in = torch.zeros((), dtype=dtype)
         for name, source in found.items():
-            key = source.dense or source.parts["weight"]
-            shape = slices[key].get_shape() if source.dense else shapes[name]
-            given[key] = stand_in.expand(torch.Size(shape))
+            shape = shapes[name] if source.parts else slices[source.name].get_shape()
+            given[source.name] = stand_in.expand(torch.Size(shape))
         model = build(given)
         for name, source in found.items():
             path = name.removesuffix(".weight")
@@ -145,29 +143,27 @@ def sources(slices: Slices, skeleton: PreTrainedModel, wanted: Format | None) ->
     inside = {f"{name}.weight" for name, _ in block_linears(skeleton)} if wanted is not None else set[str]()
     found: dict[str, Source] = {}
     for key in slices:
-        place = placed(key, names, skeleton.base_model_prefix)
-        if place is None or not place.endswith(".weight"):
+        path = key.rpartition(".")[0]
+        place = placed(f"{path}.weight", names, skeleton.base_model_prefix)
+        if place is None or place in found:
             continue
-        held = packed_as(key.removesuffix(".weight"), slices)
+        held = packed_as(path, slices)
         if held is not None:
             found[place] = held
-        elif place in inside and wanted is not None:
+        elif place in inside and wanted is not None and key == f"{path}.weight":
             found[place] = Source(wanted, key, {})
     return found
 
 
 def packed_as(path: str, slices: Slices) -> Source | None:
     """How the files hold the weight of a module that they hold in a number format; None for a dense one."""
-    if f"{path}{INT8_SCALE}" in slices:
-        parts = {"weight": f"{path}.weight", "SCB": f"{path}{INT8_SCALE}", "weight_format": f"{path}.weight_format"}
-        return Source(number_format("int8"), None, {name: key for name, key in parts.items() if key in slices})
-    if f"{path}{NF4_STATE}" in slices:
-        double = f"{path}{NESTED}" in slices
-        parts = {key.removeprefix(f"{path}."): key for key in slices if key.startswith(f"{path}.weight")}
-        return Source(number_format("nf4", double_quantization=double), None, parts)
+    held = held_as(path, slices.keys())
+    if held is not None:
+        return Source(held[0], f"{path}.weight", held[1])
     other = next((key for key in slices if key.startswith(f"{path}{OTHER_STATE}")), None)
     if other is not None:
-        raise Refusal(f"model: {other.rpartition('__')[2]} weights ({path}) cannot be read; nf4 and int8 can")
+        known = listed(formats(), "and")
+        raise Refusal(f"model: {other.rpartition('__')[2]} weights ({path}) cannot be read; {known} can")
     return None
 
 

@@ -1,7 +1,6 @@
 """What a bill is for: this machine's processor or GPU, or a GPU by name. Sizes as the driver reports them, in bytes."""
 
 import json
-import os
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -11,6 +10,7 @@ import torch
 
 from accorda.errors import Refusal
 from accorda.recipe.words import meant, shown
+from accorda.runs.memory import memory_bytes
 from accorda.training.precision import has_bf16
 
 MIB = 1 << 20
@@ -36,7 +36,10 @@ def find_device(name: str | None = None) -> Device:
     """
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cpu":
-        return Device("cpu", "cpu", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), has_bf16("cpu"))
+        memory = memory_bytes()
+        if memory is None:
+            raise Refusal("--device cpu: this system does not tell how much memory it has; name a GPU to plan for one")
+        return Device("cpu", "cpu", memory, has_bf16("cpu"))
     if name == "cuda":
         if not torch.cuda.is_available():
             raise Refusal(f"--device cuda: no GPU in this machine; name one: {', '.join(devices())}")

@@ -1,6 +1,6 @@
 """What every number format offers. A format is one file of this folder that holds a `FORMAT`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -137,6 +137,9 @@ class Format:
 
     quantize: a weight (out, in) enters it. layer: of such a weight, a bias, and whether a Conv1D's place is taken.
     num_bytes: of a weight with so many outputs and inputs. read: a weight from what `stored` gave, by name.
+    declared: whether a checkpoint's quantization_config says that weights lie in this format.
+    parts: of a module's path and the names in a checkpoint, the names that hold its weight by those that `read` takes;
+        empty where it is not in this format.
     undoubled: the same without double quantization, where it has that.
     """
 
@@ -145,6 +148,8 @@ class Format:
     layer: Callable[[Any, nn.Parameter | None, bool], QuantizedLinear]
     num_bytes: Callable[[int, int], int]
     read: Callable[[Mapping[str, Tensor]], QuantizedTensor]
+    declared: Callable[[Mapping[str, Any]], bool]
+    parts: Callable[[str, Collection[str]], dict[str, str]]
     undoubled: "Format | None" = None
 
     def linear(self, module: nn.Module) -> QuantizedLinear:

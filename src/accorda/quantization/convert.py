@@ -2,8 +2,10 @@
 
 import importlib
 import pkgutil
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -36,6 +38,21 @@ def number_format(name: str, *, double_quantization: bool = True) -> Format:
     if chosen.undoubled is None:
         raise Refusal(f"model.double_quantization = false: {name} has no scales to quantize twice; leave it out")
     return chosen.undoubled
+
+
+def declared_format(said: Mapping[str, Any]) -> Format | None:
+    """The format that a checkpoint's quantization_config says its weights lie in; None for one that is not here."""
+    return next((one for one in _variants() if one.declared(said)), None)
+
+
+def held_as(path: str, names: Collection[str]) -> tuple[Format, dict[str, str]] | None:
+    """The format that a checkpoint's tensors hold a module's weight in, with their names; None for a dense one."""
+    return next(((one, parts) for one in _variants() if (parts := one.parts(path, names))), None)
+
+
+def _variants() -> list[Format]:
+    """Every format, with double quantization and without."""
+    return [one for each in formats().values() for one in (each, each.undoubled) if one is not None]
 
 
 def quantize_model(model: nn.Module, chosen: str | Format) -> nn.Module:
@@ -81,8 +98,7 @@ def format_of(model: nn.Module) -> Format | None:
     held = next((module for module in model.modules() if isinstance(module, QuantizedLinear)), None)
     if held is None:
         return None
-    name = next(name for name, one in formats().items() if one.layer is type(held))
-    return number_format(name, double_quantization=bool(held.settings.get("bnb_4bit_use_double_quant", True)))
+    return next(one for one in _variants() if one.layer is type(held) and one.declared(held.settings))
 
 
 @torch.no_grad()

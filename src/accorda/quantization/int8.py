@@ -6,7 +6,7 @@ Layout as in bitsandbytes: CB int8 (out, in), SCB float32 (out,). An entry is of
 paper's outlier columns and 8-bit activations; inputs keep their dtype, only the frozen weight is small.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,4 +99,14 @@ def _num_bytes(out_features: int, in_features: int) -> int:
     return out_features * in_features + 4 * out_features
 
 
-FORMAT = Format("int8", quantize_int8, Int8Linear, _num_bytes, _read)
+def _declared(said: Mapping[str, Any]) -> bool:
+    return bool(said.get("load_in_8bit"))
+
+
+def _parts(path: str, names: Collection[str]) -> dict[str, str]:
+    """Where the scales of rows lie beside a weight; bitsandbytes' number of the layout may."""
+    found = {name: f"{path}.{name}" for name in ("weight", "SCB", "weight_format") if f"{path}.{name}" in names}
+    return found if "SCB" in found else {}
+
+
+FORMAT = Format("int8", quantize_int8, Int8Linear, _num_bytes, _read, _declared, _parts)

@@ -11,7 +11,7 @@ Deviations from the paper: the scales of scales are of a dynamic map instead of 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -34,6 +34,7 @@ CELLS = 32  # between 0 and 1: so many that no two borders share one, and none i
 CODE_OF_CELL = torch.bucketize(torch.arange(2 * CELLS + 1) / CELLS - 1, BORDERS, out_int32=True).to(torch.uint8)
 BORDER_IN_CELL = torch.full((2 * CELLS + 1,), torch.inf).index_copy(0, ((BORDERS + 1) * CELLS).long(), BORDERS)
 STATE = "weight.quant_state.bitsandbytes__nf4"
+NESTED = "weight.nested_absmax"
 
 
 class NF4Tensor(Packed):
@@ -136,7 +137,7 @@ class NF4Linear(QuantizedLinear):
         found = {"weight": self.codes.data, "weight.absmax": self.absmax.data, "weight.quant_map": NF4.clone()}
         if self.nested_absmax is not None and self.offset is not None:
             state |= {"nested_blocksize": NESTED_BLOCK, "nested_dtype": "float32", "nested_offset": self.offset.item()}
-            found["weight.nested_absmax"] = self.nested_absmax.data
+            found[NESTED] = self.nested_absmax.data
             found["weight.nested_quant_map"] = double_quantization.MAP.clone()
         return found | {STATE: torch.tensor(list(json.dumps(state).encode()), dtype=torch.uint8)}
 
@@ -161,8 +162,8 @@ def _read(stored: Mapping[str, Tensor]) -> NF4Tensor:
     if not torch.allclose(stored["weight.quant_map"].float(), NF4, rtol=0, atol=1e-6):
         raise Refusal("holds nf4 weights with other values than NF4's sixteen")
     absmax, nested, offset = stored["weight.absmax"], None, None
-    if "weight.nested_absmax" in stored:
-        nested, offset = stored["weight.nested_absmax"].float(), torch.tensor(float(state["nested_offset"]))
+    if NESTED in stored:
+        nested, offset = stored[NESTED].float(), torch.tensor(float(state["nested_offset"]))
         table, block = stored["weight.nested_quant_map"].float(), state["nested_blocksize"]
         if block != NESTED_BLOCK or not torch.equal(table, double_quantization.MAP):
             absmax, nested, offset = dequantize_scales(absmax, nested, offset, table, block), None, None
@@ -180,9 +181,22 @@ def _num_bytes(out_features: int, in_features: int, *, double: bool) -> int:
     return -(-numbers // 2) + scales
 
 
+def _declared(said: Mapping[str, Any], *, double: bool) -> bool:
+    four = bool(said.get("load_in_4bit")) and said.get("bnb_4bit_quant_type") == "nf4"
+    return four and bool(said.get("bnb_4bit_use_double_quant")) == double
+
+
+def _parts(path: str, names: Collection[str], *, double: bool) -> dict[str, str]:
+    """All that is called after a weight beside which NF4's state lies, with the scales of scales or without."""
+    if f"{path}.{STATE}" not in names or (f"{path}.{NESTED}" in names) != double:
+        return {}
+    return {name.removeprefix(f"{path}."): name for name in names if name.startswith(f"{path}.weight")}
+
+
 def _format(double: bool, undoubled: Format | None) -> Format:
     quantize, num_bytes = partial(quantize_nf4, double=double), partial(_num_bytes, double=double)
-    return Format("nf4", quantize, NF4Linear, num_bytes, _read, undoubled)
+    declared, parts = partial(_declared, double=double), partial(_parts, double=double)
+    return Format("nf4", quantize, NF4Linear, num_bytes, _read, declared, parts, undoubled)
 
 
 FORMAT = _format(True, _format(False, None))

@@ -28,8 +28,12 @@ def class_in(module_name: str, base: type[Section], kind: str) -> type[Section]:
 
 def defining(folder: Path, constant: str) -> list[str]:
     """The names of a folder's files that define the constant, read as text: running them would import torch."""
-    files = sorted(folder.glob("*.py"))
-    return [file.stem for file in files if f"\n{constant} = " in file.read_text(encoding="utf-8")]
+    return holding(folder, f"\n{constant} = ")
+
+
+def holding(folder: Path, text: str) -> list[str]:
+    """The names of a folder's files that hold a text."""
+    return [file.stem for file in sorted(folder.glob("*.py")) if text in file.read_text(encoding="utf-8")]
 
 
 def from_papers(folder: Path) -> dict[str, Path]:

@@ -1,6 +1,7 @@
 """The learning rates that `auto` takes, by stage and method."""
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -25,6 +26,21 @@ def rates_of(table: dict[str, Any], stage: str, num_parameters: int) -> dict[str
     if num_parameters <= middle["most_parameters"]:
         return table["published"].get(stage, {}) | middle["rates"].get(stage, {})
     return table["published"].get(stage, {})
+
+
+def borrowed(
+    table: dict[str, Any], stage: str, num_parameters: int, rates: dict[str, Any], relatives: Mapping[str, str | None]
+) -> dict[str, Any]:
+    """The rates, and for relatives without one that of the method whose form they have, by names, saying so.
+
+    A relative that learned nothing at a stage borrows no rate there.
+    """
+    found = {
+        name: {"rate": rates[of]["rate"], "origin": f"{of}'s, whose form it has; not measured"}
+        for name, of in relatives.items()
+        if of in rates and not why_unlearned(table, stage, num_parameters, name)
+    }
+    return found | rates
 
 
 def why_unlearned(table: dict[str, Any], stage: str, num_parameters: int, method: str) -> str:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from accorda.errors import Refusal
 from accorda.recipe.layers import as_plain, leaves, mapping, put
 from accorda.recipe.reader import origin_of, read
+from accorda.recipe.registries import stages
 from accorda.recipe.sources import Rows, Source, Sources, plain_sources, read_sources
 from accorda.recipe.types import (
     Auto,
@@ -20,7 +21,10 @@ from accorda.recipe.types import (
 )
 
 PYTHON = "python"
-Stage = Literal["pretrain", "sft", "classify", "reward", "preference", "rl"]
+if TYPE_CHECKING:
+    Stage = str
+else:
+    Stage = Literal[*stages()]
 Split = Literal["train", "eval"]
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from accorda.runs.memory import memory_bytes
+
 PACKAGES = (
     *(
         "accorda",
@@ -22,7 +24,6 @@ PACKAGES = (
     ),
     *("datasets", "pyarrow", "rouge-score", "sacrebleu", "tensorboard", "mlflow", "wandb"),
 )
-CGROUP = Path("/sys/fs/cgroup")
 VARIABLES = (
     *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG"),
     *("PYTORCH_CUDA_ALLOC_CONF", "HF_HUB_OFFLINE", "TOKENIZERS_PARALLELISM"),
@@ -69,29 +70,6 @@ def processor() -> str:
 def usable_cores() -> int | None:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
-def memory_bytes() -> int | None:
-    """The machine's memory."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None
-
-
-def available_bytes() -> int | None:
-    """How much memory programs could take now, by the kernel's or the container's count; None where neither tells."""
-    try:
-        rows = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-        found = [1024 * int(row.split()[1]) for row in rows if row.startswith("MemAvailable:")]
-    except (OSError, ValueError):
-        found = []
-    try:
-        most, used = (int((CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
-        found.append(max(0, most - used))
-    except (OSError, ValueError):  # no such file, or "max"
-        pass
-    return min(found, default=None)
 
 
 def git() -> dict[str, Any] | None:

@@ -1,47 +1,31 @@
 """A recipe becomes a session: everything decided, loaded and installed, and nothing written."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
 
-import numpy as np
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from accorda.data.batch import pad_batch
-from accorda.data.dataset import Dataset
-from accorda.data.labelled.batch import LabelledBatches, LabelledSegment, label_batch
-from accorda.data.labelled.prepare import prepare_labelled
+from accorda.data.labelled.batch import LabelledSegment, label_batch
 from accorda.data.labelled.renderer import LabelledRenderer
-from accorda.data.preferences.batch import PreferenceBatches, PreferenceSegment
-from accorda.data.preferences.prepare import prepare_preferences
-from accorda.data.preferences.renderer import PreferenceRenderer
-from accorda.data.prepare import prepare_splits
+from accorda.data.preferences.batch import PreferenceSegment
 from accorda.data.prompts.dataset import PromptDataset, as_text
-from accorda.data.prompts.experience import PromptBatches
-from accorda.data.prompts.prepare import prepare_prompts
-from accorda.data.prompts.renderer import PromptRenderer
-from accorda.data.renderer import Renderer
 from accorda.data.sampler import Batches
-from accorda.errors import Refusal
-from accorda.evaluation.labelled.predict import pad_of, renderer_for, settle_padding
 from accorda.methods.checkpointing import enable_checkpointing
 from accorda.methods.contract import Method
 from accorda.methods.install import trainable
 from accorda.methods.open import Opened
 from accorda.methods.stepping import extra_loss, on_step, rate_scales
 from accorda.models.attention import use_attention
-from accorda.models.decoder_start import decoder_start
-from accorda.models.labels import Labels, is_classifier
 from accorda.models.packed import num_parameters
-from accorda.objectives.preference.registry import THUMBS
 from accorda.planning.devices import find_device
 from accorda.recipe.sections import Recipe
 from accorda.runs.layout import RunFolder, default_output
 from accorda.stages import settle, tune
 from accorda.stages.contract import Stage, find_stage
 from accorda.stages.resident import Resident
+from accorda.stages.rows import Data
 from accorda.training.loop import Loop, Part, unwatched
 from accorda.training.memory import PeakMemory
 from accorda.training.objective import StepObjective
@@ -55,16 +39,6 @@ from accorda.training.session import Session
 
 OPENED_NOTE, OPTIMIZER_NOTE, ATTENTION_NOTE, STEPS_NOTE = "opened", "optimizer", "attention", "num_steps"
 BILL_NOTE, PROFILE_NOTE = "bill", "profile"
-
-
-@dataclass(kw_only=True)
-class Data:
-    """The rows of a run as tokens, and what made them so."""
-
-    renderer: Renderer
-    train: Dataset
-    eval: Dataset | None
-    pad_id: int
 
 
 def build(
@@ -109,7 +83,7 @@ def build(
     recipe = settle.settle_packing(recipe, kept_attention, opened.model)
     tokenizer = tune.read_tokenizer(recipe, opened, grown=trained and folder.model.is_dir())
     with part("data"):
-        data = read_data(recipe, stage, tokenizer, opened.model, labels)
+        data = stage.kind.read(recipe, opened.model, tokenizer, labels)
     recipe = settle.settle_micro_batch(recipe, find_device(opened.model.device.type), len(data.train), opened.model)
     seed_all(recipe.training.seed)
     if trained:
@@ -131,79 +105,6 @@ def place(recipe: Recipe, folder: RunFolder | None) -> tuple[Recipe, RunFolder]:
     folder = RunFolder(str(recipe.output))
     folder.refuse_unless_free()
     return recipe, folder
-
-
-def read_data(
-    recipe: Recipe,
-    stage: Stage,
-    tokenizer: PreTrainedTokenizerBase,
-    model: PreTrainedModel,
-    labels: Labels | None = None,
-) -> Data:
-    """Rows become tokens by the one renderer that training, evaluation and generation share."""
-    section = recipe.data
-    if stage.rows == "classify":
-        assert labels is not None
-        return read_labelled(recipe, model, tokenizer, labels)
-    if stage.rows == "preference":
-        return read_preferences(recipe, model, tokenizer)
-    if stage.rows == "rl":
-        return read_prompts(recipe, tokenizer)
-    start = decoder_start(model)
-    renderer = Renderer(tokenizer, section.template, section.supervise, section.reasoning, decoder_start=start)
-    assert isinstance(section.max_length, int)
-    train, evaluation = prepare_splits(
-        section, renderer, max_length=section.max_length, stage=stage.rows, seed=recipe.training.seed
-    )
-    return Data(renderer=renderer, train=train, eval=evaluation, pad_id=renderer.pad_id)
-
-
-def read_labelled(recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: Labels) -> Data:
-    """Rows with a label; the model is told the id that pads them, since some heads look for it."""
-    settle_padding(model, tokenizer)
-    renderer, length = renderer_for(model, tokenizer, labels), recipe.data.max_length
-    train, evaluation = prepare_labelled(recipe.data, renderer, max_length=length, seed=recipe.training.seed)
-    if model.config.is_encoder_decoder:
-        check_ends([each for each in (train, evaluation) if each is not None], model.config.eos_token_id)
-    return Data(renderer=renderer, train=train, eval=evaluation, pad_id=pad_of(model))
-
-
-def read_preferences(recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Data:
-    """Rows of compared answers; a model with a reward head is told the id that pads."""
-    if is_classifier(model):
-        settle_padding(model, tokenizer)
-    section, length = recipe.data, recipe.data.max_length
-    thumbs = recipe.algorithm.get("name") in THUMBS
-    renderer = PreferenceRenderer(tokenizer, section.template, section.reasoning, thumbs=thumbs)
-    train, evaluation = prepare_preferences(section, renderer, max_length=length, seed=recipe.training.seed)
-    return Data(renderer=renderer, train=train, eval=evaluation, pad_id=renderer.pad_id)
-
-
-def read_prompts(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Data:
-    """Prompts, each with room for an answer behind it."""
-    section, longest, answer = recipe.data, recipe.data.max_length, recipe.rollout["max_new_tokens"]
-    assert isinstance(longest, int)
-    if longest <= answer:
-        raise Refusal(
-            f"rollout.max_new_tokens = {answer} ({recipe.origin('rollout.max_new_tokens')}): of data.max_length = "
-            f"{longest} tokens nothing is left for a prompt; use fewer"
-        )
-    renderer = PromptRenderer(tokenizer, section.template, section.reasoning)
-    train, evaluation = prepare_prompts(section, renderer, max_length=longest - answer, seed=recipe.training.seed)
-    return Data(renderer=renderer, train=train, eval=evaluation, pad_id=renderer.pad_id)
-
-
-def check_ends(datasets: Sequence[Dataset], eos: int | None) -> None:
-    """Refuse rows that a head of an encoder-decoder cannot read: it looks for the one token that ends each row."""
-    for dataset in datasets:
-        ends = [int(np.count_nonzero(dataset[row].input_ids == eos)) for row in range(len(dataset))]
-        odd = next((row for row, number in enumerate(ends) if number != ends[0] or not number), None)
-        if odd is not None:
-            why = "more end-of-sequence tokens than other rows" if ends[0] else "no end-of-sequence token"
-            raise Refusal(
-                f"{dataset[odd].file}:{dataset[odd].line}: {why}, and the head of an encoder-decoder reads the last "
-                "one; take such a token out of the text, or a tokenizer that writes one"
-            )
 
 
 def assemble(
@@ -275,14 +176,8 @@ def make_batches(recipe: Recipe, data: Data, device: Any) -> Batches:
         "seed": training.seed,
         "device": device,
     }
-    match data.renderer:
-        case LabelledRenderer():
-            return LabelledBatches(data.train, **settings)
-        case PreferenceRenderer():
-            return PreferenceBatches(data.train, **settings)
-        case PromptRenderer():
-            return PromptBatches(data.train, **settings, **find_stage(recipe.stage).phases(recipe))
-    return Batches(data.train, **settings)
+    stage = find_stage(recipe.stage)
+    return stage.kind.batches(data.train, **settings, **stage.phases(recipe))
 
 
 def examples(recipe: Recipe, data: Data, device: torch.device) -> Iterator[dict[str, Any]]:

@@ -5,7 +5,7 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 from transformers import PreTrainedModel
 
@@ -16,6 +16,7 @@ from accorda.methods.open import Opened
 from accorda.models.labels import Labels
 from accorda.planning.judge import Judge
 from accorda.recipe.sections import Recipe
+from accorda.stages.rows import KINDS, Rows
 from accorda.training.loop import Objective
 from accorda.training.objective import Making
 from accorda.training.session import Session
@@ -27,7 +28,7 @@ Evaluate = Callable[[], dict[str, Any]]
 class Stage:
     """One stage of a model's life.
 
-    rows: how the data layer turns rows into tokens ("sft": prompt and completion, "pretrain": blocks of text).
+    rows: the kind of rows it learns from, of those in `stages/rows.py` ("sft": prompt and completion, ...).
     objective: gives, for a recipe, what makes of a model with its method installed (model, batch) -> the summed loss in
         nats.
     labels: what a classification head must tell apart, from the recipe's rows; None for a language head.
@@ -43,7 +44,7 @@ class Stage:
     reported: the numbers that the evaluator gives beside metrics.
     """
 
-    rows: Literal["sft", "pretrain", "classify", "preference", "rl"]
+    rows: str
     objective: Callable[[Recipe], Callable[[PreTrainedModel], Objective]]
     labels: Callable[[Recipe], Labels | None] = lambda recipe: None
     settle: Callable[[Recipe, Labels | None], Recipe] = lambda recipe, labels: recipe
@@ -56,6 +57,11 @@ class Stage:
     phases: Callable[[Recipe], dict[str, Any]] = lambda recipe: {}
     judges: Callable[[Recipe, PreTrainedModel, tuple[int, int, int]], tuple[Judge, ...]] = lambda *_: ()
     reported: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> Rows:
+        """How such rows are read, batched, and assumed in a plan."""
+        return KINDS[self.rows]
 
 
 @cache

@@ -1,9 +1,7 @@
 """The bill of a run that need not be possible here: from a configuration alone, for any device, and what would help."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from math import ceil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +10,6 @@ from transformers import PreTrainedModel
 
 from accorda.data.sampler import Batches
 from accorda.errors import Refusal
-from accorda.evaluation.during_training import BATCH_SIZE
-from accorda.evaluation.measure import needing
-from accorda.evaluation.registry import read_metrics
 from accorda.methods.checkpointing import enable_checkpointing
 from accorda.methods.contract import Method
 from accorda.methods.locate import locate
@@ -29,14 +24,14 @@ from accorda.models.vocabulary import added_tokens
 from accorda.planning.bill import Bill, line
 from accorda.planning.devices import Device, find_device
 from accorda.planning.price import Priced, price
-from accorda.planning.rehearsal import Passes
 from accorda.planning.savings import changes
-from accorda.planning.workload import LabelledWorkload, PreferenceWorkload, SampledWorkload, Workload
+from accorda.quantization import number_format
 from accorda.recipe.sections import Recipe
 from accorda.stages import settle, tune
-from accorda.stages.build import make_batches, read_data
+from accorda.stages.assumed import Found
+from accorda.stages.build import make_batches
 from accorda.stages.contract import find_stage
-from accorda.stages.pricing import at_once, file_dtype, is_tried, judged, passes
+from accorda.stages.pricing import file_dtype, is_tried, judged, passes
 from accorda.stages.train import as_recipe
 from accorda.training.optimizers.registry import read as read_optimizer
 from accorda.training.precision import Precision, choose_precision
@@ -83,7 +78,7 @@ def billed(recipe: Recipe, device: Device) -> tuple[Recipe, Bill]:
     tokenizer = tune.read_tokenizer(recipe, opened) if needed else None
     data = None
     if tokenizer is not None and recipe.data.train is not None:
-        data = read_data(recipe, stage, tokenizer, opened.model, labels)
+        data = stage.kind.read(recipe, opened.model, tokenizer, labels)
     rows, num_weights = len(data.train) if data else recipe.training.batch_size, num_parameters(opened.model)
     recipe = settle.settle_micro_batch(recipe, device, rows, opened.model)
     precision = choose_precision(recipe.training.precision, device.kind, num_weights, device.bf16)
@@ -91,7 +86,7 @@ def billed(recipe: Recipe, device: Device) -> tuple[Recipe, Bill]:
     if data:
         found = read_passes(recipe, make_batches(recipe, data, "cpu"), data.eval)
     else:
-        found = assumed(recipe, stage.rows, two_sides=labels is None and opened.model.config.is_encoder_decoder)
+        found = stage.kind.assumed(recipe, labels is None and opened.model.config.is_encoder_decoder)
     shallow = [cut(opened, recipe, depth, labels) for depth in DEPTHS[device.kind]] if is_uniform(opened) else []
     models = [dressed(each, recipe, method, precision) for each in (opened, *shallow)]
     for each in models:
@@ -99,7 +94,7 @@ def billed(recipe: Recipe, device: Device) -> tuple[Recipe, Bill]:
     priced = Priced(
         model=models[0],
         objective=stage.objective(recipe),
-        passes=judged(recipe, opened.model, found.passes),
+        passes=judged(stage.judges, recipe, opened.model, found.passes),
         optimizer=read_optimizer(recipe.training.optimizer, origins=recipe.origins),
         precision=precision,
         files=file_dtype(recipe, opened.base_path),
@@ -152,70 +147,10 @@ def deep(priced: Priced, shallow: Sequence[PreTrainedModel]) -> Bill | None:
     return line((low, high), [price(replace(priced, model=model)) for model in shallow], depth)
 
 
-@dataclass(frozen=True)
-class Found:
-    """What goes through the model, and whether the proof of resume is drawn on the way."""
-
-    passes: Passes
-    trial: bool
-
-
 def read_passes(recipe: Recipe, batches: Batches, evaluation: Any) -> Found:
     """As the data has it."""
     steps = recipe.training.max_steps or batches.num_steps(recipe.training.epochs)
     return Found(passes(recipe, batches, evaluation), is_tried(recipe, steps, evaluation is not None))
-
-
-def assumed(recipe: Recipe, kind: str, two_sides: bool = False) -> Found:
-    """Without data: rows as long as they may be, all of them learned, and a run long enough to write a checkpoint.
-
-    An encoder-decoder's rows are as long as they may be on both sides, compared answers each of both. `kind`: of rows.
-    """
-    training, wanted = recipe.training, recipe.evaluation
-    length, rows = recipe.data.max_length, training.micro_batch_size
-    assert isinstance(length, int)
-    assert isinstance(rows, int)
-    if kind == "rl":
-        return _sampled(recipe, rows, length)
-    make = {"classify": _labelled, "preference": _compared}.get(kind)
-    make = make or partial(_equal, learned=length - 1, two_sides=two_sides)
-    work = make(rows, length, packed=bool(training.packing))
-    times = min(2, ceil(training.batch_size / rows))
-    steps = training.max_steps or training.checkpoint_every + 1
-    if not recipe.data.eval_split:
-        return Found(Passes((work,) * times), is_tried(recipe, steps, False))
-    measured = make(BATCH_SIZE, length, packed=False)
-    answered = wanted.generate or needing("generations", read_metrics(("eval_loss", *wanted.metrics)))
-    prompt = length if two_sides else max(1, length - wanted.max_new_tokens)
-    answers = (min(BATCH_SIZE, wanted.generate or BATCH_SIZE), prompt, wanted.max_new_tokens) if answered else None
-    return Found(Passes((work,) * times, measured, answers), is_tried(recipe, steps, True))
-
-
-def _sampled(recipe: Recipe, rows: int, length: int) -> Found:
-    """Prompts and completions as long as they may be."""
-    training, answer, number = recipe.training, recipe.rollout["max_new_tokens"], recipe.rollout["num_generations"]
-    times = min(2, ceil(training.batch_size * number / rows))
-    work = SampledWorkload((length,) * rows, (answer,) * rows, bool(training.packing))
-    steps = training.max_steps or training.checkpoint_every + 1
-    passes = Passes((work,) * times, answers=(at_once(recipe), max(1, length - answer), answer))
-    return Found(passes, is_tried(recipe, steps, bool(recipe.data.eval_split)))
-
-
-def _equal(rows: int, length: int, *, learned: int, two_sides: bool, packed: bool) -> Workload:
-    """Rows that are all alike."""
-    encoder = (length,) * rows if two_sides else ()
-    return Workload(((1 + two_sides) * length,) * rows, (learned,) * rows, packed, encoder)
-
-
-def _labelled(rows: int, length: int, *, packed: bool) -> Workload:
-    """Rows that are all alike and have a label each."""
-    return LabelledWorkload((length,) * rows, (1,) * rows, packed)
-
-
-def _compared(rows: int, length: int, *, packed: bool) -> Workload:
-    """Pairs of answers that are all alike: as many as fill so many rows."""
-    pairs = max(1, rows // 2)
-    return PreferenceWorkload((length,) * 2 * pairs, (length - 1,) * 2 * pairs, packed, (), (2,) * pairs)
 
 
 def shape(recipe: Recipe, labels: Labels | None) -> Opened:
@@ -241,8 +176,8 @@ def shape(recipe: Recipe, labels: Labels | None) -> Opened:
     dtype = declared_dtype(config) or "float32" if section.dtype == "auto" else section.dtype
     stored = stored_format(config)
     if stored is not None and section.quantization == "none":
-        doubled = bool(config["quantization_config"].get("bnb_4bit_use_double_quant", stored != "nf4"))
-        recipe = recipe.with_value("model.quantization", stored, "auto: the checkpoint's")
+        doubled = stored is number_format(stored.name)
+        recipe = recipe.with_value("model.quantization", stored.name, "auto: the checkpoint's")
         recipe = recipe.with_value("model.double_quantization", doubled, "auto: the checkpoint's")
     model = load_shape(recipe, folder, dtype, labels)
     return Opened(model, str(folder), str(folder), None, None, None)

@@ -86,12 +86,13 @@ def check(session: Session) -> Report:
 def bill(session: Session) -> Bill:
     """What the run will hold in memory; the session and the generators are as before."""
     opened, recipe = session.notes[OPENED_NOTE], session.recipe
+    stage = find_stage(recipe.stage)
     with undisturbed():
         return price(
             Priced(
                 model=session.model,
-                objective=find_stage(recipe.stage).objective(recipe),
-                passes=judged(recipe, session.model, passes(recipe, session.batches, session.eval)),
+                objective=stage.objective(recipe),
+                passes=judged(stage.judges, recipe, session.model, passes(recipe, session.batches, session.eval)),
                 optimizer=session.notes[OPTIMIZER_NOTE],
                 precision=session.loop.precision,
                 files=file_dtype(recipe, opened.base_path),

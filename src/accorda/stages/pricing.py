@@ -1,5 +1,6 @@
 """What a run's bill is made of: the shapes of its largest passes, and the dtype its weights lie in on disk."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,14 +27,15 @@ from accorda.models.folder import (
     weight_files,
 )
 from accorda.models.load import DTYPES
+from accorda.planning.judge import Judge
 from accorda.planning.rehearsal import Passes
 from accorda.planning.workload import LabelledWorkload, Workload
 from accorda.recipe.sections import Recipe
 from accorda.rl.backends.registry import backends
 from accorda.rl.phases import FEW
-from accorda.stages.contract import find_stage
 
 STEPS_LOOKED_AT = 2000
+Judges = Callable[[Recipe, PreTrainedModel, tuple[int, int, int]], tuple[Judge, ...]]
 
 
 def passes(recipe: Recipe, batches: Batches, evaluation: Dataset | None) -> Passes:
@@ -50,11 +52,11 @@ def passes(recipe: Recipe, batches: Batches, evaluation: Dataset | None) -> Pass
     return Passes((work,) * times, measured(evaluation), answers(recipe, evaluation))
 
 
-def judged(recipe: Recipe, model: PreTrainedModel, found: Passes) -> Passes:
-    """The passes with those of the reward models that judge this policy's answers."""
+def judged(judges: Judges, recipe: Recipe, model: PreTrainedModel, found: Passes) -> Passes:
+    """The passes with those of the reward models that judge this policy's answers; `judges`: as the stage has it."""
     if found.answers is None:
         return found
-    return replace(found, judges=find_stage(recipe.stage).judges(recipe, model, found.answers))
+    return replace(found, judges=judges(recipe, model, found.answers))
 
 
 def sampled(recipe: Recipe, batches: PromptBatches) -> tuple[int, int, int]:

@@ -12,7 +12,7 @@ from accorda.models.attention import has_position_bias
 from accorda.models.packed import num_parameters
 from accorda.models.positions import positions
 from accorda.planning.devices import Device
-from accorda.recipe.rates import learning_rates, rates_of, why_unlearned
+from accorda.recipe.rates import borrowed, learning_rates, rates_of, why_unlearned
 from accorda.recipe.sections import Recipe
 from accorda.recipe.words import several
 from accorda.training.precision import SMALL_MODEL, Precision
@@ -84,8 +84,8 @@ def tokens_beside(model: PreTrainedModel, capacity: int) -> int:
 def settle_rate(recipe: Recipe, methods: Sequence[Method], size: int, encoder_decoder: str | None = None) -> Recipe:
     """`training.learning_rate`: the method's rate at this stage, measured for models of its size, else published.
 
-    An `encoder_decoder`, by its type, has rates of its own: T5 and BART differ from decoders and from each other. Of
-    several methods the lowest rate is taken.
+    An `encoder_decoder`, by its type, has rates of its own: T5 and BART differ from decoders and from each other. A
+    method without a rate takes that of its `rate_of`. Of several methods the lowest rate is taken.
     """
     if recipe.training.learning_rate != "auto":
         return recipe
@@ -94,8 +94,10 @@ def settle_rate(recipe: Recipe, methods: Sequence[Method], size: int, encoder_de
     rates = rates_of(table, recipe.stage, size)
     if encoder_decoder is not None:
         rates = {} if small else table["encoder_decoder"].get(encoder_decoder, {}).get(recipe.stage, {})
+    relatives = {name_of(method): method.rate_of for method in methods}
+    rates = borrowed(table, recipe.stage, size, rates, relatives)
     found = {}
-    for name in map(name_of, methods):
+    for name in relatives:
         if name not in rates:
             kind = "a small " if small else ""
             model = "" if encoder_decoder is None else f" for {kind}{encoder_decoder}"

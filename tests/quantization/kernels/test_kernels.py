@@ -11,7 +11,10 @@ import torch
 
 from accorda.quantization import kernels
 from accorda.quantization.kernels import chosen, using
+from accorda.quantization.kernels.bitsandbytes import BitsAndBytes
+from accorda.quantization.kernels.reference import Reference
 from accorda.quantization.kernels.table import NF4
+from accorda.quantization.kernels.triton import Triton
 from accorda.quantization.nf4 import NF4Linear, quantize_nf4
 
 SHAPES = ((3, 5), (7, 65), (64, 96), (80, 128), (33, 320))
@@ -93,6 +96,28 @@ def test_the_choice_is_by_what_is_installed_and_logged_once(installed, caplog, m
         chosen(torch.device("cpu"))
     kernels._first.cache_clear()
     assert [record.message for record in caplog.records] == [f"4-bit weights on cpu: kernel {name}"]
+
+
+class Quick(Reference):
+    """Another file's kernel, for CPUs alone."""
+
+    name = "quick"
+
+    def runs_on(self, device):
+        return device.type == "cpu"
+
+    def rank(self, device_type):
+        return 20
+
+
+def test_a_kernel_is_chosen_by_its_own_rank(monkeypatch):
+    everywhere = {name: kernel for name, kernel in kernels.kernels().items()} | {"quick": Quick()}
+    for kernel in (BitsAndBytes, Triton):
+        monkeypatch.setattr(kernel, "runs_on", lambda self, device: True)
+    monkeypatch.setattr(kernels, "kernels", lambda: everywhere)
+    kernels._first.cache_clear()
+    assert [chosen(torch.device(kind)).name for kind in ("cpu", "cuda", "xpu")] == ["quick", "triton", "bitsandbytes"]
+    kernels._first.cache_clear()
 
 
 def test_importing_bitsandbytes_says_nothing_and_downloads_nothing(tmp_path):

@@ -1,18 +1,10 @@
 """What is wrong with a request whatever the model: told before torch is imported, which takes seconds."""
 
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import accorda
-from accorda.recipe.named import defining, require_known
+from accorda.recipe.named import require_known
 from accorda.recipe.number_formats import DENSE, require_dense, require_format
-
-
-@cache
-def stages() -> tuple[str, ...]:
-    """The stages there are, by the files that define one."""
-    return tuple(defining(Path(accorda.__file__).parent / "stages", "STAGE"))
 
 
 def check_early(recipe: Any) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from accorda.cli.terminal.columns import add_column, columns
-from accorda.cli.terminal.early import stages
 from accorda.cli.terminal.parser import filled
 from accorda.errors import Refusal
 from accorda.recipe.load import SHORT
+from accorda.recipe.registries import stages
 
 Given = tuple[str | None, list[str], dict[str, Any]]
 LISTED = ("method", "model")  # text, or several of it for a sweep

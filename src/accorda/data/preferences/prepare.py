@@ -1,8 +1,4 @@
-"""From a recipe's data section to the compared answers of a run.
-
-Rows that do not fit are left out, whatever they would lose: an answer cut at its end, of one side only, would teach
-that people prefer what is cut. All rows of one prompt stand on one side of the split.
-"""
+"""From a recipe's data section to the compared answers of a run."""
 
 import logging
 from dataclasses import replace
@@ -10,21 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from accorda.data.by_prompt import PreparationByPrompt
 from accorda.data.dataset import DataReport, Dataset
-from accorda.data.example import Example
-from accorda.data.overlong import Fitted
-from accorda.data.preferences.dataset import PreferenceDataset, borders_of, prompt_of
+from accorda.data.preferences.dataset import PreferenceDataset, borders_of
 from accorda.data.preferences.renderer import PreferenceRenderer
-from accorda.data.prepare import Preparation
 from accorda.data.settings import Settings, Split
-from accorda.data.split import held_out
 from accorda.data.table import Table
-from accorda.errors import Refusal
 from accorda.recipe.words import several
 
 logger = logging.getLogger(__name__)
-
-CUTTING = ("truncate", "truncate_prompt")
 
 
 class ComparedTable(Table):
@@ -34,40 +24,18 @@ class ComparedTable(Table):
         return np.array([np.diff(borders).max() for borders in borders_of(self.parts, spans)], np.int64)
 
 
-class PreferencePreparation(Preparation):
+class PreferencePreparation(PreparationByPrompt):
     """The datasets of one section."""
 
-    ways = "skip"
-
-    def __init__(self, settings: Settings):
-        super().__init__(settings)
-        if self.section.overlong in CUTTING:
-            raise Refusal(
-                f"data.overlong = {self.section.overlong}: compared answers are never cut, or what is left of one "
-                "would be compared; say skip or error, or raise data.max_length"
-            )
+    never_cut = "compared answers are never cut, or what is left of one would be compared"
 
     def table(self, setting: Split) -> Table:
         if setting not in self._tables:
             self._tables[setting] = ComparedTable(**vars(super().table(setting)))
         return self._tables[setting]
 
-    def _fit(self, table: Table, spans: np.ndarray) -> Fitted:
-        kept = table.sizes(spans) <= self.settings.max_length
-        return Fitted(spans[kept], np.flatnonzero(kept), np.zeros(int(kept.sum()), np.bool_))
-
-    def _apart(self, table: Table) -> np.ndarray:
-        share = self.section.eval_split if self.section.eval is None else 0.0
-        return held_out(prompts(table) if share else table.digests, share, self.settings.seed)
-
     def _dataset(self, table: Table, spans: np.ndarray, told: DataReport) -> Dataset:
         return PreferenceDataset(table.parts, spans, told, thumbs=preferences(self.settings).thumbs)
-
-
-def prompts(table: Table) -> np.ndarray:
-    """A digest of what was asked, (n,): equal for rows about one prompt."""
-    contents = (table.stores[span["part"]].example(int(span["row"])) for span in table.spans)
-    return np.array([prompt_of(Example.from_dict(content)) for content in contents], np.uint64)
 
 
 def preferences(settings: Settings) -> PreferenceRenderer:

@@ -33,6 +33,7 @@ class DoRA(ModuleMethod):
 
     paper = "arXiv:2402.09353"
     traits = Traits(mergeable=True, identity_at_init="exact")
+    rate_of = "lora"
 
     rank: PositiveInt = 16
     """how many directions a layer may change in: more learn more and cost more"""

@@ -1,7 +1,7 @@
 """Ways to compute with 4-bit weights, one file each; which one is used follows from the device and what is installed.
 
-On CUDA: triton, else bitsandbytes, else the reference. On a CPU bitsandbytes where it is installed, which dequantizes
-in a quarter of the reference's time. The log names each choice once.
+Each says whether it runs somewhere and its rank there. On CUDA: triton, else bitsandbytes, else the reference. On a CPU
+bitsandbytes where it is installed. The log names each choice once.
 """
 
 import importlib
@@ -17,8 +17,6 @@ from accorda.quantization.kernels.contract import Kernel
 
 logger = logging.getLogger(__name__)
 
-ORDER = {"cuda": ("triton", "bitsandbytes", "reference")}
-OTHERS = ("bitsandbytes", "reference")
 _asked: list[str] = []
 
 
@@ -31,17 +29,18 @@ def kernels() -> dict[str, Kernel]:
 
 
 def chosen(device: torch.device) -> Kernel:
-    """The kernel for weights on a device: the one asked for by `using`, else the first that runs there."""
+    """The kernel for weights on a device: the one asked for by `using`, else the first by rank that runs there."""
     return kernels()[_asked[-1]] if _asked else _first(device.type)
 
 
 @cache
 def _first(kind: str) -> Kernel:
     """The first kernel that runs on such a device."""
-    names = ORDER.get(kind, OTHERS)
-    name = next(name for name in names if kernels()[name].runs_on(torch.device(kind)))
-    logger.info("4-bit weights on %s: kernel %s", kind, name)
-    return kernels()[name]
+    ranks = {name: kernel.rank(kind) for name, kernel in kernels().items()}
+    order = sorted((rank, name) for name, rank in ranks.items() if rank is not None)
+    first = next(kernels()[name] for _, name in order if kernels()[name].runs_on(torch.device(kind)))
+    logger.info("4-bit weights on %s: kernel %s", kind, first.name)
+    return first
 
 
 @contextmanager

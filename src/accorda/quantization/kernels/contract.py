@@ -55,6 +55,10 @@ class Kernel(Protocol):
         """Whether it can be used there: what it needs is installed, and it knows the device."""
         ...
 
+    def rank(self, device_type: str) -> int | None:
+        """Its place among those that run there, the lowest is taken; None: only where it is asked for."""
+        ...
+
     def dequantize(self, weight: Packed, dtype: torch.dtype) -> Tensor:
         """The dense weight (out, in): code's value times scale in float32, rounded to dtype last."""
         ...

@@ -26,6 +26,10 @@ class Reference:
         """Everywhere."""
         return True
 
+    def rank(self, device_type: str) -> int | None:
+        """Behind whatever else there is."""
+        return 100
+
     def dequantize(self, weight: Packed, dtype: torch.dtype) -> Tensor:
         """The dense weight (out, in)."""
         outputs, inputs = weight.shape

@@ -32,6 +32,10 @@ class Triton(Reference):
         """On CUDA where it is installed; on a CPU where it interprets."""
         return triton.runs_on(device)
 
+    def rank(self, device_type: str) -> int | None:
+        """First on CUDA; interpreted it is slow and has no products in bfloat16, so only where it is asked for."""
+        return 10 if device_type == "cuda" else None
+
     def dequantize(self, weight: Packed, dtype: torch.dtype) -> Tensor:
         """The dense weight (out, in)."""
         dense = torch.empty(weight.shape, dtype=dtype, device=weight.codes.device)
