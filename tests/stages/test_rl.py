@@ -578,6 +578,29 @@ def test_rows_are_learned_beside_the_answers(tmp_path):
     assert told(split, "step")[0]["ptx/loss"] == pytest.approx(losses[0], abs=1e-4)
 
 
+@pytest.mark.parametrize(("ends", "bounds"), [("never", (0.0, 0.459)), ("once", (0.0, 0.5))])
+def test_a_share_of_answers_that_end_lies_between_none_and_all(ends, bounds, tmp_path, monkeypatch):
+    """Six held-out answers: none that ended is not certain (1 - .025 ** (1 / 6)), and no bound leaves 0 to 1."""
+    session = build(load(settings(tmp_path)))
+    phases = session.loop.carried
+    answered = type(phases).answered
+
+    def with_ends(self, *args):
+        groups = answered(self, *args)
+        return [
+            replace(group, answers=[replace(one, completion=replace(one.completion, stopped=ends == "once" and not n))])
+            for n, group in enumerate(groups)
+            for one in group.answers
+        ]
+
+    monkeypatch.setattr(type(phases), "answered", with_ends)
+    session.recipe = replace(session.recipe, evaluation=replace(session.recipe.evaluation, generate=6))
+    found = find_stage("rl").evaluator(session)()
+    assert found["intervals"]["ended"] == pytest.approx(bounds, abs=1e-3)
+    low, high = found["intervals"]["reward"]
+    assert low < found["reward"] < high
+
+
 def test_eval_asks_the_held_out_prompts_again(tmp_path, capsys):
     run = run_of(tmp_path)
     assert main(["eval", str(run.folder.path), "--json", "--limit", "3"]) == 0

@@ -4,13 +4,12 @@ Answers are sampled as in training, with the same random numbers at every evalua
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
-
-import numpy as np
 
 from accorda.data.dataset import Dataset
 from accorda.errors import Refusal
+from accorda.evaluation.intervals import Estimate, estimate_mean
 from accorda.generation.words import decoded
 from accorda.methods.base_of_run import base_of, restore_base
 from accorda.methods.install import installed
@@ -24,7 +23,8 @@ from accorda.training.preferring import REFERENCE
 EVALUATION = 1 << 32
 """In place of a phase's number, in what random numbers are made from."""
 SHOWN = 4
-REPORTED = ("reward", "length", "ended", "kl")
+ENDED = "ended"
+REPORTED = ("reward", "length", ENDED, "kl")
 DIRECTIONS = {"reward": "higher", "length": "lower", "kl": "lower"}
 
 
@@ -33,7 +33,7 @@ def evaluator(session: Any) -> Callable[[], dict[str, Any]] | None:
 
     It gives `reward` (a mean over prompts, of one answer each, None where none could be judged; of the first
     `evaluation.generate` prompts, all if that is 0), `length` in tokens, the share that `ended`, the `kl` to the
-    reference per answer, "intervals" of them (95%, from the standard error) and "samples".
+    reference per answer, "intervals" of them (95%, bootstrap over prompts) and "samples".
     """
     phases, rows = session.loop.carried, session.eval
     assert isinstance(phases, Phases)
@@ -44,10 +44,9 @@ def evaluator(session: Any) -> Callable[[], dict[str, Any]] | None:
     def evaluate() -> dict[str, Any]:
         with session.loop.precision.autocast():
             groups = measured(phases, rows, range(number), session.loop.step_number)
-        found = statistics([group.answers[0] for group in groups], phases)
-        values: dict[str, Any] = {"reward": None}
-        values |= {name: float(np.mean(values)) for name, values in found.items() if len(values)}
-        values["intervals"] = {name: interval(values) for name, values in found.items() if len(values)}
+        found = estimates(statistics([group.answers[0] for group in groups], phases))
+        values: dict[str, Any] = {"reward": None} | {name: one.value for name, one in found.items()}
+        values["intervals"] = {name: [one.low, one.high] for name, one in found.items()}
         values["health"] = held_out(values, phases.memory)
         return values | {"samples": [shown(session, rows, group) for group in groups[:SHOWN]]}
 
@@ -144,14 +143,9 @@ def no_reference(session: Any) -> str:
 
 def line(name: str, groups: Sequence[Group], phases: Phases) -> dict[str, Any]:
     """One row of the report."""
-    found = statistics([group.answers[0] for group in groups], phases)
-    metrics = {}
-    for key in DIRECTIONS:
-        if values := found.get(key):
-            low, high = interval(values)
-            metrics[key] = {"value": float(np.mean(values)), "low": low, "high": high}
-    ended = float(np.mean(found["ended"]))
-    return {"name": name, "metrics": metrics, "stop_rate": ended, "shots": None, "note": ""}
+    found = estimates(statistics([group.answers[0] for group in groups], phases))
+    metrics = {key: asdict(found[key]) for key in DIRECTIONS if key in found}
+    return {"name": name, "metrics": metrics, "stop_rate": found[ENDED].value, "shots": None, "note": ""}
 
 
 def bests(groups: Sequence[Group]) -> list[Group]:
@@ -180,7 +174,7 @@ def statistics(answers: Sequence[Answer], phases: Phases) -> Mapping[str, list[f
     found = {
         "reward": [float(one.reward or 0.0) for one in known],
         "length": [float(len(one.completion.token_ids)) for one in answers],
-        "ended": [float(one.completion.stopped) for one in answers],
+        ENDED: [float(one.completion.stopped) for one in answers],
     }
     told = [one.sample.told for one in known if "reference_log_probs" in one.sample.told]
     return found | {
@@ -188,11 +182,9 @@ def statistics(answers: Sequence[Answer], phases: Phases) -> Mapping[str, list[f
     }
 
 
-def interval(values: Sequence[float]) -> list[float]:
-    """Bounds of the mean, 1.96 standard errors to either side."""
-    mean = float(np.mean(values))
-    error = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
-    return [mean - 1.96 * error, mean + 1.96 * error]
+def estimates(found: Mapping[str, Sequence[float]]) -> dict[str, Estimate]:
+    """Of each of them that there are numbers of, the mean with its interval."""
+    return {name: estimate_mean(values, share=name == ENDED) for name, values in found.items() if len(values)}
 
 
 def shown(session: Any, rows: Dataset, group: Group) -> dict[str, Any]:
