@@ -15,6 +15,7 @@ from tests.stages.sampled import ASKED, settings
 from tests.zoo import tiny_model_folder
 
 from accorda.cli.main import main
+from accorda.cli.terminal.summary import arithmetic
 from accorda.data.example import Example
 from accorda.data.prompts.experience import Sample
 from accorda.errors import Refusal, Stopped
@@ -64,6 +65,82 @@ def test_every_algorithm_learns_and_proves_itself(name, tmp_path):
     assert steps[0]["rollout/seconds"] > 0
     again = {proof.name: proof.verdict for proof in verify(run.folder.path)}
     assert again == run.result["proofs"]
+
+
+MANY = {"num_epochs": 2, "num_minibatches": 3}
+TOKENS, ANSWERS = "every token of an update weighs the same", "every answer weighs the same, as one action"
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "updates", "each", "placement", "aggregation"),
+    [
+        ({"name": "rloo"}, 1, 16, "in the reward of the whole answer (k1 summed over it)", ANSWERS),
+        ({"name": "rloo", "kl_coef": 0.0, **MANY}, 6, 6, "not at all", ANSWERS),
+        ({"name": "ppo"}, 4, 16, "in the reward of every token (k1)", TOKENS),
+        ({"name": "reinforce", **MANY}, 6, 6, "in the reward of every token (k1)", TOKENS),
+        ({"name": "grpo"}, 1, 16, "not at all", TOKENS),
+        ({"name": "grpo", "kl_coef": 0.1}, 1, 16, "in the loss (k3 of every token)", TOKENS),
+        (
+            {"name": "grpo", "kl_coef": 0.1, "kl_estimator": "k2_sequence", "aggregation": "dr_grpo"},
+            1,
+            16,
+            "in the loss (k2 of the whole answer)",
+            "every token weighs 1 / (answers of an update x rollout.max_new_tokens)",
+        ),
+        (
+            {"name": "online_dpo"},
+            1,
+            8,
+            "in the loss (beta, as DPO's)",
+            "every pair of answers weighs the same, each answer as one action",
+        ),
+        (
+            {"name": "rejection_sampling", "keep": 2},
+            1,
+            8,
+            "not at all",
+            "every token of the answers that are kept weighs the same",
+        ),
+    ],
+    ids=str,
+)
+def test_a_run_tells_what_a_phase_comes_to(algorithm, updates, each, placement, aggregation, tmp_path, capsys):
+    recipe = settings(tmp_path, algorithm=algorithm)
+    found = train(recipe, dry_run=True).result["arithmetic"]
+    assert found == {
+        "prompts_per_phase": 4,
+        "answers_per_prompt": 4,
+        "answers_per_phase": 16,
+        "updates_per_phase": updates,
+        "answers_per_update": each,
+        "kl_placement": placement,
+        "loss_aggregation": aggregation,
+    }
+    session = build(load(recipe))
+    learned = [session.loop.step() and session.loop.carried.part(0, update) for update in range(updates)]
+    assert max(sum(len(getattr(row, "answers", [row])) for row in rows) for rows in learned) == each
+    assert session.loop.carried.current == 0
+    shown = arithmetic({"arithmetic": found})
+    assert ("a phase", "4 prompts x 4 answers = 16 answers") in shown
+    assert ("distance from the reference", placement) in shown
+
+
+def test_what_a_phase_comes_to_is_printed_and_kept(tmp_path, capsys):
+    file = tmp_path / "recipe.yaml"
+    file.write_text(json.dumps(settings(tmp_path, training={"batch_size": 100, "max_steps": 1})))
+    dry = main(["train", str(file), "--dry-run"]), capsys.readouterr().out
+    whole = main(["train", str(file)]), capsys.readouterr().out
+    number = len(ASKED) - told_rows(tmp_path / "run")
+    for code, text in (dry, whole):
+        assert code == 0
+        assert f"a phase                      {number} prompts x 4 answers = {4 * number} answers" in text
+        assert "distance from the reference  in the reward of the whole answer" in text
+    kept = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert kept["arithmetic"]["answers_per_phase"] == 4 * number
+
+
+def told_rows(folder):
+    return json.loads((folder / "data.json").read_text())["eval"]["rows"]["kept"]
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "falcon_new"])

@@ -27,13 +27,13 @@ from torch import Tensor
 
 from accorda.data.prompts.experience import Experience, Sample, with_told
 from accorda.objectives.policy import group
-from accorda.objectives.policy.aggregation import AGGREGATIONS, Step
+from accorda.objectives.policy.aggregation import AGGREGATIONS, WEIGHS, Step
 from accorda.objectives.policy.clipped import clipped, is_clipped
 from accorda.objectives.policy.kl import k2, k3
 from accorda.objectives.policy.ratio import gspo_ratio, token_ratio
 from accorda.recipe.types import NonNegativeFloat, Share
 from accorda.rl.advantage import judged, spread, within_groups
-from accorda.rl.contract import Memory, PolicyAlgorithm, changed
+from accorda.rl.contract import NOWHERE, Memory, PolicyAlgorithm, changed
 from accorda.rl.rollout import Group
 from accorda.rl.settings import RolloutSettings
 
@@ -73,6 +73,17 @@ class GRPO(PolicyAlgorithm):
     @property
     def kl_price(self) -> float:
         return self.kl_coef
+
+    @property
+    def kl_placement(self) -> str:
+        if not self.kl_coef:
+            return NOWHERE
+        of = {"k3": "k3 of every token", "k2": "k2 of every token", "k2_sequence": "k2 of the whole answer"}
+        return f"in the loss ({of[self.kl_estimator]})"
+
+    @property
+    def loss_aggregation(self) -> str:
+        return WEIGHS[self.aggregation]
 
     def experience(self, groups: Sequence[Group], memory: Memory) -> list[Sample]:
         found = judged(groups)

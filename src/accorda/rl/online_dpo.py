@@ -44,6 +44,17 @@ class OnlineDPO(Algorithm):
     def needs_reference(self) -> bool:
         return True
 
+    @property
+    def kl_placement(self) -> str:
+        return "in the loss (beta, as DPO's)"
+
+    @property
+    def loss_aggregation(self) -> str:
+        return "every pair of answers weighs the same, each answer as one action"
+
+    def answers_of_update(self, num_prompts: int, num_generations: int) -> int:
+        return 2 * num_prompts
+
     def objective(self, model: PreTrainedModel, rollout: RolloutSettings) -> Preferring:
         return Preferring(DPO(beta=self.beta, label_smoothing=self.label_smoothing), model)
 

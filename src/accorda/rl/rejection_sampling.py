@@ -21,7 +21,7 @@ from accorda.data.batch import Batch
 from accorda.data.prompts.experience import PromptBatches, Sample
 from accorda.recipe.types import PositiveInt
 from accorda.rl.advantage import judged
-from accorda.rl.contract import Algorithm, Memory, together
+from accorda.rl.contract import NOWHERE, Algorithm, Memory, together
 from accorda.rl.rollout import Group
 from accorda.rl.settings import RolloutSettings
 from accorda.training.next_token import NextToken
@@ -43,6 +43,17 @@ class RejectionSampling(Algorithm):
                 "prompt that leaves out none, so the reward would decide nothing; keep fewer, or ask for more"
             )
         return None
+
+    @property
+    def kl_placement(self) -> str:
+        return NOWHERE
+
+    @property
+    def loss_aggregation(self) -> str:
+        return "every token of the answers that are kept weighs the same"
+
+    def answers_of_update(self, num_prompts: int, num_generations: int) -> int:
+        return num_prompts * self.keep
 
     def objective(self, model: PreTrainedModel, rollout: RolloutSettings) -> NextToken:
         return NextToken(model)
