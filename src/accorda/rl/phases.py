@@ -31,6 +31,7 @@ from accorda.rl.rollout import Answer, Group, rollout
 from accorda.rl.settings import RolloutSettings
 from accorda.training.checkpoint import State
 from accorda.training.objective import Making
+from accorda.training.parts import Part, unwatched
 from accorda.training.policy import Policy
 from accorda.training.precision import Precision
 
@@ -67,6 +68,7 @@ class Phases(Making):
     rows: list[Any] = field(default_factory=list)
     told: Figures = field(default_factory=dict)
     version: int = 0
+    timed: Part = unwatched
 
     @property
     def phase(self) -> int | None:
@@ -144,14 +146,17 @@ class Phases(Making):
         step = phase * self.algorithm.updates
         prompts = [self.dataset[int(row)] for row in self.prompts.rows(step)]
         with self.precision.autocast():
-            groups = self.answered(prompts, (self.seed, phase), version=step)
+            with self.timed("sampling"):
+                groups = self.answered(prompts, (self.seed, phase), version=step)
             self.version = groups[0].version
             sampled = perf_counter() - began
-            groups = self.judged(groups)
+            with self.timed("rewards"):
+                groups = self.judged(groups)
             self.require_some(groups, phase)
             told = figures(groups) | watched(self.reward)
             if self.needs_scores:
-                groups, more = self.scored(groups)
+                with self.timed("scores"):
+                    groups, more = self.scored(groups)
                 told |= more
             self.memory.figures = {}
             rows = self.algorithm.experience(groups, self.memory)
