@@ -486,7 +486,10 @@ def test_a_plan_needs_no_rows_and_no_reward_file(tmp_path):
         ({"reward": "rewards.py"}, "reward = rewards.py (python): which function of it?"),
         ({"reward": "./no/run"}, "reward = ./no/run: no such folder"),
         ({"algorithm": {"name": "grpo", "kl_estimator": "k2"}}, "algorithm.kl_estimator = k2: the distance"),
-        ({"rollout": {"timeout": 60.0}}, "rollout.timeout = 60.0 (python): backend torch asks no server"),
+        (
+            {"rollout": {"timeout": 60.0}},
+            "rollout.timeout = 60.0 (python): backend torch has no use for it",
+        ),
         (
             {"algorithm": {"name": "rejection_sampling", "keep": 4}},
             "algorithm.keep = 4: of rollout.num_generations = 4",

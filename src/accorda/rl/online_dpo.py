@@ -6,7 +6,8 @@ Rafailov et al. (2023), arXiv:2305.18290, equation 7.
     pair = answers of highest and lowest reward;  a prompt whose answers are all worth the same teaches nothing
     loss = -log sigmoid(beta (log (policy / reference)(best) - log (policy / reference)(worst)))      mean over pairs
 
-Deviations: the reward judges, not a language model; of more than two answers the two furthest apart are compared.
+Deviations: the reward judges, not a language model; of more than two answers the two furthest apart are compared; the
+log-probabilities of the loss are those at temperature 1, whatever `rollout.temperature` answers were sampled at.
 """
 
 from collections.abc import Sequence

@@ -8,7 +8,8 @@ Dong et al., "RAFT" (2023), arXiv:2304.06767, algorithm 1; Touvron et al., "Llam
 With `keep` 1 the policy is drawn towards the best of n of itself, phase after phase. There is no reference.
 
 Deviations: what is left of several answers that are worth the same are the ones sampled first; a prompt whose answers
-are all worth the same is left out.
+are all worth the same is left out. The log-probabilities of the loss are those at temperature 1, whatever
+`rollout.temperature` answers were sampled at.
 """
 
 from collections.abc import Sequence

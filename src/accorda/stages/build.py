@@ -35,7 +35,6 @@ from accorda.models.attention import use_attention
 from accorda.models.decoder_start import decoder_start
 from accorda.models.labels import Labels, is_classifier
 from accorda.models.packed import num_parameters
-from accorda.objectives.preference.registry import THUMBS
 from accorda.planning.devices import find_device
 from accorda.recipe.sections import Recipe
 from accorda.runs.layout import RunFolder, default_output
@@ -174,7 +173,7 @@ def read_preferences(recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrain
     if is_classifier(model):
         settle_padding(model, tokenizer)
     section, length = recipe.data, recipe.data.max_length
-    thumbs = recipe.algorithm.get("name") in THUMBS
+    thumbs = find_stage(recipe.stage).thumbs(recipe)
     renderer = PreferenceRenderer(tokenizer, section.template, section.reasoning, thumbs=thumbs)
     train, evaluation = prepare_preferences(section, renderer, max_length=length, seed=recipe.training.seed)
     return Data(renderer=renderer, train=train, eval=evaluation, pad_id=renderer.pad_id)

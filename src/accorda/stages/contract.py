@@ -46,6 +46,7 @@ class Stage:
     check: refuses what only this stage's runs would find wrong, before a session's first step.
     arithmetic: of a session, what an optimizer step comes to, for result.json and for people.
     phases: of a recipe, how its prompts are answered: the settings of `PromptBatches` that rows do not have.
+    thumbs: of a recipe, whether answers are learned from by themselves, liked or not, and not side by side.
     judges: of a recipe, the policy and (answers at once, prompt, new tokens), the reward models that a bill counts.
     reported: the numbers that the evaluator gives beside metrics.
     """
@@ -62,6 +63,7 @@ class Stage:
     check: Callable[[Session], None] = lambda session: None
     arithmetic: Callable[[Session], dict[str, Any]] = effective_batch
     phases: Callable[[Recipe], dict[str, Any]] = lambda recipe: {}
+    thumbs: Callable[[Recipe], bool] = lambda recipe: False
     judges: Callable[[Recipe, PreTrainedModel, tuple[int, int, int]], tuple[Judge, ...]] = lambda *_: ()
     reported: tuple[str, ...] = ()
 

@@ -288,7 +288,7 @@ def test_a_server_that_cannot_be_learned_from_is_refused_before_the_run(name, sm
     ("more", "says"),
     [
         (["rollout.backend=htp"], "rollout.backend = htp (command line): no such backend; did you mean http?"),
-        (["rollout.backend=torch"], "(command line): backend torch asks no server; set rollout.backend=http"),
+        (["rollout.backend=torch"], "(command line): backend torch has no use for it; set rollout.backend=http"),
         (["rollout.url=localhost:8000"], "rollout.url = localhost:8000 (command line): no address of a server"),
         (["rollout.url=null"], "rollout.url: missing; backend http asks a server"),
         (["rollout.url=http://127.0.0.1:9"], "rollout.url = http://127.0.0.1:9: no answer from /v1/models"),
