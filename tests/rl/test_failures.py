@@ -1,9 +1,14 @@
-"""What goes wrong in reinforcement learning of language models elsewhere, one test each.
+"""What goes wrong in reinforcement learning of language models elsewhere, a test for each fault.
 
-By the table of public issues this package was designed against: every test names the fault it would catch.
+By the numbers of the table of public issues this package was designed against: every test names the fault it would
+catch. Two are tested where the reward model is, in tests/stages/test_rl.py: 5, a score that is read beside its place
+(`test_a_score_is_read_at_the_end_of_its_own_answer`), and 22, a reward model with another tokenizer than the policy's
+(`test_a_judge_with_other_tokens_reads_the_text_anew`).
 """
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -371,3 +376,13 @@ def test_ppo_at_its_first_step_is_reinforce_with_its_advantages():
     for name, gradient in found.items():
         if not name.startswith("value."):
             assert torch.allclose(gradient, named[name].grad, atol=1e-6), name
+
+
+def test_every_row_of_the_table_has_a_test():
+    """The ones above by the number in their names, the rest where the head of this file says."""
+    here = [name for name in globals() if name.startswith("test_")]
+    numbers = {int(number) for name in here for number in re.findall(r"_(\d+)(?=_)", name.replace("_log_2", ""))}
+    pointed = re.findall(r"(\d+), a [^`]*`(test_\w+)`", " ".join((__doc__ or "").split()))
+    there = (Path(__file__).parents[1] / "stages" / "test_rl.py").read_text(encoding="utf-8")
+    assert all(f"def {name}(" in there for _, name in pointed)
+    assert numbers | {int(number) for number, _ in pointed} == set(range(1, 26))
