@@ -378,6 +378,23 @@ def test_ppo_at_its_first_step_is_reinforce_with_its_advantages():
             assert torch.allclose(gradient, named[name].grad, atol=1e-6), name
 
 
+def test_rewards_that_are_whitened_keep_their_mean():
+    """Through PPO: values are zero and there is no distance yet, so what is left is the score on the last token."""
+    settings = {"whiten_advantages": False, "trace": 1.0}
+    plain, white = (world(PPO(**settings, whiten_rewards=on), episodes=32) for on in (False, True))
+    rows = [found.phases.make(0)[0] for found in (plain, white)]
+    before, after = (torch.cat([of_tokens(row.told["returns"]) for row in part]) for part in rows)
+    assert after.mean() == pytest.approx(float(before.mean()), abs=1e-5)
+    assert after.std(correction=0) == pytest.approx(1.0, abs=1e-4) != pytest.approx(float(before.std(correction=0)))
+    expected = (before - before.mean()) / before.std(correction=0) + before.mean()
+    assert torch.allclose(after, expected, atol=1e-4)
+
+
+def of_tokens(returns):
+    """Each token's own reward, from the returns of a completion."""
+    return returns - torch.cat([returns[1:], torch.zeros(1)])
+
+
 def test_every_row_of_the_table_has_a_test():
     """The ones above by the number in their names, the rest where the head of this file says."""
     here = [name for name in globals() if name.startswith("test_")]

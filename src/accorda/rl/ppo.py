@@ -85,6 +85,8 @@ class PPO(ClippedTokens):
     """How far a value may go from the one of before the phase until its loss takes the worse of both."""
     whiten_advantages: bool = True
     """Bring the advantages of a phase to mean 0 and variance 1."""
+    whiten_rewards: bool = False
+    """Bring the rewards of a phase's tokens, the price of the KL among them, to variance 1 and leave their mean."""
     normalise_rewards: bool = False
     """Bring rewards to mean 0 and variance 1, as they are in the first phase."""
     ptx_data: Text | None = None
@@ -141,7 +143,9 @@ class PPO(ClippedTokens):
         values, mask = stacked(samples, "values")
         kl = torch.nn.utils.rnn.pad_sequence(log_ratios(samples, self.kl_coef), batch_first=True)
         price = memory.numbers.get(PRICE, self.kl_coef)
-        advantages, returns = gae(token_rewards(scores, kl, mask, kl_coef=price), values, mask, trace=self.trace)
+        rewards = token_rewards(scores, kl, mask, kl_coef=price)
+        rewards = whiten(rewards, mask, shift_mean=False) if self.whiten_rewards else rewards
+        advantages, returns = gae(rewards, values, mask, trace=self.trace)
         memory.figures = {
             "value/explained_variance": float(explained_variance(values, returns, mask)),
             "kl/coef": price,
