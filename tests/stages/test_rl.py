@@ -25,9 +25,11 @@ from accorda.methods.open import load_model, open_model
 from accorda.methods.routing import acting
 from accorda.recipe.load import load
 from accorda.rl.grpo import GRPO
+from accorda.rl.health import SIGNS
 from accorda.rl.registry import algorithms
 from accorda.rl.reward import Said
 from accorda.runs import events
+from accorda.runs.sections.health import CHARTS
 from accorda.runs.sections.onwards import commands
 from accorda.runs.story import tell
 from accorda.stages import plan, preflight, reopen, resume, train, verify
@@ -60,7 +62,7 @@ def test_every_algorithm_learns_and_proves_itself(name, tmp_path):
     assert run.proven, run.proofs
     assert {run.result["proofs"][n] for n in ("mask", "movement", "packing", "resume", "save", "gradient")} == {"holds"}
     steps, evaluations = told(run, "step"), told(run, "evaluation")
-    assert all("reward/mean" in step for step in steps if step.get("length/mean"))
+    assert all("reward/score" in step for step in steps if step.get("len/mean"))
     assert {"reward", "length", "ended"} <= evaluations[0].keys()
     assert steps[0]["rollout/seconds"] > 0
     again = {proof.name: proof.verdict for proof in verify(run.folder.path)}
@@ -143,6 +145,32 @@ def told_rows(folder):
     return json.loads((folder / "data.json").read_text())["eval"]["rows"]["kept"]
 
 
+NAMES = {
+    "reward/score",
+    "kl/seq",
+    "kl/k3",
+    "kl_coef",
+    "policy/approxkl",
+    "policy/clipfrac",
+    "policy/ratio_max",
+    "policy/entropy",
+    "value/explained_var",
+    "len/mean",
+    "len/eos_rate",
+    "rollout_vs_train/abs_logp_diff",
+}
+
+
+def test_figures_have_the_names_that_the_field_gives_them(tmp_path):
+    """So that a board that knows other libraries' runs finds them; what signs and charts look at is among them."""
+    told = build(load(settings(tmp_path, algorithm={"name": "ppo"}))).loop.step()
+    assert told.keys() >= NAMES
+    assert told["policy/approxkl"] >= 0 < told["len/mean"]
+    assert {sign.figure for sign in SIGNS} <= told.keys()
+    drawn = {key for *_, keys in CHARTS for key in keys}
+    assert drawn - told.keys() == {"reward/kept"}  # of rejection sampling
+
+
 @pytest.mark.parametrize("architecture", ["gpt2", "falcon_new"])
 def test_other_decoders(architecture, tmp_path):
     run = run_of(tmp_path, architecture=architecture)
@@ -156,12 +184,12 @@ def test_the_reward_goes_up(tmp_path):
         more = {"max_steps": 25, "batch_size": 8, "learning_rate": 0.03, "checkpoint_every": 25, "seed": seed}
         run = run_of(tmp_path, f"run{seed}", training=more, rollout={"num_generations": 8}, evaluation={"every": 25})
         steps = told(run, "step")
-        first, last = (sum(step["reward/mean"] for step in part) / 5 for part in (steps[:5], steps[-5:]))
+        first, last = (sum(step["reward/score"] for step in part) / 5 for part in (steps[:5], steps[-5:]))
         risen.append(last - first)
     assert sum(risen) / 4 > 0.15
     assert steps[0]["policy/ratio_max"] == pytest.approx(1, abs=1e-5)
-    assert steps[0]["kl/sequence"] == 0 < steps[-1]["kl/sequence"]
-    assert max(step["rollout/log_prob_difference_max"] for step in steps) < 1e-4
+    assert steps[0]["kl/seq"] == 0 < steps[-1]["kl/seq"]
+    assert max(step["rollout_vs_train/abs_logp_diff_max"] for step in steps) < 1e-4
 
 
 def test_one_update_without_a_distance_scores_its_answers_as_it_learns(tmp_path, monkeypatch):
@@ -185,9 +213,9 @@ def test_one_update_without_a_distance_scores_its_answers_as_it_learns(tmp_path,
         one, other = (own_tensors(load_model(run.folder.path), "default") for run in (short, long))
         assert all(torch.equal(one[name], other[name]) for name in one)
         for mine, theirs in zip(told(short, "step"), told(long, "step"), strict=True):
-            for name in ("loss", "reward/mean", "policy/approx_kl", "policy/entropy", "policy/ratio_max"):
+            for name in ("loss", "reward/score", "policy/approxkl", "policy/entropy", "policy/ratio_max"):
                 assert mine[name] == pytest.approx(theirs[name], abs=1e-6)
-            for name in ("rollout/log_prob_difference", "rollout/log_prob_difference_max"):
+            for name in ("rollout_vs_train/abs_logp_diff", "rollout_vs_train/abs_logp_diff_max"):
                 assert 0 < mine[name] < 1e-5
                 assert mine[name] == pytest.approx(theirs[name], rel=0.01)
 
@@ -283,9 +311,9 @@ def test_a_phase_that_no_step_learned_from_is_made_again_from_what_was_remembere
             stopped.step()
     resumed.load_state(stopped.state())
     again = [resumed.step() for _ in range(2 * num_epochs)]
-    for name in ("loss", "kl/coef"):
+    for name in ("loss", "kl_coef"):
         assert [step.get(name) for step in again] == [step.get(name) for step in steps[num_epochs:]]
-    assert len({step["kl/coef"] for step in steps if "kl/coef" in step}) == 3
+    assert len({step["kl_coef"] for step in steps if "kl_coef" in step}) == 3
 
 
 def test_what_ppo_remembers_is_resumed(tmp_path, monkeypatch):
@@ -293,9 +321,9 @@ def test_what_ppo_remembers_is_resumed(tmp_path, monkeypatch):
     ppo = {"name": "ppo", "kl_target": 0.5, "kl_horizon": 20, "normalise_rewards": True, "num_epochs": 1}
     more = {"training": {"max_steps": 7, "checkpoint_every": 3}, "algorithm": ppo}
     whole, run = run_of(tmp_path, "whole", **more), interrupted(tmp_path, monkeypatch, **more)
-    prices = [step["kl/coef"] for step in told(whole, "step")]
+    prices = [step["kl_coef"] for step in told(whole, "step")]
     assert len(set(prices)) > 3
-    assert [step["kl/coef"] for step in told(run, "step")] == prices
+    assert [step["kl_coef"] for step in told(run, "step")] == prices
     file = "adapter_model.safetensors"
     assert (run.folder.adapter / file).read_bytes() == (whole.folder.adapter / file).read_bytes()
 
@@ -404,7 +432,7 @@ def test_columns_reach_the_function_and_several_are_weighed(tmp_path):
     alone = run_of(tmp_path, "alone", reward=f"{at}:vowels")
     halved = run_of(tmp_path, "halved", reward=[{"source": f"{at}:vowels", "weight": 0.5}])
     one, other = told(alone, "step")[0], told(halved, "step")[0]
-    assert other["reward/mean"] == pytest.approx(one["reward/mean"] / 2)
+    assert other["reward/score"] == pytest.approx(one["reward/score"] / 2)
 
 
 def test_conversations_are_asked_through_the_template(tmp_path):
@@ -447,6 +475,14 @@ def test_a_plan_needs_no_rows_and_no_reward_file(tmp_path):
         ({"rollout": {"num_generations": 1}}, "rollout.num_generations = 1 (python): rloo compares the answers"),
         ({"rollout": {"top_p": 0.9}}, "rollout.top_p = 0.9 (python): no such setting"),
         ({"rollout": {"temperature": 0.0}}, "rollout.temperature = 0.0"),
+        (
+            {"rollout": {"missing_end_penalty": 1.0}},
+            "rollout.missing_end_penalty = 1.0 (python): no such setting; did you mean rollout.missing_eos_penalty?",
+        ),
+        (
+            {"algorithm": {"name": "ppo", "trace": 1.0}},
+            "algorithm.trace = 1.0 (python): no such setting; did you mean algorithm.gae_lambda?",
+        ),
         (
             {"rollout": {"max_new_tokens": 4096}, "data": {"max_length": 64}},
             "rollout.max_new_tokens = 4096 (python): of",

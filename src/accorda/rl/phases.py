@@ -160,7 +160,7 @@ class Phases(Making):
                 told |= more
             self.memory.figures = {}
             rows = self.algorithm.experience(groups, self.memory)
-        told["length/of_first"] = length_of_first(told, self.memory)
+        told["len/of_first"] = length_of_first(told, self.memory)
         told["hacking"] = hacked(told, self.memory)
         told |= {**self.memory.figures, "rollout/seconds": sampled, "phase/seconds": perf_counter() - began}
         return rows, told
@@ -193,7 +193,7 @@ class Phases(Making):
         rows = self.dataset if dataset is None else dataset
         answers = [said(rows, one) for group in groups for one in group.answers]
         found = iter(self.reward.judge(answers))
-        penalty = self.settings.missing_end_penalty
+        penalty = self.settings.missing_eos_penalty
         return [
             replace(group, answers=[rewarded(one, next(found), penalty) for one in group.answers]) for group in groups
         ]
@@ -282,11 +282,11 @@ def told_of(objective: Policy, model: PreTrainedModel, batch: Experience) -> lis
     return [{name: part[row] for name, part in parts.items()} for row in range(len(batch.learned))]
 
 
-def rewarded(answer: Answer, reward: float, missing_end_penalty: float) -> Answer:
+def rewarded(answer: Answer, reward: float, missing_eos_penalty: float) -> Answer:
     """The answer with its reward, less what being cut off costs; without one where that is no finite number."""
     if not math.isfinite(reward):
         return replace(answer, reward=None)
-    return replace(answer, reward=reward - (0.0 if answer.completion.stopped else missing_end_penalty))
+    return replace(answer, reward=reward - (0.0 if answer.completion.stopped else missing_eos_penalty))
 
 
 def said(dataset: Any, answer: Answer) -> Said:

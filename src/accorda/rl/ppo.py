@@ -14,7 +14,7 @@ The details of that list and of Ziegler et al., chosen:
                training, too; positions count from a row's first token; what counts is told by position, never by an id
     reward     of prompt and answer, at the answer's last token, its end, which reward models see in training; the KL is
                charged per token beside it; whitened only where asked for, then without a shift of the mean
-    answers    render as in sft and reward, with the end token; one that was cut off costs `missing_end_penalty`
+    answers    render as in sft and reward, with the end token; one that was cut off costs `rollout.missing_eos_penalty`
     values     begin at zero, are zero behind the end, and stand at the positions that the log-probabilities do; their
                loss is clipped
     advantages discount 1; whitened with the biased variance
@@ -75,7 +75,7 @@ class PPO(ClippedTokens):
     """Nats per answer that the price of the KL is steered to; null: the price stays."""
     kl_horizon: PositiveInt = 10_000
     """Answers over which that price may change by a fifth."""
-    trace: Probability = 0.95
+    gae_lambda: Probability = 0.95
     """Lambda of the advantage estimate: 1 takes whole returns, 0 trusts the values after one token."""
     value: Literal["head", "adapter"] = "head"
     """The value model: a head on the policy's hidden states, or one on those of an adapter of its own."""
@@ -145,10 +145,10 @@ class PPO(ClippedTokens):
         price = memory.numbers.get(PRICE, self.kl_coef)
         rewards = token_rewards(scores, kl, mask, kl_coef=price)
         rewards = whiten(rewards, mask, shift_mean=False) if self.whiten_rewards else rewards
-        advantages, returns = gae(rewards, values, mask, trace=self.trace)
+        advantages, returns = gae(rewards, values, mask, gae_lambda=self.gae_lambda)
         memory.figures = {
-            "value/explained_variance": float(explained_variance(values, returns, mask)),
-            "kl/coef": price,
+            "value/explained_var": float(explained_variance(values, returns, mask)),
+            "kl_coef": price,
         }
         if self.kl_target is not None:
             nats = float(kl.sum(-1).mean())

@@ -22,7 +22,7 @@ class RolloutSettings:
     """The longest completion."""
     temperature: Annotated[float, Gt(0)] = 1.0
     """Of sampling, and of every log-probability that is learned from; online_dpo and rejection_sampling learn at 1."""
-    missing_end_penalty: NonNegativeFloat = 0.0
+    missing_eos_penalty: NonNegativeFloat = 0.0
     """Taken from the reward of a completion that was cut off before it ended."""
     batch_size: PositiveInt = 64
     """Completions that are sampled at once; changes speed and memory only."""
