@@ -63,7 +63,9 @@ def test_every_algorithm_learns_and_proves_itself(name, tmp_path):
     assert {run.result["proofs"][n] for n in ("mask", "movement", "packing", "resume", "save", "gradient")} == {"holds"}
     steps, evaluations = told(run, "step"), told(run, "evaluation")
     assert all("reward/score" in step for step in steps if step.get("len/mean"))
-    assert {"reward", "length", "ended"} <= evaluations[0].keys()
+    assert {"reward", "length", "ended", "kl"} <= evaluations[0].keys()
+    assert evaluations[0]["kl"] == 0 != evaluations[-1]["kl"]  # also where the algorithm asks no reference
+    assert all("held-out distance" in {sign["sign"] for sign in each["health"]} for each in evaluations)
     assert steps[0]["rollout/seconds"] > 0
     again = {proof.name: proof.verdict for proof in verify(run.folder.path)}
     assert again == run.result["proofs"]
@@ -781,14 +783,16 @@ def test_a_policy_that_trained_everywhere_is_compared_with_the_base(kl_coef, tmp
     rows = rows_of(tmp_path, capsys, run)
     assert rows["reference"]["metrics"]["reward"]["value"] == pytest.approx(before, abs=1e-6)
     assert rows["tuned"]["metrics"]["reward"]["value"] != rows["reference"]["metrics"]["reward"]["value"]
-    if kl_coef:
-        assert rows["tuned"]["metrics"]["kl"]["value"] != 0 == rows["reference"]["metrics"]["kl"]["value"]
+    assert rows["tuned"]["metrics"]["kl"]["value"] != 0 == rows["reference"]["metrics"]["kl"]["value"]
 
 
 def test_without_a_kept_base_eval_says_why_there_is_no_reference(tmp_path, capsys):
     full = {"method": {"name": "full", "keep_base": False}, "algorithm": {"name": "rloo", "kl_coef": 0.0}}
-    rows = rows_of(tmp_path, capsys, run_of(tmp_path, **full))
+    run = run_of(tmp_path, **full)
+    assert all("kl" not in found for found in told(run, "evaluation"))
+    rows = rows_of(tmp_path, capsys, run)
     assert "keep_base is false" in rows["reference"]["note"]
+    assert "kl" not in rows["tuned"]["metrics"]
     assert rows["tuned"]["metrics"]["reward"]["value"] > -1
 
 
@@ -798,4 +802,17 @@ def test_an_adapter_that_pays_no_price_is_still_compared_with_what_it_was(tmp_pa
     second = run_of(tmp_path, "second", **free)
     assert second.proven, second.proofs
     before = told(second, "evaluation")[0]["reward"]
-    assert rows_of(tmp_path, capsys, second)["reference"]["metrics"]["reward"]["value"] == pytest.approx(before)
+    rows = rows_of(tmp_path, capsys, second)
+    assert rows["reference"]["metrics"]["reward"]["value"] == pytest.approx(before)
+    assert rows["tuned"]["metrics"]["kl"]["value"] != 0 == rows["reference"]["metrics"]["kl"]["value"]
+
+
+def test_the_distance_of_held_out_answers_drops_nothing_at_random(tmp_path):
+    """Of an algorithm whose objective has nothing to do with a reference, on a model that was trained with dropout."""
+    recipe = settings(tmp_path, architecture="gpt2", algorithm={"name": "rejection_sampling"})
+    session = build(load(recipe))
+    for module in session.model.train().modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.5
+    assert find_stage("rl").evaluator(session)()["kl"] == 0
+    assert session.model.training

@@ -148,7 +148,22 @@ def hacked(figures: Mapping[str, Any], memory: Memory) -> list[dict[str, Any]]:
     return found
 
 
+AWAY = Sign(
+    "held-out distance",
+    "kl",
+    "held-out answers are far from what the reference would say; raise algorithm.kl_coef (or beta), or lower the "
+    "learning rate",
+    most=MOST_KL,
+)
+
+
 def held_out(values: Mapping[str, Any], memory: Memory) -> list[dict[str, Any]]:
+    """How far held-out answers are from the reference, and whether their reward falls while that of others rises."""
+    far = [AWAY.verdict(float(values[AWAY.figure]))] if AWAY.figure in values else []
+    return far + falling(values, memory)
+
+
+def falling(values: Mapping[str, Any], memory: Memory) -> list[dict[str, Any]]:
     """Whether the reward of answers that are learned from rises while that of held-out answers falls."""
     numbers = memory.numbers
     if values.get("reward") is None:
