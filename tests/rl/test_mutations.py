@@ -68,7 +68,7 @@ MUTATIONS = [
     ),
     Mutation(
         "log-probabilities shifted by one",
-        POLICY + "Policy.predicting",
+        "accorda.training.next_token:predicting",
         "index_select(0, positions)",
         "index_select(0, (positions - 1).clamp(min=0))",
         lambda place: test_failures.test_7_and_12_the_rollout_and_training_agree_token_by_token(1.0),

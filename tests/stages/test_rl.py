@@ -38,6 +38,7 @@ from accorda.stages.build import build
 from accorda.stages.contract import find_stage
 from accorda.stages.outcome import identity
 from accorda.stages.pricing import at_once
+from accorda.training import policy
 from accorda.training.loop import Loop
 from accorda.training.policy import Policy
 from accorda.training.preferring import REFERENCE
@@ -198,9 +199,9 @@ def test_one_update_without_a_distance_scores_its_answers_as_it_learns(tmp_path,
     """The same run, bit for bit, as when they are scored before; and a pass less."""
     passes, scored = [], Policy.scored
 
-    def counted(self, model, batch):
+    def counted(self, model, batch, **how):
         passes.append(batch)
-        return scored(self, model, batch)
+        return scored(self, model, batch, **how)
 
     monkeypatch.setattr(Policy, "scored", counted)
     for micro in (4, 8):
@@ -220,6 +221,40 @@ def test_one_update_without_a_distance_scores_its_answers_as_it_learns(tmp_path,
             for name in ("rollout_vs_train/abs_logp_diff", "rollout_vs_train/abs_logp_diff_max"):
                 assert 0 < mine[name] < 1e-5
                 assert mine[name] == pytest.approx(theirs[name], rel=0.01)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_pass_that_scores_is_the_one_that_is_learned_from(precision, checkpointing, tmp_path, monkeypatch):
+    """The same run, bit for bit, as with a pass of its own; where a step takes several passes nothing is kept."""
+    of_step = {"training": {"precision": precision, "gradient_checkpointing": checkpointing}}
+    passes, kept = [], []
+    scored, backbone = Policy.scored, policy.predicting
+
+    def without(self, model, batch, *, keep=False):
+        kept.append(keep)
+        return scored(self, model, batch)
+
+    monkeypatch.setattr(policy, "predicting", lambda *given: passes.append(1) or backbone(*given))
+    one = run_of(tmp_path, "one", **of_step)
+    number = len(passes)
+    with monkeypatch.context() as patch:
+        patch.setattr(Policy, "scored", without)
+        other = run_of(tmp_path, "other", **of_step)
+    assert len(passes) - number == number + kept.count(True)
+    assert kept.count(True) >= 4  # the steps
+    mine, theirs = (own_tensors(load_model(run.folder.path), "default") for run in (one, other))
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+    for left, right in zip(told(one, "step"), told(other, "step"), strict=True):
+        assert {k: v for k, v in left.items() if "second" not in k and k != "memory"} == {
+            k: v for k, v in right.items() if "second" not in k and k != "memory"
+        }
+    kept.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(Policy, "scored", without)
+        run_of(tmp_path, "several", data={"max_length": 32}, training={"micro_batch_size": 2, "max_steps": 1})
+        run_of(tmp_path, "twice", algorithm={"name": "rloo", "num_epochs": 2}, training={"max_steps": 2})
+    assert not any(kept)
 
 
 @pytest.mark.parametrize(

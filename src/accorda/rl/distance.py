@@ -18,11 +18,10 @@ from accorda.errors import Refusal
 from accorda.generation.sample import evaluating
 from accorda.methods.install import installed
 from accorda.methods.routing import routing, use
-from accorda.models.heads import last_hidden
 from accorda.rl.rollout import Answer
-from accorda.training.next_token import positions_at_once
-from accorda.training.policy import at_temperature, log_probs_of
+from accorda.training.next_token import positions_at_once, predicting
 from accorda.training.preferring import REFERENCE
+from accorda.training.scores import at_temperature, log_probs_of
 
 
 def reference_of(model: PreTrainedModel) -> str | None:
@@ -63,8 +62,7 @@ def with_distance(
 
 def says(model: PreTrainedModel, batch: Experience, temperature: float) -> Tensor:
     """The log-probability of every sampled token as the model's adapters act now, (N,)."""
-    positions, labels_N = batch.targets()
-    hidden_ND = last_hidden(model, **batch.inputs()).flatten(0, 1).index_select(0, positions)
+    hidden_ND, labels_N = predicting(model, batch)
     return log_probs_of(hidden_ND, labels_N, partial(at_temperature, model, temperature), positions_at_once(model))
 
 

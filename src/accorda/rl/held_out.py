@@ -17,7 +17,7 @@ from accorda.rl.best_of_n import best, most_kl
 from accorda.rl.distance import distance, reference_of, with_distance
 from accorda.rl.health import held_out
 from accorda.rl.phases import Phases
-from accorda.rl.rollout import Answer, Group
+from accorda.rl.rollout import Answer, Group, answers_of, with_answers
 
 EVALUATION = 1 << 32
 """In place of a phase's number, in what random numbers are made from."""
@@ -167,9 +167,8 @@ def measured(
     groups = phases.judged(groups, rows)
     if not apart:
         return groups
-    every = [answer for group in groups for answer in group.answers]
-    told = iter(with_distance(phases.model, phases.prompts, every, phases.settings.temperature))
-    return [replace(group, answers=[next(told) for _ in group.answers]) for group in groups]
+    told = with_distance(phases.model, phases.prompts, answers_of(groups), phases.settings.temperature)
+    return with_answers(groups, told)
 
 
 def statistics(answers: Sequence[Answer]) -> Mapping[str, list[float]]:

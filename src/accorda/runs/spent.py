@@ -12,7 +12,7 @@ PARTS = {
     "optimizer": "clipping and the update",
     "sampling": "the answers of stage rl, by this process or by a server",
     "rewards": "judging them",
-    "scores": "passes over them before anything is learned: policy, reference, values",
+    "scores": "passes over them: reference, values, and the policy's, which may be the one it then learns by",
     "data": "rows to tokens, tokens to batches",
     "proofs": "before, during and after the steps",
     "evaluation": "the rows set apart, and answers to look at",

@@ -87,7 +87,9 @@ def train_by_turns(
     if profiler is not None:
         session.notes[PROFILE_NOTE] = profiler
         profiler.begin(session.loop.precision, session.notes[STEPS_NOTE])
-        session.loop.timed_by(part)
+        session.loop.part = part
+        if session.loop.carried is not None:
+            session.loop.carried.timed = part
     with inside(session.folder):
         return (yield from go(session, resume=False, watch=watch, signals=signals))
 

@@ -161,12 +161,6 @@ class Loop:
         groups = self.optimizer.param_groups
         return {name: p for group in groups for name, p in zip(group["names"], group["params"], strict=True)}
 
-    def timed_by(self, part: Part) -> None:
-        """Hand `part` to whoever makes parts of a step: this loop, and what it carries."""
-        self.part = part
-        if self.carried is not None:
-            self.carried.timed = part
-
     def state(self, *, copy: bool = True) -> State:
         """All that the following steps depend on, between two steps. Without `copy` the tensors are the live ones."""
         if self.updating:

@@ -5,7 +5,7 @@ reference is the model as it was opened, on the same base. The loss of a step is
 weighs is decided by counts of the whole step, so no split into micro-batches changes the gradient.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, cast
@@ -16,19 +16,18 @@ from transformers import PreTrainedModel
 
 from accorda.data.batch import IGNORE_INDEX, Batch
 from accorda.data.prompts.experience import Experience, flat
-from accorda.kernels.softmax_loss import SCORES_AT_ONCE
 from accorda.methods.install import install, installed, own_tensors
 from accorda.methods.routing import acting, routing, use
 from accorda.models.dropout import without_dropout
-from accorda.models.heads import last_hidden, logits, tail_parameters
+from accorda.models.heads import tail_parameters
 from accorda.objectives.policy.aggregation import Step
-from accorda.objectives.policy.entropy import log_probs_alone, log_probs_and_entropy
 from accorda.objectives.policy.kl import k2
 from accorda.objectives.policy.ratio import token_ratio
 from accorda.training.figures import Figures
-from accorda.training.next_token import NextToken, Tail, carried_back, positions_at_once
+from accorda.training.next_token import NextToken, Tail, carried_back, positions_at_once, predicting
 from accorda.training.objective import StepObjective
 from accorda.training.preferring import REFERENCE
+from accorda.training.scores import at_temperature, log_probs_of, scored
 
 VALUE = "value"
 """The name of the adapter of a value model that has one of its own."""
@@ -83,10 +82,37 @@ class Value:
 
 @dataclass(frozen=True)
 class Scored:
-    """What a pass without a gradient found of sampled tokens, (N,) each."""
+    """What a pass found of sampled tokens, (N,) each."""
 
     log_probs: Tensor
     values: Tensor | None
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A pass that scored rows and is learned from when they come again: its graph, and what it found.
+
+    `written`: how often the parameters had been written to.
+    """
+
+    written: int
+    batch: Experience
+    hidden_ND: Tensor
+    log_probs_N: Tensor
+    entropy_N: Tensor
+
+    def is_of(self, batch: Experience, model: nn.Module) -> bool:
+        """Whether these are the rows, in the same places, and the parameters what they were."""
+        mine, other = self.batch.inputs(), batch.inputs()
+        return (
+            self.written == written(model)
+            and self.batch.learned == batch.learned
+            and mine.keys() == other.keys()
+            and all(
+                torch.equal(value, other[name]) if isinstance(value, Tensor) else value == other[name]
+                for name, value in mine.items()
+            )
+        )
 
 
 class Policy(StepObjective):
@@ -117,6 +143,7 @@ class Policy(StepObjective):
         self.chunk = positions_at_once(model)
         self.seen, self.largest, self.apart, self.seen_text = Figures(), list[Tensor](), list[Tensor](), list[Tensor]()
         self.step = Step(1, 1, 1, max_new_tokens)
+        self.kept: Kept | None = None
 
     def own_parameters(self) -> dict[str, nn.Parameter]:
         if self.value is None:
@@ -151,8 +178,13 @@ class Policy(StepObjective):
         model = cast(PreTrainedModel, model)
         if batch.value_only:
             return self.valued(batch, self.value_of(model, batch)) * self.step.num_tokens
-        hidden_ND, labels_N = self.predicting(model, batch)
-        found_N, entropy_N = scored(hidden_ND, labels_N, self.head(model), self.chunk)
+        found = self.passed(model, batch)
+        hidden_ND, labels_N, found_N, entropy_N = (
+            found.hidden_ND,
+            batch.targets()[1],
+            found.log_probs_N,
+            found.entropy_N,
+        )
         if batch.fresh:
             batch = replace(batch, old_log_probs=found_N)
             self.seen.add({DIFFERENCE: (found_N - batch.drawn_log_probs).abs()})
@@ -177,32 +209,47 @@ class Policy(StepObjective):
         self.seen.add({"value/error": (values - batch.returns).square(), "value/mean": values})
         return self.learns.value_loss(batch.dense(values_N), batch, self.step)
 
-    @torch.no_grad()
-    def scored(self, model: PreTrainedModel, batch: Experience) -> Scored:
-        """Log-probabilities and values as the policy is now."""
-        hidden_ND, labels_N = self.predicting(model, batch)
-        found = log_probs_of(hidden_ND, labels_N, self.head(model), self.chunk)
+    def passed(self, model: PreTrainedModel, batch: Experience) -> Kept:
+        """A pass over the rows: the one that scored them, where it was kept."""
+        kept, self.kept = self.kept, None
+        if kept is not None and torch.is_grad_enabled() and kept.is_of(batch, model):
+            return kept
+        del kept
+        hidden_ND, labels_N = predicting(model, batch)
+        return Kept(written(model), batch, hidden_ND, *scored(hidden_ND, labels_N, self.head(model), self.chunk))
+
+    def scored(self, model: PreTrainedModel, batch: Experience, *, keep: bool = False) -> Scored:
+        """Log-probabilities and values as the policy is now.
+
+        With `keep` the pass will be learned from: its graph is held until the rows come to be learned, which then need
+        no pass of their own. What is found is the same, bit for bit.
+        """
+        with torch.set_grad_enabled(keep and torch.is_grad_enabled()):
+            hidden_ND, labels_N = predicting(model, batch)
+        if keep:
+            found_of = scored(hidden_ND, labels_N, self.head(model), self.chunk)
+            self.kept = Kept(written(model), batch, hidden_ND, *found_of)
+            found = self.kept.log_probs_N
+        else:
+            found = log_probs_of(hidden_ND, labels_N, self.head(model), self.chunk)
         if self.value is None:
             return Scored(found, None)
-        return Scored(found, self.value(hidden_ND) if self.value.adapter is None else self.value_of(model, batch))
+        with torch.no_grad():
+            own = self.value.adapter is not None
+            return Scored(found, self.value_of(model, batch) if own else self.value(hidden_ND))
 
     @torch.no_grad()
     def referred(self, model: PreTrainedModel, batch: Experience) -> Tensor:
         """What the reference says of every sampled token, (N,)."""
         with use(model, self.reference):
-            hidden_ND, labels_N = self.predicting(model, batch)
+            hidden_ND, labels_N = predicting(model, batch)
             return log_probs_of(hidden_ND, labels_N, self.head(model), self.chunk)
 
     def value_of(self, model: PreTrainedModel, batch: Experience) -> Tensor:
         """What the value model says under its own adapter, (N,)."""
         assert self.value is not None
         with use(model, self.value.adapter):
-            return self.value(self.predicting(model, batch)[0])
-
-    def predicting(self, model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The hidden states (N, D) before each sampled token, and those tokens (N,)."""
-        positions, labels_N = batch.targets()
-        return last_hidden(model, **batch.inputs()).flatten(0, 1).index_select(0, positions), labels_N
+            return self.value(predicting(model, batch)[0])
 
     def head(self, model: PreTrainedModel) -> Callable[[Tensor], Tensor]:
         """From hidden states to logits at the temperature."""
@@ -223,35 +270,6 @@ class Policy(StepObjective):
         return found | {name: float(torch.stack(parts).max()) for name, parts in most.items() if parts}
 
 
-def at_temperature(model: PreTrainedModel, temperature: float, hidden: Tensor) -> Tensor:
-    """The model's logits for hidden states, divided by the temperature."""
-    return logits(model, hidden) / temperature
-
-
-@torch.no_grad()
-def scored(hidden_ND: Tensor, labels_N: Tensor, head: Callable[[Tensor], Tensor], chunk: int) -> tuple[Tensor, Tensor]:
-    """Log-probability of each label and entropy of its position, (N,) each in fp32, chunk by chunk."""
-    parts = [log_probs_and_entropy(*part) for part in logits_by_part(hidden_ND, labels_N, head, chunk)]
-    one, other = zip(*parts, strict=True) if parts else ((_nothing(hidden_ND),), (_nothing(hidden_ND),))
-    return torch.cat(one), torch.cat(other)
-
-
-@torch.no_grad()
-def log_probs_of(hidden_ND: Tensor, labels_N: Tensor, head: Callable[[Tensor], Tensor], chunk: int) -> Tensor:
-    """The first of `scored` alone, bit for bit."""
-    parts = [log_probs_alone(*part) for part in logits_by_part(hidden_ND, labels_N, head, chunk)]
-    return torch.cat(parts or [_nothing(hidden_ND)])
-
-
-def logits_by_part(
-    hidden_ND: Tensor, labels_N: Tensor, head: Callable[[Tensor], Tensor], chunk: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Logits (n, V) and labels (n,), few at a time: in fp32 they exist several times over."""
-    for hidden, labels in zip(hidden_ND.split(chunk), labels_N.split(chunk), strict=True):
-        found = head(hidden)
-        rows = max(1, SCORES_AT_ONCE // found.shape[-1])
-        yield from zip(found.split(rows), labels.split(rows), strict=True)
-
-
-def _nothing(hidden_ND: Tensor) -> Tensor:
-    return hidden_ND.new_zeros(0, dtype=torch.float32)
+def written(model: nn.Module) -> int:
+    """How often the model's parameters have been written to, all in all."""
+    return sum(parameter._version for parameter in model.parameters())

@@ -21,7 +21,7 @@ from accorda.rl.phases import FEW, PROBE, Phases
 from accorda.rl.rollout import Answer
 from accorda.training.guard import Unreachable
 from accorda.training.next_token import positions_at_once
-from accorda.training.policy import at_temperature, log_probs_of
+from accorda.training.scores import at_temperature, log_probs_of
 
 TOKENS, MOST_APART = 16, 0.25  # of each answer; nats per token, by which other precisions are not apart
 

@@ -1,0 +1,45 @@
+"""What a policy says of tokens that were sampled: log-probabilities and entropies at a temperature, few at a time."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from accorda.kernels.softmax_loss import SCORES_AT_ONCE
+from accorda.models.heads import logits
+from accorda.objectives.policy.entropy import log_probs_alone, log_probs_and_entropy
+
+
+def at_temperature(model: PreTrainedModel, temperature: float, hidden: Tensor) -> Tensor:
+    """The model's logits for hidden states, divided by the temperature."""
+    return logits(model, hidden) / temperature
+
+
+@torch.no_grad()
+def scored(hidden_ND: Tensor, labels_N: Tensor, head: Callable[[Tensor], Tensor], chunk: int) -> tuple[Tensor, Tensor]:
+    """Log-probability of each label and entropy of its position, (N,) each in fp32, chunk by chunk."""
+    parts = [log_probs_and_entropy(*part) for part in logits_by_part(hidden_ND, labels_N, head, chunk)]
+    one, other = zip(*parts, strict=True) if parts else ((_nothing(hidden_ND),), (_nothing(hidden_ND),))
+    return torch.cat(one), torch.cat(other)
+
+
+@torch.no_grad()
+def log_probs_of(hidden_ND: Tensor, labels_N: Tensor, head: Callable[[Tensor], Tensor], chunk: int) -> Tensor:
+    """The first of `scored` alone, bit for bit."""
+    parts = [log_probs_alone(*part) for part in logits_by_part(hidden_ND, labels_N, head, chunk)]
+    return torch.cat(parts or [_nothing(hidden_ND)])
+
+
+def logits_by_part(
+    hidden_ND: Tensor, labels_N: Tensor, head: Callable[[Tensor], Tensor], chunk: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits (n, V) and labels (n,), few at a time: in fp32 they exist several times over."""
+    for hidden, labels in zip(hidden_ND.split(chunk), labels_N.split(chunk), strict=True):
+        found = head(hidden)
+        rows = max(1, SCORES_AT_ONCE // found.shape[-1])
+        yield from zip(found.split(rows), labels.split(rows), strict=True)
+
+
+def _nothing(hidden_ND: Tensor) -> Tensor:
+    return hidden_ND.new_zeros(0, dtype=torch.float32)
