@@ -116,7 +116,7 @@ def ours(place: Path) -> None:
     def step(_: int) -> dict[str, float]:
         told = [session.loop.step() for _ in range(updates)]
         sampling = told[0].get("rollout/seconds", 0.0)
-        return {"loss": told[0]["loss"], "sampling": sampling, "reward": told[0].get("reward/mean", 0.0)}
+        return {"loss": told[0]["loss"], "sampling": sampling, "reward": told[0].get("reward/score", 0.0)}
 
     serve(step, lambda: held() | {"before": before})
 

@@ -138,7 +138,16 @@ def test_a_dry_run_shows_all_and_writes_nothing(place, capsys):
     before = sorted(place.rglob("*"))
     assert main([*TRAIN, "--dry-run", "--output", "runs/b"]) == 0
     text = capsys.readouterr().out
-    for part in ("rows.jsonl", "learned tokens", "over-length", "steps", "activations", "data.max_length", "coverage"):
+    for part in (
+        "rows.jsonl",
+        "learned tokens",
+        "over-length",
+        "steps",
+        "rows per step",
+        "activations",
+        "data.max_length",
+        "coverage",
+    ):
         assert part in text
     assert main([*TRAIN, "--dry-run", "--output", "runs/b", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

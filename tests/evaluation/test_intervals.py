@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from accorda.evaluation.intervals import estimate
+from accorda.evaluation.intervals import estimate, estimate_mean
 from accorda.evaluation.metric import Row
 from accorda.evaluation.metrics.bleu import Bleu
 from accorda.evaluation.metrics.exact_match import ExactMatch
@@ -41,3 +41,16 @@ def test_rows_that_are_all_alike_do_not_make_certain(answer, bounds):
     assert (found.low, found.high) == pytest.approx(bounds, abs=1e-4)  # .025 ** (1 / 10)
     none = estimate(ExactMatch(), [Row(answer, ("yes",))] * 10, num_resamples=0)["exact_match"]
     assert none.low == none.high == none.value
+
+
+def test_the_mean_of_one_number_per_row_has_the_interval_of_the_metric_that_is_one():
+    values = [float(row.references == (row.completion,)) for row in ROWS]
+    assert estimate_mean(values) == estimate_mean(values, share=True) == estimate(ExactMatch(), ROWS)["exact_match"]
+
+
+@pytest.mark.parametrize(("value", "bounds"), [(1.0, (0.6915, 1.0)), (0.0, (0.0, 0.3085))])
+def test_a_share_of_all_or_nothing_is_not_certain_and_equal_numbers_are(value, bounds):
+    found = estimate_mean([value] * 10, share=True)
+    assert (found.low, found.high) == pytest.approx(bounds, abs=1e-4)
+    plain = estimate_mean([value] * 10)
+    assert plain.low == plain.value == plain.high == value

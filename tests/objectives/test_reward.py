@@ -51,6 +51,17 @@ def test_rankings_with_ties_and_gaps_equal_the_loop():
     assert k_wise(rewards, ranks, mask).tolist() == pytest.approx(expected)
 
 
+def test_two_answers_are_a_pair_also_in_margin_and_centring():
+    torch.manual_seed(2)
+    rewards, margin = torch.randn(5, 2, dtype=torch.float64), torch.rand(5, dtype=torch.float64)
+    ranks = torch.tensor([[0, 1]] * 5)
+    found = k_wise(rewards, ranks, margin=margin, centring=0.02)
+    torch.testing.assert_close(found, pairwise(rewards[:, 0], rewards[:, 1], margin=margin, centring=0.02))
+    padded = torch.cat([rewards, torch.full((5, 1), 9.0)], 1), torch.cat([ranks, ranks[:, :1]], 1)
+    mask = torch.tensor([[1, 1, 0]] * 5)
+    torch.testing.assert_close(k_wise(*padded, mask, margin=margin, centring=0.02), found)
+
+
 def test_what_stands_where_no_answer_is_changes_nothing_not_even_a_gradient():
     rewards = torch.tensor([[1.0, 0.0, float("nan")]], requires_grad=True)
     loss = k_wise(rewards, torch.tensor([[0, 1, 2]]), torch.tensor([[True, True, False]]))

@@ -1,9 +1,14 @@
-"""What goes wrong in reinforcement learning of language models elsewhere, one test each.
+"""What goes wrong in reinforcement learning of language models elsewhere, a test for each fault.
 
-By the table of public issues this package was designed against: every test names the fault it would catch.
+By the numbers of the table of public issues this package was designed against: every test names the fault it would
+catch. Two are tested where the reward model is, in tests/stages/test_rl.py: 5, a score that is read beside its place
+(`test_a_score_is_read_at_the_end_of_its_own_answer`), and 22, a reward model with another tokenizer than the policy's
+(`test_a_judge_with_other_tokens_reads_the_text_anew`).
 """
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -62,7 +67,7 @@ def test_1_a_policy_that_is_its_reference_is_nowhere_away_from_it(packed):
     """Padding, a temperature or a suppressed end in one pass and not in the other made summed KLs negative."""
     found, figures = told_by(world(RLOO(), episodes=32, prompts=RAGGED, packed=packed))
     assert all(torch.equal(one.sample.told["old_log_probs"], one.sample.told["reference_log_probs"]) for one in found)
-    assert figures["kl/sequence"] == figures["kl/k3"] == 0
+    assert figures["kl/seq"] == figures["kl/k3"] == 0
 
 
 def test_1_the_mean_distance_is_no_less_than_its_error_allows():
@@ -128,7 +133,7 @@ def test_7_and_12_the_rollout_and_training_agree_token_by_token(temperature):
     for answer in found:
         drawn = torch.tensor(answer.completion.drawn_log_probs)
         assert torch.allclose(answer.sample.told["old_log_probs"], drawn, atol=1e-5)
-    assert figures["rollout/log_prob_difference_max"] < 1e-5
+    assert figures["rollout_vs_train/abs_logp_diff_max"] < 1e-5
 
 
 @pytest.mark.parametrize("algorithm", [RLOO(), PPO(num_epochs=1), GRPO()], ids=["rloo", "ppo", "grpo"])
@@ -136,7 +141,7 @@ def test_8_dropout_plays_no_part(algorithm):
     one = world(algorithm, model=model_of(0, dropout=0.5), episodes=32)
     told = one.loop.step()
     assert told["policy/ratio_max"] == pytest.approx(1, abs=1e-6)
-    assert told.get("kl/sequence", 0) == 0
+    assert told.get("kl/seq", 0) == 0
     again, once = told_by(one)[0], told_by(one)[0]
     assert all(
         torch.equal(a.sample.told["old_log_probs"], b.sample.told["old_log_probs"])
@@ -150,7 +155,7 @@ def test_9_without_a_learning_rate_nothing_moves(name):
     before = {key: p.detach().clone() for key, p in one.loop.parameters().items()}
     for told in learn(one, 3):
         assert told.get("policy/ratio_max", 1) == pytest.approx(1, abs=1e-5)
-        assert told.get("kl/sequence", 0) == 0
+        assert told.get("kl/seq", 0) == 0
     assert all(torch.equal(p, before[key]) for key, p in one.loop.parameters().items())
 
 
@@ -158,7 +163,7 @@ def test_10_values_begin_at_zero_and_learn_to_foretell():
     one = world(PPO(num_epochs=1, value_coef=1.0), episodes=64, rate=1e-2)
     found, _ = told_by(one)
     assert all(torch.equal(a.sample.told["values"], torch.zeros(a.sample.num_sampled)) for a in found)
-    explained = [told["value/explained_variance"] for told in learn(one, 25)]
+    explained = [told["value/explained_var"] for told in learn(one, 25)]
     assert explained[0] == pytest.approx(0, abs=1e-6)
     assert max(explained[-5:]) > 0.3
 
@@ -243,8 +248,8 @@ def test_15_new_weights_answer_at_once():
     with torch.no_grad():
         one.model.lm_head.weight.mul_(-2)
     _, figures = told_by(one)
-    assert figures["rollout/log_prob_difference_max"] < 1e-5
-    assert abs(figures["kl/sequence"]) > 0.1
+    assert figures["rollout_vs_train/abs_logp_diff_max"] < 1e-5
+    assert abs(figures["kl/seq"]) > 0.1
 
 
 def test_16_roles_are_restored_whatever_happens():
@@ -371,3 +376,30 @@ def test_ppo_at_its_first_step_is_reinforce_with_its_advantages():
     for name, gradient in found.items():
         if not name.startswith("value."):
             assert torch.allclose(gradient, named[name].grad, atol=1e-6), name
+
+
+def test_rewards_that_are_whitened_keep_their_mean():
+    """Through PPO: values are zero and there is no distance yet, so what is left is the score on the last token."""
+    settings = {"whiten_advantages": False, "gae_lambda": 1.0}
+    plain, white = (world(PPO(**settings, whiten_rewards=on), episodes=32) for on in (False, True))
+    rows = [found.phases.make(0)[0] for found in (plain, white)]
+    before, after = (torch.cat([of_tokens(row.told["returns"]) for row in part]) for part in rows)
+    assert after.mean() == pytest.approx(float(before.mean()), abs=1e-5)
+    assert after.std(correction=0) == pytest.approx(1.0, abs=1e-4) != pytest.approx(float(before.std(correction=0)))
+    expected = (before - before.mean()) / before.std(correction=0) + before.mean()
+    assert torch.allclose(after, expected, atol=1e-4)
+
+
+def of_tokens(returns):
+    """Each token's own reward, from the returns of a completion."""
+    return returns - torch.cat([returns[1:], torch.zeros(1)])
+
+
+def test_every_row_of_the_table_has_a_test():
+    """The ones above by the number in their names, the rest where the head of this file says."""
+    here = [name for name in globals() if name.startswith("test_")]
+    numbers = {int(number) for name in here for number in re.findall(r"_(\d+)(?=_)", name.replace("_log_2", ""))}
+    pointed = re.findall(r"(\d+), a [^`]*`(test_\w+)`", " ".join((__doc__ or "").split()))
+    there = (Path(__file__).parents[1] / "stages" / "test_rl.py").read_text(encoding="utf-8")
+    assert all(f"def {name}(" in there for _, name in pointed)
+    assert numbers | {int(number) for number, _ in pointed} == set(range(1, 26))

@@ -6,28 +6,28 @@ from accorda.rl.contract import Memory
 from accorda.rl.health import SIGNS, hacked, held_out, verdicts
 
 WELL = {
-    "kl/sequence": 1.0,
+    "kl/seq": 1.0,
     "policy/ratio_max": 1.1,
-    "policy/clip_share": 0.05,
+    "policy/clipfrac": 0.05,
     "policy/entropy": 1.0,
-    "length/of_first": 1.0,
-    "length/ended": 0.9,
+    "len/of_first": 1.0,
+    "len/eos_rate": 0.9,
     "reward/equal_groups": 0.1,
     "reward/failed_share": 0.0,
-    "rollout/log_prob_difference": 1e-6,
+    "rollout_vs_train/abs_logp_diff": 1e-6,
     "rollout/staleness": 3,
 }
 ILL = {
-    "distance": {"kl/sequence": 40.0},
-    "distance below zero": {"kl/sequence": -2.0},
+    "distance": {"kl/seq": 40.0},
+    "distance below zero": {"kl/seq": -2.0},
     "ratio": {"policy/ratio_max": 11.0},
-    "clipped": {"policy/clip_share": 0.5},
+    "clipped": {"policy/clipfrac": 0.5},
     "entropy": {"policy/entropy": 0.001},
-    "length": {"length/of_first": 4.0},
-    "ends": {"length/ended": 0.0},
+    "length": {"len/of_first": 4.0},
+    "ends": {"len/eos_rate": 0.0},
     "spread in groups": {"reward/equal_groups": 1.0},
     "failed rewards": {"reward/failed_share": 0.5},
-    "rollout against training": {"rollout/log_prob_difference": 0.5},
+    "rollout against training": {"rollout_vs_train/abs_logp_diff": 0.5},
     "staleness": {"rollout/staleness": 64},
 }
 
@@ -48,12 +48,12 @@ def test_every_sign_alarms_alone_with_a_sentence(sign):
 
 
 def test_an_answer_that_shrinks_alarms_too():
-    (alarm,) = [told for told in verdicts({"length/of_first": 0.1}) if told["verdict"] == "alarm"]
+    (alarm,) = [told for told in verdicts({"len/of_first": 0.1}) if told["verdict"] == "alarm"]
     assert alarm["bound"] == 0.25
 
 
 def step(reward, watched):
-    return {"reward/mean": reward, "reward/std": 1.0, "watched/true": watched, "watched/true/std": 1.0}
+    return {"reward/score": reward, "reward/std": 1.0, "watched/true": watched, "watched/true/std": 1.0}
 
 
 @pytest.mark.parametrize(("towards", "verdict"), [(-2.0, "alarm"), (2.0, "well")])

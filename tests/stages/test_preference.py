@@ -13,7 +13,6 @@ from accorda.methods.install import installed, own_tensors
 from accorda.methods.open import load_model
 from accorda.methods.registry import methods
 from accorda.methods.routing import acting, use
-from accorda.objectives.preference.registry import THUMBS as OF_THUMBS
 from accorda.objectives.preference.registry import algorithms
 from accorda.recipe.load import load
 from accorda.runs import events
@@ -45,7 +44,7 @@ def test_every_algorithm_learns_and_proves_itself(name, tmp_path):
     assert {run.result["proofs"][n] for n in ("mask", "movement", "gradient", "packing", "resume", "save")} == {"holds"}
     first, *_, last = told(run, "evaluation")
     assert last["eval_loss"] < first["eval_loss"]
-    assert last["preference_accuracy"] > 0.5 or name in OF_THUMBS
+    assert last["preference_accuracy"] > 0.5 or algorithms()[name].thumbs
     assert {"preference_accuracy", "reward_margin", "eval_loss"} == first["intervals"].keys()
     if needs:
         assert first["preference_accuracy"] == 0.5  # nobody wins before the first step
@@ -71,6 +70,16 @@ def test_every_method_learns_from_pairs(method, tmp_path):
     assert run.proven, run.proofs
     exact = methods()[method].traits.identity_at_init == "exact"
     assert run.result["proofs"]["start"] == ("holds" if exact else "not applicable")
+
+
+def test_an_algorithm_says_itself_that_it_learns_from_thumbs(tmp_path, monkeypatch):
+    """No list beside it: one that says so reads every answer by itself, and needs two of them a step."""
+    one = {"algorithm": {"name": "dpo"}, "rows": PAIRS}
+    assert not build(load(settings(tmp_path, "pairs", **one))).train.thumbs
+    monkeypatch.setattr(algorithms()["dpo"], "thumbs", True)
+    assert build(load(settings(tmp_path, "thumbs", **one))).train.thumbs
+    with pytest.raises(Refusal, match="dpo estimates how far it went from a step's other rows"):
+        build(load(settings(tmp_path, "few", **one, training={"batch_size": 1})))
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "gpt_neox", "falcon_new"])

@@ -1,12 +1,15 @@
 """A profiled run of every stage: the result it would have had, its time told, in the result and on the page."""
 
+from time import sleep
+
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.stages import classified, compared, runs
+from tests.stages import classified, compared, runs, sampled
 
 import accorda
 from accorda.errors import Refusal
+from accorda.rl.phases import Phases
 from accorda.stages.train import train
 from accorda.training.profile import limit
 
@@ -44,6 +47,29 @@ def test_every_stage_tells_where_its_time_went(stage: str, tmp_path) -> None:
     page = run.folder.report.read_text(encoding="utf-8")
     assert "Where the time went" in page
     assert "FLOP/s over whole steps" in page
+
+
+def test_stage_rl_tells_sampling_rewards_and_scores_apart(tmp_path, monkeypatch) -> None:
+    """Each of them is slowed down in a run of its own; nothing of it counts as data."""
+    slow, names = 0.3, {"answered": "sampling", "judged": "rewards", "scored": "scores"}
+    for method, part in names.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(Phases, method, delayed(getattr(Phases, method), slow))
+            run = train(sampled.settings(tmp_path, part, training={"max_steps": 4}), profile=True)
+        assert run.proven
+        times = run.result["profile"]["seconds"]
+        assert times[part] > 4 * slow
+        assert all(times[other] < 4 * slow for other in {"data", *names.values()} - {part}), times
+    page = run.folder.report.read_text(encoding="utf-8")
+    assert "judging them" in page
+
+
+def delayed(function, seconds):
+    def after(*args, **named):
+        sleep(seconds)
+        return function(*args, **named)
+
+    return after
 
 
 def test_what_is_trained_is_the_same(tmp_path) -> None:

@@ -15,6 +15,7 @@ from tests.stages.sampled import ASKED, settings
 from tests.zoo import tiny_model_folder
 
 from accorda.cli.main import main
+from accorda.cli.terminal.summary import arithmetic
 from accorda.data.example import Example
 from accorda.data.prompts.experience import Sample
 from accorda.errors import Refusal, Stopped
@@ -24,9 +25,11 @@ from accorda.methods.open import load_model, open_model
 from accorda.methods.routing import acting
 from accorda.recipe.load import load
 from accorda.rl.grpo import GRPO
+from accorda.rl.health import SIGNS
 from accorda.rl.registry import algorithms
 from accorda.rl.reward import Said
 from accorda.runs import events
+from accorda.runs.sections.health import CHARTS
 from accorda.runs.sections.onwards import commands
 from accorda.runs.story import tell
 from accorda.stages import plan, preflight, reopen, resume, train, verify
@@ -60,11 +63,115 @@ def test_every_algorithm_learns_and_proves_itself(name, tmp_path):
     assert run.proven, run.proofs
     assert {run.result["proofs"][n] for n in ("mask", "movement", "packing", "resume", "save", "gradient")} == {"holds"}
     steps, evaluations = told(run, "step"), told(run, "evaluation")
-    assert all("reward/mean" in step for step in steps if step.get("length/mean"))
-    assert {"reward", "length", "ended"} <= evaluations[0].keys()
+    assert all("reward/score" in step for step in steps if step.get("len/mean"))
+    assert {"reward", "length", "ended", "kl"} <= evaluations[0].keys()
+    assert evaluations[0]["kl"] == 0 != evaluations[-1]["kl"]  # also where the algorithm asks no reference
+    assert all("held-out distance" in {sign["sign"] for sign in each["health"]} for each in evaluations)
     assert steps[0]["rollout/seconds"] > 0
     again = {proof.name: proof.verdict for proof in verify(run.folder.path)}
     assert again == run.result["proofs"]
+
+
+MANY = {"num_epochs": 2, "num_minibatches": 3}
+TOKENS, ANSWERS = "every token of an update weighs the same", "every answer weighs the same, as one action"
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "updates", "each", "placement", "aggregation"),
+    [
+        ({"name": "rloo"}, 1, 16, "in the reward of the whole answer (k1 summed over it)", ANSWERS),
+        ({"name": "rloo", "kl_coef": 0.0, **MANY}, 6, 6, "not at all", ANSWERS),
+        ({"name": "ppo"}, 4, 16, "in the reward of every token (k1)", TOKENS),
+        ({"name": "reinforce", **MANY}, 6, 6, "in the reward of every token (k1)", TOKENS),
+        ({"name": "grpo"}, 1, 16, "not at all", TOKENS),
+        ({"name": "grpo", "kl_coef": 0.1}, 1, 16, "in the loss (k3 of every token)", TOKENS),
+        (
+            {"name": "grpo", "kl_coef": 0.1, "kl_estimator": "k2_sequence", "aggregation": "dr_grpo"},
+            1,
+            16,
+            "in the loss (k2 of the whole answer)",
+            "every token weighs 1 / (answers of an update x rollout.max_new_tokens)",
+        ),
+        (
+            {"name": "online_dpo"},
+            1,
+            8,
+            "in the loss (beta, as DPO's)",
+            "every pair of answers weighs the same, each answer as one action",
+        ),
+        (
+            {"name": "rejection_sampling", "keep": 2},
+            1,
+            8,
+            "not at all",
+            "every token of the answers that are kept weighs the same",
+        ),
+    ],
+    ids=str,
+)
+def test_a_run_tells_what_a_phase_comes_to(algorithm, updates, each, placement, aggregation, tmp_path, capsys):
+    recipe = settings(tmp_path, algorithm=algorithm)
+    found = train(recipe, dry_run=True).result["arithmetic"]
+    assert found == {
+        "prompts_per_phase": 4,
+        "answers_per_prompt": 4,
+        "answers_per_phase": 16,
+        "updates_per_phase": updates,
+        "answers_per_update": each,
+        "kl_placement": placement,
+        "loss_aggregation": aggregation,
+    }
+    session = build(load(recipe))
+    learned = [session.loop.step() and session.loop.carried.part(0, update) for update in range(updates)]
+    assert max(sum(len(getattr(row, "answers", [row])) for row in rows) for rows in learned) == each
+    assert session.loop.carried.current == 0
+    shown = arithmetic({"arithmetic": found})
+    assert ("a phase", "4 prompts x 4 answers = 16 answers") in shown
+    assert ("distance from the reference", placement) in shown
+
+
+def test_what_a_phase_comes_to_is_printed_and_kept(tmp_path, capsys):
+    file = tmp_path / "recipe.yaml"
+    file.write_text(json.dumps(settings(tmp_path, training={"batch_size": 100, "max_steps": 1})))
+    dry = main(["train", str(file), "--dry-run"]), capsys.readouterr().out
+    whole = main(["train", str(file)]), capsys.readouterr().out
+    number = len(ASKED) - told_rows(tmp_path / "run")
+    for code, text in (dry, whole):
+        assert code == 0
+        assert f"a phase                      {number} prompts x 4 answers = {4 * number} answers" in text
+        assert "distance from the reference  in the reward of the whole answer" in text
+    kept = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert kept["arithmetic"]["answers_per_phase"] == 4 * number
+
+
+def told_rows(folder):
+    return json.loads((folder / "data.json").read_text())["eval"]["rows"]["kept"]
+
+
+NAMES = {
+    "reward/score",
+    "kl/seq",
+    "kl/k3",
+    "kl_coef",
+    "policy/approxkl",
+    "policy/clipfrac",
+    "policy/ratio_max",
+    "policy/entropy",
+    "value/explained_var",
+    "len/mean",
+    "len/eos_rate",
+    "rollout_vs_train/abs_logp_diff",
+}
+
+
+def test_figures_have_the_names_that_the_field_gives_them(tmp_path):
+    """So that a board that knows other libraries' runs finds them; what signs and charts look at is among them."""
+    told = build(load(settings(tmp_path, algorithm={"name": "ppo"}))).loop.step()
+    assert told.keys() >= NAMES
+    assert told["policy/approxkl"] >= 0 < told["len/mean"]
+    assert {sign.figure for sign in SIGNS} <= told.keys()
+    drawn = {key for *_, keys in CHARTS for key in keys}
+    assert drawn - told.keys() == {"reward/kept"}  # of rejection sampling
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "falcon_new"])
@@ -80,12 +187,12 @@ def test_the_reward_goes_up(tmp_path):
         more = {"max_steps": 25, "batch_size": 8, "learning_rate": 0.03, "checkpoint_every": 25, "seed": seed}
         run = run_of(tmp_path, f"run{seed}", training=more, rollout={"num_generations": 8}, evaluation={"every": 25})
         steps = told(run, "step")
-        first, last = (sum(step["reward/mean"] for step in part) / 5 for part in (steps[:5], steps[-5:]))
+        first, last = (sum(step["reward/score"] for step in part) / 5 for part in (steps[:5], steps[-5:]))
         risen.append(last - first)
     assert sum(risen) / 4 > 0.15
     assert steps[0]["policy/ratio_max"] == pytest.approx(1, abs=1e-5)
-    assert steps[0]["kl/sequence"] == 0 < steps[-1]["kl/sequence"]
-    assert max(step["rollout/log_prob_difference_max"] for step in steps) < 1e-4
+    assert steps[0]["kl/seq"] == 0 < steps[-1]["kl/seq"]
+    assert max(step["rollout_vs_train/abs_logp_diff_max"] for step in steps) < 1e-4
 
 
 def test_one_update_without_a_distance_scores_its_answers_as_it_learns(tmp_path, monkeypatch):
@@ -109,9 +216,9 @@ def test_one_update_without_a_distance_scores_its_answers_as_it_learns(tmp_path,
         one, other = (own_tensors(load_model(run.folder.path), "default") for run in (short, long))
         assert all(torch.equal(one[name], other[name]) for name in one)
         for mine, theirs in zip(told(short, "step"), told(long, "step"), strict=True):
-            for name in ("loss", "reward/mean", "policy/approx_kl", "policy/entropy", "policy/ratio_max"):
+            for name in ("loss", "reward/score", "policy/approxkl", "policy/entropy", "policy/ratio_max"):
                 assert mine[name] == pytest.approx(theirs[name], abs=1e-6)
-            for name in ("rollout/log_prob_difference", "rollout/log_prob_difference_max"):
+            for name in ("rollout_vs_train/abs_logp_diff", "rollout_vs_train/abs_logp_diff_max"):
                 assert 0 < mine[name] < 1e-5
                 assert mine[name] == pytest.approx(theirs[name], rel=0.01)
 
@@ -241,9 +348,9 @@ def test_a_phase_that_no_step_learned_from_is_made_again_from_what_was_remembere
             stopped.step()
     resumed.load_state(stopped.state())
     again = [resumed.step() for _ in range(2 * num_epochs)]
-    for name in ("loss", "kl/coef"):
+    for name in ("loss", "kl_coef"):
         assert [step.get(name) for step in again] == [step.get(name) for step in steps[num_epochs:]]
-    assert len({step["kl/coef"] for step in steps if "kl/coef" in step}) == 3
+    assert len({step["kl_coef"] for step in steps if "kl_coef" in step}) == 3
 
 
 def test_what_ppo_remembers_is_resumed(tmp_path, monkeypatch):
@@ -251,9 +358,9 @@ def test_what_ppo_remembers_is_resumed(tmp_path, monkeypatch):
     ppo = {"name": "ppo", "kl_target": 0.5, "kl_horizon": 20, "normalise_rewards": True, "num_epochs": 1}
     more = {"training": {"max_steps": 7, "checkpoint_every": 3}, "algorithm": ppo}
     whole, run = run_of(tmp_path, "whole", **more), interrupted(tmp_path, monkeypatch, **more)
-    prices = [step["kl/coef"] for step in told(whole, "step")]
+    prices = [step["kl_coef"] for step in told(whole, "step")]
     assert len(set(prices)) > 3
-    assert [step["kl/coef"] for step in told(run, "step")] == prices
+    assert [step["kl_coef"] for step in told(run, "step")] == prices
     file = "adapter_model.safetensors"
     assert (run.folder.adapter / file).read_bytes() == (whole.folder.adapter / file).read_bytes()
 
@@ -362,7 +469,7 @@ def test_columns_reach_the_function_and_several_are_weighed(tmp_path):
     alone = run_of(tmp_path, "alone", reward=f"{at}:vowels")
     halved = run_of(tmp_path, "halved", reward=[{"source": f"{at}:vowels", "weight": 0.5}])
     one, other = told(alone, "step")[0], told(halved, "step")[0]
-    assert other["reward/mean"] == pytest.approx(one["reward/mean"] / 2)
+    assert other["reward/score"] == pytest.approx(one["reward/score"] / 2)
 
 
 def test_conversations_are_asked_through_the_template(tmp_path):
@@ -406,6 +513,14 @@ def test_a_plan_needs_no_rows_and_no_reward_file(tmp_path):
         ({"rollout": {"top_p": 0.9}}, "rollout.top_p = 0.9 (python): no such setting"),
         ({"rollout": {"temperature": 0.0}}, "rollout.temperature = 0.0"),
         (
+            {"rollout": {"missing_end_penalty": 1.0}},
+            "rollout.missing_end_penalty = 1.0 (python): no such setting; did you mean rollout.missing_eos_penalty?",
+        ),
+        (
+            {"algorithm": {"name": "ppo", "trace": 1.0}},
+            "algorithm.trace = 1.0 (python): no such setting; did you mean algorithm.gae_lambda?",
+        ),
+        (
             {"rollout": {"max_new_tokens": 4096}, "data": {"max_length": 64}},
             "rollout.max_new_tokens = 4096 (python): of",
         ),
@@ -444,7 +559,10 @@ def test_a_plan_needs_no_rows_and_no_reward_file(tmp_path):
         ({"reward": "rewards.py"}, "reward = rewards.py (python): which function of it?"),
         ({"reward": "./no/run"}, "reward = ./no/run: no such folder"),
         ({"algorithm": {"name": "grpo", "kl_estimator": "k2"}}, "algorithm.kl_estimator = k2: the distance"),
-        ({"rollout": {"timeout": 60.0}}, "rollout.timeout = 60.0 (python): backend torch asks no server"),
+        (
+            {"rollout": {"timeout": 60.0}},
+            "rollout.timeout = 60.0 (python): backend torch has no use for it",
+        ),
         (
             {"algorithm": {"name": "rejection_sampling", "keep": 4}},
             "algorithm.keep = 4: of rollout.num_generations = 4",
@@ -613,6 +731,29 @@ def test_rows_are_learned_beside_the_answers(tmp_path):
     assert told(split, "step")[0]["ptx/loss"] == pytest.approx(losses[0], abs=1e-4)
 
 
+@pytest.mark.parametrize(("ends", "bounds"), [("never", (0.0, 0.459)), ("once", (0.0, 0.5))])
+def test_a_share_of_answers_that_end_lies_between_none_and_all(ends, bounds, tmp_path, monkeypatch):
+    """Six held-out answers: none that ended is not certain (1 - .025 ** (1 / 6)), and no bound leaves 0 to 1."""
+    session = build(load(settings(tmp_path)))
+    phases = session.loop.carried
+    answered = type(phases).answered
+
+    def with_ends(self, *args):
+        groups = answered(self, *args)
+        return [
+            replace(group, answers=[replace(one, completion=replace(one.completion, stopped=ends == "once" and not n))])
+            for n, group in enumerate(groups)
+            for one in group.answers
+        ]
+
+    monkeypatch.setattr(type(phases), "answered", with_ends)
+    session.recipe = replace(session.recipe, evaluation=replace(session.recipe.evaluation, generate=6))
+    found = find_stage("rl").evaluator(session)()
+    assert found["intervals"]["ended"] == pytest.approx(bounds, abs=1e-3)
+    low, high = found["intervals"]["reward"]
+    assert low < found["reward"] < high
+
+
 def test_eval_asks_the_held_out_prompts_again(tmp_path, capsys):
     run = run_of(tmp_path)
     assert main(["eval", str(run.folder.path), "--json", "--limit", "3"]) == 0
@@ -677,14 +818,16 @@ def test_a_policy_that_trained_everywhere_is_compared_with_the_base(kl_coef, tmp
     rows = rows_of(tmp_path, capsys, run)
     assert rows["reference"]["metrics"]["reward"]["value"] == pytest.approx(before, abs=1e-6)
     assert rows["tuned"]["metrics"]["reward"]["value"] != rows["reference"]["metrics"]["reward"]["value"]
-    if kl_coef:
-        assert rows["tuned"]["metrics"]["kl"]["value"] != 0 == rows["reference"]["metrics"]["kl"]["value"]
+    assert rows["tuned"]["metrics"]["kl"]["value"] != 0 == rows["reference"]["metrics"]["kl"]["value"]
 
 
 def test_without_a_kept_base_eval_says_why_there_is_no_reference(tmp_path, capsys):
     full = {"method": {"name": "full", "keep_base": False}, "algorithm": {"name": "rloo", "kl_coef": 0.0}}
-    rows = rows_of(tmp_path, capsys, run_of(tmp_path, **full))
+    run = run_of(tmp_path, **full)
+    assert all("kl" not in found for found in told(run, "evaluation"))
+    rows = rows_of(tmp_path, capsys, run)
     assert "keep_base is false" in rows["reference"]["note"]
+    assert "kl" not in rows["tuned"]["metrics"]
     assert rows["tuned"]["metrics"]["reward"]["value"] > -1
 
 
@@ -694,4 +837,17 @@ def test_an_adapter_that_pays_no_price_is_still_compared_with_what_it_was(tmp_pa
     second = run_of(tmp_path, "second", **free)
     assert second.proven, second.proofs
     before = told(second, "evaluation")[0]["reward"]
-    assert rows_of(tmp_path, capsys, second)["reference"]["metrics"]["reward"]["value"] == pytest.approx(before)
+    rows = rows_of(tmp_path, capsys, second)
+    assert rows["reference"]["metrics"]["reward"]["value"] == pytest.approx(before)
+    assert rows["tuned"]["metrics"]["kl"]["value"] != 0 == rows["reference"]["metrics"]["kl"]["value"]
+
+
+def test_the_distance_of_held_out_answers_drops_nothing_at_random(tmp_path):
+    """Of an algorithm whose objective has nothing to do with a reference, on a model that was trained with dropout."""
+    recipe = settings(tmp_path, architecture="gpt2", algorithm={"name": "rejection_sampling"})
+    session = build(load(recipe))
+    for module in session.model.train().modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.5
+    assert find_stage("rl").evaluator(session)()["kl"] == 0
+    assert session.model.training

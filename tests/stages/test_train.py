@@ -141,6 +141,8 @@ def test_a_dry_run_tells_and_writes_nothing(tmp_path):
     assert dry.folder is None
     assert dry.result["proofs"] == {"mask": "holds", "coverage": "holds"}
     assert dry.result["trainable_parameters"] == dry.result["parameters"]["trained"]
+    assert dry.result["arithmetic"]["rows_per_step"] == recipe.training.batch_size
+    assert dry.result["arithmetic"]["passes_of_first_step"] == dry.result["micro_batches_first_step"] > 0
 
 
 def test_a_finished_run_is_neither_resumed_nor_overwritten(tmp_path):

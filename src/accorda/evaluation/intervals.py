@@ -45,6 +45,18 @@ def estimate(
     }
 
 
+def estimate_mean(
+    values: Sequence[float], *, share: bool = False, seed: int = 0, num_resamples: int = NUM_RESAMPLES
+) -> Estimate:
+    """The mean of one number per row, with its interval; `share`: each says whether its row has something, 0 or 1."""
+    found = np.array(values, dtype=np.float64)
+    mean, generator = float(found.mean()), np.random.default_rng(seed)
+    if share and mean in (0.0, 1.0):
+        return Estimate(mean, *alike(mean, len(found)))
+    draws = (found[generator.integers(len(found), size=len(found))].mean() for _ in range(num_resamples))
+    return Estimate(mean, *bounds(sorted(float(draw) for draw in draws)))
+
+
 def alike(value: float, num_rows: int) -> tuple[float, float]:
     """Bounds of a share where no row or every row has it, which the bootstrap would take for certain.
 

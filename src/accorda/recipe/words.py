@@ -17,7 +17,17 @@ NAMES = {
 }
 BOUNDS = (("gt", "above"), ("ge", "of at least"), ("lt", "below"), ("le", "of at most"))
 LONGEST_VALUE = 80
-SHORT_FORMS = {"lr": "learning_rate", "wd": "weight_decay", "bs": "batch_size", "bsz": "batch_size", "r": "rank"}
+OTHER_NAMES = {
+    "lr": "learning_rate",
+    "wd": "weight_decay",
+    "bs": "batch_size",
+    "bsz": "batch_size",
+    "r": "rank",
+    "lam": "gae_lambda",
+    "lambda": "gae_lambda",
+    "trace": "gae_lambda",
+}
+"""What settings are called elsewhere, where no letters of it would lead to the name."""
 
 
 def shown(value: object) -> str:
@@ -32,7 +42,7 @@ def meant(word: str, words: Iterable[str]) -> str:
     Dotted names are compared by their last part, the same section first: `batch_size` is `training.batch_size`.
     """
     section, _, last = word.rpartition(".")
-    last = SHORT_FORMS.get(last, last)
+    last = OTHER_NAMES.get(last, last)
     known = sorted(words, key=lambda name: name.rpartition(".")[0] != section)
     near = difflib.get_close_matches(last, [name.rpartition(".")[2] for name in known], n=1, cutoff=0.6)
     found = next((name for name in known if near and name.rpartition(".")[2] == near[0]), "")

@@ -7,6 +7,7 @@ them. The recipe's section `algorithm` is the algorithm's own fields.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from math import ceil
 from typing import Any, ClassVar
 
 import torch
@@ -15,7 +16,7 @@ from transformers import PreTrainedModel
 
 from accorda.data.batch import Batch
 from accorda.data.prompts.experience import Experience, PromptBatches, Sample
-from accorda.objectives.policy.aggregation import Step, dapo
+from accorda.objectives.policy.aggregation import WEIGHS, Step, dapo
 from accorda.objectives.policy.clipped import clipped, is_clipped
 from accorda.objectives.policy.ratio import token_ratio
 from accorda.recipe.types import PositiveInt, Share
@@ -23,6 +24,9 @@ from accorda.rl.rollout import Group
 from accorda.rl.settings import RolloutSettings
 from accorda.training.loop import Objective
 from accorda.training.policy import Policy, Value
+
+NOWHERE = "not at all"
+"""Where the distance from the reference comes in, of an algorithm that does not ask for it."""
 
 
 def changed(settings: Any) -> set[str]:
@@ -57,6 +61,20 @@ class Algorithm(ABC):
     def needs_reference(self) -> bool:
         """Whether the model as it was opened is asked, too."""
         return False
+
+    @property
+    @abstractmethod
+    def kl_placement(self) -> str:
+        """Where the distance from the reference comes in, and by which estimate, for people."""
+
+    @property
+    @abstractmethod
+    def loss_aggregation(self) -> str:
+        """What a token, or an answer, weighs in the loss of an update, for people."""
+
+    def answers_of_update(self, num_prompts: int, num_generations: int) -> int:
+        """At most how many answers an update learns from."""
+        return num_prompts * num_generations
 
     def misfit(self, rollout: RolloutSettings) -> str | None:
         """Which setting has no effect beside the others, and the way out; None where all have."""
@@ -99,6 +117,9 @@ class PolicyAlgorithm(Algorithm):
     @property
     def updates(self) -> int:
         return self.num_epochs * self.num_minibatches
+
+    def answers_of_update(self, num_prompts: int, num_generations: int) -> int:
+        return ceil(num_prompts * num_generations / self.num_minibatches)
 
     @property
     def kl_price(self) -> float:
@@ -174,6 +195,14 @@ class ClippedTokens(PolicyAlgorithm):
 
     clip_range: Share = 0.2
     """How far the ratio of probabilities may go from 1 in the updates of a phase."""
+
+    @property
+    def kl_placement(self) -> str:
+        return "in the reward of every token (k1)" if self.kl_price else NOWHERE
+
+    @property
+    def loss_aggregation(self) -> str:
+        return WEIGHS["dapo"]
 
     def policy_loss(self, log_probs: Tensor, batch: Experience, step: Step) -> Tensor:
         losses = clipped(*self._moved(log_probs, batch), clip_low=self.clip_range, clip_high=self.clip_range)

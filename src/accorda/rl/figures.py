@@ -21,11 +21,11 @@ def figures(groups: Sequence[Group]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "reward/failed": sum(one.reward is None for one in answers),
         "reward/failed_share": sum(one.reward is None for one in answers) / len(answers),
-        "length/mean": float(np.mean([len(one.completion.token_ids) for one in answers])),
-        "length/ended": float(np.mean([one.completion.stopped for one in answers])),
+        "len/mean": float(np.mean([len(one.completion.token_ids) for one in answers])),
+        "len/eos_rate": float(np.mean([one.completion.stopped for one in answers])),
     }
     if every:
-        found |= {"reward/mean": float(np.mean(every)), "reward/std": float(np.std(every))}
+        found |= {"reward/score": float(np.mean(every)), "reward/std": float(np.std(every))}
         several = [group for group in rewards if len(group) > 1]
         if several:
             found["reward/std_in_group"] = float(np.mean([np.std(group) for group in several]))
@@ -52,6 +52,6 @@ def distances(answers: Sequence[Answer], has_reference: bool) -> dict[str, Any]:
     found: dict[str, Any] = {DIFFERENCE: float(apart.mean()), f"{DIFFERENCE}_max": float(apart.max())}
     if has_reference:
         ratios = [one.sample.told["old_log_probs"] - one.sample.told["reference_log_probs"] for one in judged]
-        found["kl/sequence"] = float(np.mean([float(ratio.double().sum()) for ratio in ratios]))
+        found["kl/seq"] = float(np.mean([float(ratio.double().sum()) for ratio in ratios]))
         found["kl/k3"] = float(k3(torch.cat(ratios)).mean())
     return found

@@ -42,13 +42,13 @@ class Sign:
 SIGNS = (
     Sign(
         "distance",
-        "kl/sequence",
+        "kl/seq",
         "answers are far from what the reference would say; raise algorithm.kl_coef or lower the learning rate",
         most=MOST_KL,
     ),
     Sign(
         "distance below zero",
-        "kl/sequence",
+        "kl/seq",
         "no distance is negative: answers were sampled otherwise than they are scored",
         least=LEAST_KL,
     ),
@@ -60,7 +60,7 @@ SIGNS = (
     ),
     Sign(
         "clipped",
-        "policy/clip_share",
+        "policy/clipfrac",
         "so many tokens are clipped that the phase's later updates learn little; lower the learning rate",
         most=MOST_CLIPPED,
     ),
@@ -72,15 +72,15 @@ SIGNS = (
     ),
     Sign(
         "length",
-        "length/of_first",
+        "len/of_first",
         "answers are much longer or shorter than at first; look whether the reward pays for length",
         least=SHORTER,
         most=LONGER,
     ),
     Sign(
         "ends",
-        "length/ended",
-        "hardly an answer ends by itself; raise rollout.max_new_tokens, or set rollout.missing_end_penalty",
+        "len/eos_rate",
+        "hardly an answer ends by itself; raise rollout.max_new_tokens, or set rollout.missing_eos_penalty",
         least=LEAST_ENDED,
     ),
     Sign(
@@ -98,7 +98,7 @@ SIGNS = (
     ),
     Sign(
         "rollout against training",
-        "rollout/log_prob_difference",
+        "rollout_vs_train/abs_logp_diff",
         "tokens have another probability in training than where they were sampled; compare precision and temperature",
         most=MOST_DIFFERENCE,
     ),
@@ -119,8 +119,8 @@ def verdicts(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def length_of_first(figures: Mapping[str, Any], memory: Memory) -> float:
     """The length of answers in terms of the first phase's."""
-    first = memory.numbers.setdefault(FIRST_LENGTH, float(figures["length/mean"]))
-    return float(figures["length/mean"]) / max(first, 1.0)
+    first = memory.numbers.setdefault(FIRST_LENGTH, float(figures["len/mean"]))
+    return float(figures["len/mean"]) / max(first, 1.0)
 
 
 def hacked(figures: Mapping[str, Any], memory: Memory) -> list[dict[str, Any]]:
@@ -148,7 +148,22 @@ def hacked(figures: Mapping[str, Any], memory: Memory) -> list[dict[str, Any]]:
     return found
 
 
+AWAY = Sign(
+    "held-out distance",
+    "kl",
+    "held-out answers are far from what the reference would say; raise algorithm.kl_coef (or beta), or lower the "
+    "learning rate",
+    most=MOST_KL,
+)
+
+
 def held_out(values: Mapping[str, Any], memory: Memory) -> list[dict[str, Any]]:
+    """How far held-out answers are from the reference, and whether their reward falls while that of others rises."""
+    far = [AWAY.verdict(float(values[AWAY.figure]))] if AWAY.figure in values else []
+    return far + falling(values, memory)
+
+
+def falling(values: Mapping[str, Any], memory: Memory) -> list[dict[str, Any]]:
     """Whether the reward of answers that are learned from rises while that of held-out answers falls."""
     numbers = memory.numbers
     if values.get("reward") is None:
@@ -171,7 +186,7 @@ def held_out(values: Mapping[str, Any], memory: Memory) -> list[dict[str, Any]]:
 
 def drift(name: str, figures: Mapping[str, Any], memory: Memory) -> float | None:
     """How far the running mean of a reward has come from the first phase's, in units of its spread there."""
-    mean = figures.get(f"{name}/mean" if name == "reward" else name)
+    mean = figures.get("reward/score" if name == "reward" else name)
     spread = figures.get(f"{name}/std")
     if mean is None or spread is None:
         return None

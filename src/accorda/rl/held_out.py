@@ -4,27 +4,26 @@ Answers are sampled as in training, with the same random numbers at every evalua
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
-
-import numpy as np
 
 from accorda.data.dataset import Dataset
 from accorda.errors import Refusal
+from accorda.evaluation.intervals import Estimate, estimate_mean
 from accorda.generation.words import decoded
 from accorda.methods.base_of_run import base_of, restore_base
-from accorda.methods.install import installed
 from accorda.methods.routing import use
 from accorda.rl.best_of_n import best, most_kl
+from accorda.rl.distance import distance, reference_of, with_distance
 from accorda.rl.health import held_out
 from accorda.rl.phases import Phases
-from accorda.rl.rollout import Answer, Group
-from accorda.training.preferring import REFERENCE
+from accorda.rl.rollout import Answer, Group, answers_of, with_answers
 
 EVALUATION = 1 << 32
 """In place of a phase's number, in what random numbers are made from."""
 SHOWN = 4
-REPORTED = ("reward", "length", "ended", "kl")
+ENDED = "ended"
+REPORTED = ("reward", "length", ENDED, "kl")
 DIRECTIONS = {"reward": "higher", "length": "lower", "kl": "lower"}
 
 
@@ -33,7 +32,7 @@ def evaluator(session: Any) -> Callable[[], dict[str, Any]] | None:
 
     It gives `reward` (a mean over prompts, of one answer each, None where none could be judged; of the first
     `evaluation.generate` prompts, all if that is 0), `length` in tokens, the share that `ended`, the `kl` to the
-    reference per answer, "intervals" of them (95%, from the standard error) and "samples".
+    reference per answer, "intervals" of them (95%, bootstrap over prompts) and "samples".
     """
     phases, rows = session.loop.carried, session.eval
     assert isinstance(phases, Phases)
@@ -44,10 +43,9 @@ def evaluator(session: Any) -> Callable[[], dict[str, Any]] | None:
     def evaluate() -> dict[str, Any]:
         with session.loop.precision.autocast():
             groups = measured(phases, rows, range(number), session.loop.step_number)
-        found = statistics([group.answers[0] for group in groups], phases)
-        values: dict[str, Any] = {"reward": None}
-        values |= {name: float(np.mean(values)) for name, values in found.items() if len(values)}
-        values["intervals"] = {name: interval(values) for name, values in found.items() if len(values)}
+        found = estimates(statistics([group.answers[0] for group in groups]))
+        values: dict[str, Any] = {"reward": None} | {name: one.value for name, one in found.items()}
+        values["intervals"] = {name: [one.low, one.high] for name, one in found.items()}
         values["health"] = held_out(values, phases.memory)
         return values | {"samples": [shown(session, rows, group) for group in groups[:SHOWN]]}
 
@@ -79,23 +77,23 @@ def report(
     phases = as_asked(own, {name: value for name, value in given.items() if value is not None}, seed)
     if rows is None:
         raise Refusal("data: the run kept no prompts apart; name rows with --data")
+    apart = phases.settings.temperature == own.settings.temperature
     numbers = range(len(rows) if limit is None else min(limit, len(rows)))
     found: dict[str, list[Group]] = {}
     with session.loop.precision.autocast():
         why = no_reference(session)
         if not why:
-            reference = REFERENCE if REFERENCE in installed(session.model) else None
-            with use(session.model, reference):
-                found["reference"] = measured(phases, rows, numbers)
+            with use(session.model, reference_of(session.model)):
+                found["reference"] = measured(phases, rows, numbers, apart=apart)
                 if best_of > 1:
-                    found[f"best of {best_of}"] = bests(measured(phases, rows, numbers, num_generations=best_of))
-        found["tuned"] = measured(phases, rows, numbers)
-    lines = [line(name, groups, phases) for name, groups in found.items()]
-    if phases.needs_scores and not scorable(phases):
+                    several = measured(phases, rows, numbers, num_generations=best_of, apart=False)
+                    found[f"best of {best_of}"] = bests(several)
+        found["tuned"] = measured(phases, rows, numbers, apart=apart)
+    lines = [line(name, groups) for name, groups in found.items()]
+    if not apart and not why:
         at = f"rollout.temperature = {own.settings.temperature:g}"
         lines[-1]["note"] = f"kl is a mean over answers at {at}, and these are at {phases.settings.temperature:g}"
     for told in lines[1:-1]:
-        told["metrics"].pop("kl", None)  # that of what its answers were chosen from
         told["note"] = f"chosen by the reward from the reference's answers; at most {most_kl(best_of):.2f} nats from it"
     if why:
         nothing = {"metrics": {}, "stop_rate": None, "shots": None, "note": why}
@@ -142,16 +140,11 @@ def no_reference(session: Any) -> str:
     return ""
 
 
-def line(name: str, groups: Sequence[Group], phases: Phases) -> dict[str, Any]:
+def line(name: str, groups: Sequence[Group]) -> dict[str, Any]:
     """One row of the report."""
-    found = statistics([group.answers[0] for group in groups], phases)
-    metrics = {}
-    for key in DIRECTIONS:
-        if values := found.get(key):
-            low, high = interval(values)
-            metrics[key] = {"value": float(np.mean(values)), "low": low, "high": high}
-    ended = float(np.mean(found["ended"]))
-    return {"name": name, "metrics": metrics, "stop_rate": ended, "shots": None, "note": ""}
+    found = estimates(statistics([group.answers[0] for group in groups]))
+    metrics = {key: asdict(found[key]) for key in DIRECTIONS if key in found}
+    return {"name": name, "metrics": metrics, "stop_rate": found[ENDED].value, "shots": None, "note": ""}
 
 
 def bests(groups: Sequence[Group]) -> list[Group]:
@@ -160,39 +153,37 @@ def bests(groups: Sequence[Group]) -> list[Group]:
 
 
 def measured(
-    phases: Phases, rows: Dataset, numbers: Sequence[int], version: int | None = None, *, num_generations: int = 1
+    phases: Phases,
+    rows: Dataset,
+    numbers: Sequence[int],
+    version: int | None = None,
+    *,
+    num_generations: int = 1,
+    apart: bool = True,
 ) -> list[Group]:
-    """Judged answers to each of these prompts, with what policy and reference say of them; as `answered` samples."""
+    """Judged answers to each of these prompts, as `answered` samples; `apart`: with their distance, if it is known."""
     settings = replace(phases.settings, num_generations=num_generations)
     groups = phases.answered([rows[number] for number in numbers], (phases.seed, EVALUATION), settings, version)
     groups = phases.judged(groups, rows)
-    return phases.scored(groups)[0] if scorable(phases) else groups
+    if not apart:
+        return groups
+    told = with_distance(phases.model, phases.prompts, answers_of(groups), phases.settings.temperature)
+    return with_answers(groups, told)
 
 
-def scorable(phases: Phases) -> bool:
-    """Whether the objective, if it scores at all, does so at the temperature of the answers."""
-    return phases.needs_scores and phases.objective.temperature == phases.settings.temperature
-
-
-def statistics(answers: Sequence[Answer], phases: Phases) -> Mapping[str, list[float]]:
+def statistics(answers: Sequence[Answer]) -> Mapping[str, list[float]]:
     """Numbers per answer, by what is reported."""
-    known = [one for one in answers if one.reward is not None]
-    found = {
-        "reward": [float(one.reward or 0.0) for one in known],
+    return {
+        "reward": [one.reward for one in answers if one.reward is not None],
         "length": [float(len(one.completion.token_ids)) for one in answers],
-        "ended": [float(one.completion.stopped) for one in answers],
-    }
-    told = [one.sample.told for one in known if "reference_log_probs" in one.sample.told]
-    return found | {
-        "kl": [float((each["old_log_probs"] - each["reference_log_probs"]).double().sum()) for each in told]
+        ENDED: [float(one.completion.stopped) for one in answers],
+        "kl": [nats for one in answers if (nats := distance(one)) is not None],
     }
 
 
-def interval(values: Sequence[float]) -> list[float]:
-    """Bounds of the mean, 1.96 standard errors to either side."""
-    mean = float(np.mean(values))
-    error = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
-    return [mean - 1.96 * error, mean + 1.96 * error]
+def estimates(found: Mapping[str, Sequence[float]]) -> dict[str, Estimate]:
+    """Of each of them that there are numbers of, the mean with its interval."""
+    return {name: estimate_mean(values, share=name == ENDED) for name, values in found.items() if len(values)}
 
 
 def shown(session: Any, rows: Dataset, group: Group) -> dict[str, Any]:

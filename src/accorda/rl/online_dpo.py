@@ -6,7 +6,8 @@ Rafailov et al. (2023), arXiv:2305.18290, equation 7.
     pair = answers of highest and lowest reward;  a prompt whose answers are all worth the same teaches nothing
     loss = -log sigmoid(beta (log (policy / reference)(best) - log (policy / reference)(worst)))      mean over pairs
 
-Deviations: the reward judges, not a language model; of more than two answers the two furthest apart are compared.
+Deviations: the reward judges, not a language model; of more than two answers the two furthest apart are compared; the
+log-probabilities of the loss are those at temperature 1, whatever `rollout.temperature` answers were sampled at.
 """
 
 from collections.abc import Sequence
@@ -43,6 +44,17 @@ class OnlineDPO(Algorithm):
     @property
     def needs_reference(self) -> bool:
         return True
+
+    @property
+    def kl_placement(self) -> str:
+        return "in the loss (beta, as DPO's)"
+
+    @property
+    def loss_aggregation(self) -> str:
+        return "every pair of answers weighs the same, each answer as one action"
+
+    def answers_of_update(self, num_prompts: int, num_generations: int) -> int:
+        return 2 * num_prompts
 
     def objective(self, model: PreTrainedModel, rollout: RolloutSettings) -> Preferring:
         return Preferring(DPO(beta=self.beta, label_smoothing=self.label_smoothing), model)

@@ -26,11 +26,13 @@ from accorda.rl.backends.torch import Here
 from accorda.rl.contract import Algorithm, Memory, PolicyAlgorithm
 from accorda.rl.figures import distances, figures, watched
 from accorda.rl.health import hacked, length_of_first, verdicts
+from accorda.rl.kept_rows import keep_rows, kept_rows
 from accorda.rl.reward import Reward, Said
-from accorda.rl.rollout import Answer, Group, rollout
+from accorda.rl.rollout import Answer, Group, answers_of, rollout, with_answers
 from accorda.rl.settings import RolloutSettings
 from accorda.training.checkpoint import State
 from accorda.training.objective import Making
+from accorda.training.parts import Part, unwatched
 from accorda.training.policy import Policy
 from accorda.training.precision import Precision
 
@@ -67,6 +69,7 @@ class Phases(Making):
     rows: list[Any] = field(default_factory=list)
     told: Figures = field(default_factory=dict)
     version: int = 0
+    timed: Part = unwatched
 
     @property
     def phase(self) -> int | None:
@@ -144,19 +147,23 @@ class Phases(Making):
         step = phase * self.algorithm.updates
         prompts = [self.dataset[int(row)] for row in self.prompts.rows(step)]
         with self.precision.autocast():
-            groups = self.answered(prompts, (self.seed, phase), version=step)
+            with self.timed("sampling"):
+                groups = self.answered(prompts, (self.seed, phase), version=step)
             self.version = groups[0].version
             sampled = perf_counter() - began
-            groups = self.judged(groups)
-        self.require_some(groups, phase)
+            with self.timed("rewards"):
+                groups = self.judged(groups)
+        if phase == 0:
+            require_some(groups, self.reward)
         told = figures(groups) | watched(self.reward)
         with self.precision.autocast():  # of its own: casts that sampling made have no gradient
             if self.needs_scores:
-                groups, more = self.scored(groups, keep=self.algorithm.updates == 1)
+                with self.timed("scores"):
+                    groups, more = self.scored(groups, keep=self.algorithm.updates == 1)
                 told |= more
             self.memory.figures = {}
             rows = self.algorithm.experience(groups, self.memory)
-        told["length/of_first"] = length_of_first(told, self.memory)
+        told["len/of_first"] = length_of_first(told, self.memory)
         told["hacking"] = hacked(told, self.memory)
         told |= {**self.memory.figures, "rollout/seconds": sampled, "phase/seconds": perf_counter() - began}
         return rows, told
@@ -187,28 +194,16 @@ class Phases(Making):
     def judged(self, groups: Sequence[Group], dataset: Any = None) -> list[Group]:
         """The answers with their rewards, None where there is none; to prompts of a data set, else of the run's own."""
         rows = self.dataset if dataset is None else dataset
-        answers = [said(rows, one) for group in groups for one in group.answers]
-        found = iter(self.reward.judge(answers))
-        penalty = self.settings.missing_end_penalty
-        return [
-            replace(group, answers=[rewarded(one, next(found), penalty) for one in group.answers]) for group in groups
-        ]
-
-    def require_some(self, groups: Sequence[Group], phase: int) -> None:
-        """Refuse a reward that could judge none of the first answers: it would not judge later ones either."""
-        if phase == 0 and not any(one.reward is not None for group in groups for one in group.answers):
-            raise Refusal(
-                f"reward: none of the first {sum(len(group.answers) for group in groups)} answers could be judged, so "
-                f"nothing can be learned; the first: {self.reward.trouble or 'no finite number'}"
-            )
+        found = iter(self.reward.judge([said(rows, one) for one in answers_of(groups)]))
+        penalty = self.settings.missing_eos_penalty
+        return with_answers(groups, [rewarded(one, next(found), penalty) for one in answers_of(groups)])
 
     def scored(self, groups: Sequence[Group], *, keep: bool = False) -> tuple[list[Group], Figures]:
         """The answers with what the policy, its reference and its value model say of every token.
 
         With `keep` the policy's pass is the one that is learned from, where one pass takes them all.
         """
-        flat_answers = [one for group in groups for one in group.answers if one.reward is not None]
-        samples = [one.sample for one in flat_answers]
+        samples = [one.sample for one in answers_of(groups) if one.reward is not None]
         objective = self.objective
         assert isinstance(objective, Policy)
         found: list[Sample] = list(samples)
@@ -220,14 +215,8 @@ class Phases(Making):
             for place, told in zip(places, told_each, strict=True):
                 found[place] = with_told(samples[place], **told)
         again = iter(found)
-        new = [
-            replace(
-                group,
-                answers=[one if one.reward is None else replace(one, sample=next(again)) for one in group.answers],
-            )
-            for group in groups
-        ]
-        return new, distances([one for group in new for one in group.answers], objective.has_reference)
+        every = [one if one.reward is None else replace(one, sample=next(again)) for one in answers_of(groups)]
+        return with_answers(groups, every), distances(every, objective.has_reference)
 
     def figures(self, told: Mapping[str, Any]) -> Figures:
         found, self.told = self.told, {}
@@ -242,32 +231,24 @@ class Phases(Making):
         state = State(values={"phase": self.current if lasts else None, "memory": dict(numbers), "rows": []})
         state.values["version"] = self.version
         if lasts:
-            for number, row in enumerate(self.rows):
-                state.values["rows"].append([row.index, row.num_sampled])
-                state.tensors[f"{number}.ids"] = torch.from_numpy(row.input_ids.astype(np.int64))
-                state.tensors |= {f"{number}.{name}": value.contiguous() for name, value in row.told.items()}
+            keep_rows(state, self.rows)
         return state
 
     def load_state(self, state: State) -> None:
         self.memory.numbers = dict(state.values["memory"])
-        kept = enumerate(state.values["rows"])
-        self.rows = [kept_row(self.dataset, number, told[0], told[1], state) for number, told in kept]
+        self.rows = kept_rows(state, self.dataset)
         self.current, self.version = state.values["phase"], state.values["version"]
         self.told = {}
 
 
-def kept_row(dataset: Any, number: int, index: int, sampled: int, state: State) -> Sample:
-    """The row of that number as a checkpoint keeps it."""
-    ids = state.tensors[f"{number}.ids"].numpy().astype(np.int32)
-    prompt = dataset[index]
-    start = f"{number}."
-    told = {
-        key.removeprefix(start): value.clone()
-        for key, value in state.tensors.items()
-        if key.startswith(start) and key != f"{start}ids"
-    }
-    learned = np.arange(len(ids)) >= len(ids) - sampled
-    return Sample(index, ids, learned, prompt.file, prompt.line, told=told)
+def require_some(groups: Sequence[Group], reward: Reward) -> None:
+    """Refuse a reward that could judge none of the first answers: it would not judge later ones either."""
+    answers = answers_of(groups)
+    if all(one.reward is None for one in answers):
+        raise Refusal(
+            f"reward: none of the first {len(answers)} answers could be judged, so nothing can be learned; the first: "
+            f"{reward.trouble or 'no finite number'}"
+        )
 
 
 def told_of(
@@ -284,11 +265,11 @@ def told_of(
     return [{name: part[row] for name, part in parts.items()} for row in range(len(batch.learned))]
 
 
-def rewarded(answer: Answer, reward: float, missing_end_penalty: float) -> Answer:
+def rewarded(answer: Answer, reward: float, missing_eos_penalty: float) -> Answer:
     """The answer with its reward, less what being cut off costs; without one where that is no finite number."""
     if not math.isfinite(reward):
         return replace(answer, reward=None)
-    return replace(answer, reward=reward - (0.0 if answer.completion.stopped else missing_end_penalty))
+    return replace(answer, reward=reward - (0.0 if answer.completion.stopped else missing_eos_penalty))
 
 
 def said(dataset: Any, answer: Answer) -> Said:

@@ -9,14 +9,28 @@ arXiv:2403.17031.
     loss   = max(-A ratio, -A clip(ratio)) + value_coef max((V - ret)^2, (clip(V) - ret)^2) / 2       means over tokens
              - ptx_coef log policy(rows of ptx_data)                                                  (PPO-ptx)
 
-The details, chosen: rewards and values are read at sampled tokens only, told by position and never by an id; the KL is
-charged per token in the reward; the discount is 1; whitening takes the biased variance, over the phase; values start at
-zero, behind the end they are zero; log-probabilities are those at the temperature; nothing is dropped; ratios are held
-within 20 nats; an answer that was cut off costs `rollout.missing_end_penalty`; the price of the KL may follow a target.
-Left out: whitened rewards (they move the optimum when the mean is shifted), and prompts trimmed to whole sentences.
+The details of that list and of Ziegler et al., chosen:
+    sampling   ends at the end token; every completion has a seed of its own; the temperature divides the logits in
+               training, too; positions count from a row's first token; what counts is told by position, never by an id
+    reward     of prompt and answer, at the answer's last token, its end, which reward models see in training; the KL is
+               charged per token beside it; whitened only where asked for, then without a shift of the mean
+    answers    render as in sft and reward, with the end token; one that was cut off costs `rollout.missing_eos_penalty`
+    values     begin at zero, are zero behind the end, and stand at the positions that the log-probabilities do; their
+               loss is clipped
+    advantages discount 1; whitened with the biased variance
+    steps      nothing is dropped; ratios are held within 20 nats; `training.batch_size` prompts a phase,
+               `num_minibatches`, `training.micro_batch_size`; the rate falls by `training.schedule`
+    beside     the price of the KL may follow a target; answers are shown at every evaluation
+Chosen otherwise: whitened over the phase, not a minibatch; a cut-off answer's reward is lowered, not replaced by -1;
+rewards are brought to the first phase's scale (`normalise_rewards`), not by gain and bias found before and after a
+reward model is trained, whose head begins as its architecture's do, not at a spread of 1 / sqrt(d + 1); each stage has
+a rate of its own. Left out: answers of one length that are cut afterwards, prompts trimmed to whole sentences, a space
+in front of every answer, a reward model's accuracy by batch (stage reward tells it with an interval); seeds by device
+need none, since a seed is a completion's.
 
 Deviations: the value model is a linear head on the policy's own last hidden states (`value: head`), or has an adapter
-of its own beside it (`value: adapter`); it does not begin as the reward model. Adam's epsilon is the optimizer's.
+of its own beside it (`value: adapter`), which begins fresh also where the policy goes on from an adapter of stage sft;
+it does not begin as the reward model, or as a model of its own. Adam's epsilon is the optimizer's.
 """
 
 from collections.abc import Sequence
@@ -61,7 +75,7 @@ class PPO(ClippedTokens):
     """Nats per answer that the price of the KL is steered to; null: the price stays."""
     kl_horizon: PositiveInt = 10_000
     """Answers over which that price may change by a fifth."""
-    trace: Probability = 0.95
+    gae_lambda: Probability = 0.95
     """Lambda of the advantage estimate: 1 takes whole returns, 0 trusts the values after one token."""
     value: Literal["head", "adapter"] = "head"
     """The value model: a head on the policy's hidden states, or one on those of an adapter of its own."""
@@ -71,6 +85,8 @@ class PPO(ClippedTokens):
     """How far a value may go from the one of before the phase until its loss takes the worse of both."""
     whiten_advantages: bool = True
     """Bring the advantages of a phase to mean 0 and variance 1."""
+    whiten_rewards: bool = False
+    """Bring the rewards of a phase's tokens, the price of the KL among them, to variance 1 and leave their mean."""
     normalise_rewards: bool = False
     """Bring rewards to mean 0 and variance 1, as they are in the first phase."""
     ptx_data: Text | None = None
@@ -127,10 +143,12 @@ class PPO(ClippedTokens):
         values, mask = stacked(samples, "values")
         kl = torch.nn.utils.rnn.pad_sequence(log_ratios(samples, self.kl_coef), batch_first=True)
         price = memory.numbers.get(PRICE, self.kl_coef)
-        advantages, returns = gae(token_rewards(scores, kl, mask, kl_coef=price), values, mask, trace=self.trace)
+        rewards = token_rewards(scores, kl, mask, kl_coef=price)
+        rewards = whiten(rewards, mask, shift_mean=False) if self.whiten_rewards else rewards
+        advantages, returns = gae(rewards, values, mask, gae_lambda=self.gae_lambda)
         memory.figures = {
-            "value/explained_variance": float(explained_variance(values, returns, mask)),
-            "kl/coef": price,
+            "value/explained_var": float(explained_variance(values, returns, mask)),
+            "kl_coef": price,
         }
         if self.kl_target is not None:
             nats = float(kl.sum(-1).mean())

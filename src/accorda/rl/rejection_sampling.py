@@ -8,7 +8,8 @@ Dong et al., "RAFT" (2023), arXiv:2304.06767, algorithm 1; Touvron et al., "Llam
 With `keep` 1 the policy is drawn towards the best of n of itself, phase after phase. There is no reference.
 
 Deviations: what is left of several answers that are worth the same are the ones sampled first; a prompt whose answers
-are all worth the same is left out.
+are all worth the same is left out. The log-probabilities of the loss are those at temperature 1, whatever
+`rollout.temperature` answers were sampled at.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from accorda.data.batch import Batch
 from accorda.data.prompts.experience import PromptBatches, Sample
 from accorda.recipe.types import PositiveInt
 from accorda.rl.advantage import judged
-from accorda.rl.contract import Algorithm, Memory, together
+from accorda.rl.contract import NOWHERE, Algorithm, Memory, together
 from accorda.rl.rollout import Group
 from accorda.rl.settings import RolloutSettings
 from accorda.training.next_token import NextToken
@@ -43,6 +44,17 @@ class RejectionSampling(Algorithm):
                 "prompt that leaves out none, so the reward would decide nothing; keep fewer, or ask for more"
             )
         return None
+
+    @property
+    def kl_placement(self) -> str:
+        return NOWHERE
+
+    @property
+    def loss_aggregation(self) -> str:
+        return "every token of the answers that are kept weighs the same"
+
+    def answers_of_update(self, num_prompts: int, num_generations: int) -> int:
+        return num_prompts * self.keep
 
     def objective(self, model: PreTrainedModel, rollout: RolloutSettings) -> NextToken:
         return NextToken(model)

@@ -27,7 +27,7 @@ from accorda.objectives.policy.clipped import clipped, is_clipped
 from accorda.objectives.policy.ratio import sequence_ratio
 from accorda.recipe.types import NonNegativeFloat, Share
 from accorda.rl.advantage import judged, spread, with_kl, within_groups
-from accorda.rl.contract import Memory, PolicyAlgorithm
+from accorda.rl.contract import NOWHERE, Memory, PolicyAlgorithm
 from accorda.rl.rollout import Group
 
 
@@ -46,6 +46,14 @@ class RLOO(PolicyAlgorithm):
     @property
     def kl_price(self) -> float:
         return self.kl_coef
+
+    @property
+    def kl_placement(self) -> str:
+        return "in the reward of the whole answer (k1 summed over it)" if self.kl_coef else NOWHERE
+
+    @property
+    def loss_aggregation(self) -> str:
+        return "every answer weighs the same, as one action"
 
     def experience(self, groups: Sequence[Group], memory: Memory) -> list[Sample]:
         found = judged(groups)

@@ -5,7 +5,7 @@ batch nor what is answered beside it changes it, and a resumed run samples the s
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -31,6 +31,17 @@ class Group:
     prompt: Segment
     answers: Sequence[Answer] = field(default_factory=tuple)
     version: int = 0
+
+
+def answers_of(groups: Sequence[Group]) -> list[Answer]:
+    """All of them, in the groups' order."""
+    return [answer for group in groups for answer in group.answers]
+
+
+def with_answers(groups: Sequence[Group], answers: Sequence[Answer]) -> list[Group]:
+    """The groups with these answers in place of theirs, as many and in the same order."""
+    given = iter(answers)
+    return [replace(group, answers=[next(given) for _ in group.answers]) for group in groups]
 
 
 def rollout(backend: Backend, asked: Asked, prompts: Sequence[Segment]) -> list[Group]:

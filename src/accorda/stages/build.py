@@ -26,12 +26,13 @@ from accorda.stages import settle, tune
 from accorda.stages.contract import Stage, find_stage
 from accorda.stages.resident import Resident
 from accorda.stages.rows import Data
-from accorda.training.loop import Loop, Part, unwatched
+from accorda.training.loop import Loop
 from accorda.training.memory import PeakMemory
 from accorda.training.objective import StepObjective
 from accorda.training.optimizers.contract import Settings as OptimizerSettings
 from accorda.training.optimizers.groups import parameter_groups
 from accorda.training.optimizers.registry import read as read_optimizer
+from accorda.training.parts import Part, unwatched
 from accorda.training.precision import choose_precision
 from accorda.training.rng import seed_all
 from accorda.training.schedule import Schedule

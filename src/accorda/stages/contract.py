@@ -24,6 +24,12 @@ from accorda.training.session import Session
 Evaluate = Callable[[], dict[str, Any]]
 
 
+def effective_batch(session: Session) -> dict[str, Any]:
+    """What an optimizer step comes to: its rows, and the forward passes of the first one."""
+    rows = min(session.recipe.training.batch_size, len(session.train))
+    return {"rows_per_step": rows, "passes_of_first_step": len(session.batches.groups(0))}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """One stage of a model's life.
@@ -39,7 +45,9 @@ class Stage:
     samples: of a session and a number of seconds, a few rows with what the model says to them.
     carried: of a session, what makes its loop's batches out of the model as it is; None where they are rows as read.
     check: refuses what only this stage's runs would find wrong, before a session's first step.
+    arithmetic: of a session, what an optimizer step comes to, for result.json and for people.
     phases: of a recipe, how its prompts are answered: the settings of `PromptBatches` that rows do not have.
+    thumbs: of a recipe, whether answers are learned from by themselves, liked or not, and not side by side.
     judges: of a recipe, the policy and (answers at once, prompt, new tokens), the reward models that a bill counts.
     reported: the numbers that the evaluator gives beside metrics.
     """
@@ -54,7 +62,9 @@ class Stage:
     samples: Callable[[Any, float], dict[str, Any] | None] = side_by_side
     carried: Callable[[Session], Making | None] = lambda session: None
     check: Callable[[Session], None] = lambda session: None
+    arithmetic: Callable[[Session], dict[str, Any]] = effective_batch
     phases: Callable[[Recipe], dict[str, Any]] = lambda recipe: {}
+    thumbs: Callable[[Recipe], bool] = lambda recipe: False
     judges: Callable[[Recipe, PreTrainedModel, tuple[int, int, int]], tuple[Judge, ...]] = lambda *_: ()
     reported: tuple[str, ...] = ()
 

@@ -181,6 +181,7 @@ def result(session: Session, totals: Mapping[str, Any], proofs: Sequence[Proof])
         "stage": session.recipe.stage,
         "method": session.recipe.method["name"],
         "rows": kept.rows,
+        "arithmetic": find_stage(session.recipe.stage).arithmetic(session),
         "bill_bytes": session.notes[BILL_NOTE].total if BILL_NOTE in session.notes else None,
         "bill": session.notes[BILL_NOTE].to_dict() if BILL_NOTE in session.notes else None,
         **totals,

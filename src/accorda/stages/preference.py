@@ -11,7 +11,7 @@ from accorda.evaluation.preferences.during_training import evaluator
 from accorda.methods.open import Opened
 from accorda.models.labels import Labels
 from accorda.objectives.preference.contract import Algorithm
-from accorda.objectives.preference.registry import THUMBS, read
+from accorda.objectives.preference.registry import read
 from accorda.recipe.sections import Recipe
 from accorda.stages import comparing
 from accorda.stages.contract import Stage
@@ -37,7 +37,7 @@ def settle(recipe: Recipe, labels: Labels | None) -> Recipe:
     """
     recipe = comparing.settle(recipe.with_settings("algorithm", {"name": DEFAULT}))
     chosen = algorithm(recipe)
-    if recipe.algorithm["name"] in THUMBS and recipe.training.batch_size < 2:
+    if chosen.thumbs and recipe.training.batch_size < 2:
         raise Refusal(
             f"training.batch_size = {recipe.training.batch_size} ({recipe.origin('training.batch_size')}): "
             f"{recipe.algorithm['name']} estimates how far it went from a step's other rows; use 2 or more, better 16"
@@ -57,5 +57,6 @@ STAGE = Stage(
     objective=lambda recipe: objective_of(algorithm(recipe)),
     settle=settle,
     opened=opened,
+    thumbs=lambda recipe: algorithm(recipe).thumbs,
     evaluator=evaluator,
 )

@@ -236,6 +236,21 @@ def phases(recipe: Recipe) -> dict[str, Any]:
     }
 
 
+def arithmetic(session: Session) -> dict[str, Any]:
+    """What a phase comes to, how its updates share the answers, where the distance comes in and what a token weighs."""
+    sampling, chosen = rollout(session.recipe), algorithm(session.recipe)
+    prompts = min(session.recipe.training.batch_size, len(session.train))
+    return {
+        "prompts_per_phase": prompts,
+        "answers_per_prompt": sampling.num_generations,
+        "answers_per_phase": prompts * sampling.num_generations,
+        "updates_per_phase": chosen.updates,
+        "answers_per_update": chosen.answers_of_update(prompts, sampling.num_generations),
+        "kl_placement": chosen.kl_placement,
+        "loss_aggregation": chosen.loss_aggregation,
+    }
+
+
 STAGE = Stage(
     rows="rl",
     objective=objective,
@@ -245,6 +260,7 @@ STAGE = Stage(
     carried=carried,
     check=check,
     phases=phases,
+    arithmetic=arithmetic,
     judges=judges,
     reported=REPORTED,
 )

@@ -24,7 +24,6 @@ from accorda.errors import Refusal
 from accorda.evaluation.labelled.predict import pad_of, renderer_for, settle_padding
 from accorda.models.decoder_start import decoder_start
 from accorda.models.labels import Labels, is_classifier
-from accorda.objectives.preference.registry import THUMBS
 from accorda.recipe.sections import Recipe
 from accorda.stages import assumed
 from accorda.stages.assumed import Found
@@ -77,10 +76,12 @@ def read_preferences(
     recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: Labels | None
 ) -> Data:
     """Rows of compared answers; a model with a reward head is told the id that pads."""
+    from accorda.stages.contract import find_stage  # it names kinds of rows itself
+
     if is_classifier(model):
         settle_padding(model, tokenizer)
     section, length = recipe.data, recipe.data.max_length
-    thumbs = recipe.algorithm.get("name") in THUMBS
+    thumbs = find_stage(recipe.stage).thumbs(recipe)
     renderer = PreferenceRenderer(tokenizer, section.template, section.reasoning, thumbs=thumbs)
     train, evaluation = prepare_preferences(section, renderer, max_length=length, seed=recipe.training.seed)
     return Data(renderer=renderer, train=train, eval=evaluation, pad_id=renderer.pad_id)

@@ -21,8 +21,8 @@ from accorda.stages.contract import find_stage
 from accorda.stages.resident import Resident
 from accorda.stages.settle import default_device, settle_threads
 from accorda.training.guard import Signals
-from accorda.training.loop import unwatched
 from accorda.training.objective import Making
+from accorda.training.parts import unwatched
 from accorda.training.profile import Profiler
 from accorda.training.run import Course, Show, run_by_turns
 from accorda.training.session import Session
@@ -88,6 +88,8 @@ def train_by_turns(
         session.notes[PROFILE_NOTE] = profiler
         profiler.begin(session.loop.precision, session.notes[STEPS_NOTE])
         session.loop.part = part
+        if session.loop.carried is not None:
+            session.loop.carried.timed = part
     with inside(session.folder):
         return (yield from go(session, resume=False, watch=watch, signals=signals))
 

@@ -6,7 +6,7 @@ micro-batches gives the same gradient. Sums run in a fixed order: the same state
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -22,16 +22,11 @@ from accorda.training.checkpoint import State
 from accorda.training.memory import PeakMemory
 from accorda.training.objective import Carried, StepObjective
 from accorda.training.optimizers.states import copied, letting_go, load_states, states_of
+from accorda.training.parts import Part, unwatched
 from accorda.training.precision import LossScale, Precision
 from accorda.training.rng import Generators, undisturbed
 
 Objective = Callable[[nn.Module, Batch], Tensor]
-Part = Callable[[str], AbstractContextManager[object]]
-
-
-def unwatched(name: str) -> AbstractContextManager[object]:
-    """A part of a run that nobody times."""
-    return nullcontext()
 
 
 class Batches(Protocol):

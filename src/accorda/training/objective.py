@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from accorda.data.batch import Batch, Segment
 from accorda.training.checkpoint import State
+from accorda.training.parts import Part
 
 
 class StepObjective(ABC):
@@ -39,6 +40,9 @@ class StepObjective(ABC):
 
 class Carried(ABC):
     """What is carried from step to step beside parameters: what batches that a model makes itself rest on."""
+
+    timed: Part
+    """Entered around each part of its work, by the part's name."""
 
     @abstractmethod
     def state(self) -> State:

@@ -31,7 +31,7 @@ from accorda.training.scores import at_temperature, log_probs_of, scored
 
 VALUE = "value"
 """The name of the adapter of a value model that has one of its own."""
-DIFFERENCE = "rollout/log_prob_difference"
+DIFFERENCE = "rollout_vs_train/abs_logp_diff"
 """What is told of the rollout's log-probabilities beside those of training, nats per token; its largest: _max."""
 
 
@@ -257,10 +257,10 @@ class Policy(StepObjective):
 
     def tell(self, batch: Experience, log_probs_N: Tensor, entropy_N: Tensor) -> None:
         """Note how far the policy is from the one that sampled."""
-        self.seen.add({"policy/approx_kl": k2(log_probs_N - batch.old_log_probs), "policy/entropy": entropy_N})
+        self.seen.add({"policy/approxkl": k2(log_probs_N - batch.old_log_probs), "policy/entropy": entropy_N})
         self.largest.append(token_ratio(log_probs_N, batch.old_log_probs).max())
         if (clipped := self.learns.clip_share(batch.dense(log_probs_N), batch)) is not None:
-            self.seen.add({"policy/clip_share": flat(clipped, batch.learned).float()})
+            self.seen.add({"policy/clipfrac": flat(clipped, batch.learned).float()})
 
     def figures(self) -> dict[str, float]:
         found = self.seen.means()

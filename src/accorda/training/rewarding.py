@@ -5,7 +5,7 @@ the model computes in. A row's loss is the mean over its strict pairs, so every 
 compared with.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import cast
 
@@ -17,8 +17,8 @@ from accorda.data.batch import Batch
 from accorda.data.preferences.batch import PreferenceBatch
 from accorda.models.heads import last_hidden, logits
 from accorda.models.quiet import quiet
-from accorda.objectives.reward import pairwise
-from accorda.training.comparing import Comparing, compared, mean_per_row, numbered
+from accorda.objectives.reward import k_wise
+from accorda.training.comparing import Comparing, compared, numbered
 
 
 class Rewarding(Comparing):
@@ -35,16 +35,22 @@ class Rewarding(Comparing):
     def judged(self, batch: PreferenceBatch, rewards_A: Tensor) -> Tensor:
         """The loss of each row, (B,)."""
         better, worse = numbered(batch, rewards_A.device)
-        chosen, rejected = rewards_A[better], rewards_A[worse]
-        margins = [batch.segments[row].margin for row, _, _ in batch.pairs]
-        margin = torch.tensor(margins, device=rewards_A.device)
-        self.tell(chosen, rejected)
-        return mean_per_row(pairwise(chosen, rejected, margin=margin, centring=self.centring), batch)
+        self.tell(rewards_A[better], rewards_A[worse])
+        ranks = [torch.tensor(segment.ranks, device=rewards_A.device) for segment in batch.segments]
+        rewards_BK = side_by_side(rewards_A.split([len(row) for row in ranks]))
+        mask = side_by_side([torch.ones_like(row) for row in ranks])
+        margin = torch.tensor([segment.margin for segment in batch.segments], device=rewards_A.device)
+        return k_wise(rewards_BK, side_by_side(ranks), mask, margin=margin, centring=self.centring)
 
     @torch.no_grad()
     def measured(self, model: PreTrainedModel, batch: PreferenceBatch) -> tuple[Tensor, Tensor]:
         found = rewards(model, batch)
         return self.judged(batch, found), found
+
+
+def side_by_side(rows: Sequence[Tensor]) -> Tensor:
+    """Rows of numbers as (B, K), zero behind the end of a shorter one."""
+    return nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
 
 
 def rewards(model: PreTrainedModel, batch: PreferenceBatch) -> Tensor:

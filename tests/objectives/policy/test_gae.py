@@ -11,15 +11,15 @@ def one(*values: float) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("trace", "advantages", "returns"),
+    ("gae_lambda", "advantages", "returns"),
     [
         (1.0, [0.5, 0.6, 0.7], [1, 1, 1]),
         (0.95, [0.43675, 0.565, 0.7], [0.93675, 0.965, 1]),
         (0.0, [-0.1, -0.1, 0.7], [0.4, 0.3, 1]),
     ],
 )
-def test_golden_numbers(trace, advantages, returns):
-    found = gae(one(0, 0, 1), one(0.5, 0.4, 0.3), torch.ones(1, 3), trace=trace)
+def test_golden_numbers(gae_lambda, advantages, returns):
+    found = gae(one(0, 0, 1), one(0.5, 0.4, 0.3), torch.ones(1, 3), gae_lambda=gae_lambda)
     assert found[0][0].tolist() == pytest.approx(advantages)
     assert found[1][0].tolist() == pytest.approx(returns)
 
@@ -27,7 +27,7 @@ def test_golden_numbers(trace, advantages, returns):
 def test_it_is_the_discounted_sum_of_temporal_differences():
     torch.manual_seed(0)
     rewards, values = torch.randn(2, 1, 6, dtype=torch.float64)
-    found, _ = gae(rewards, values, torch.ones(1, 6), discount=0.9, trace=0.7)
+    found, _ = gae(rewards, values, torch.ones(1, 6), discount=0.9, gae_lambda=0.7)
     r, v = rewards[0].tolist(), [*values[0].tolist(), 0.0]
     deltas = [r[t] + 0.9 * v[t + 1] - v[t] for t in range(6)]
     expected = [sum((0.9 * 0.7) ** k * deltas[t + k] for k in range(6 - t)) for t in range(6)]

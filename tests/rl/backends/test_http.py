@@ -115,7 +115,7 @@ def test_a_run_by_a_server_is_on_policy_and_proves_itself(small, tmp_path):
     assert main(line(small)) == 0
     steps = told("run")
     assert [(step["rollout/version"], step["rollout/staleness"]) for step in steps] == [(n, 0) for n in range(4)]
-    assert max(step["rollout/log_prob_difference_max"] for step in steps) < 1e-4
+    assert max(step["rollout_vs_train/abs_logp_diff_max"] for step in steps) < 1e-4
     signs = [sign for step in steps for sign in step["health"]]
     mine = [sign["verdict"] for sign in signs if sign["sign"] in ("staleness", "rollout against training")]
     assert mine == ["well"] * 8
@@ -163,7 +163,7 @@ def test_a_finished_run_needs_no_server(small, monkeypatch):
 def test_an_adapter_goes_on_over_the_server(small):
     assert main(line(small, "output=first", http=False)) == 0
     assert main(line(small, "model.path=first")) == 0
-    assert max(step["rollout/log_prob_difference_max"] for step in told("run")) < 1e-4
+    assert max(step["rollout_vs_train/abs_logp_diff_max"] for step in told("run")) < 1e-4
 
 
 def test_a_server_that_goes_stops_the_run_and_it_goes_on_to_the_same_bytes(small, capsys, tmp_path):
@@ -288,7 +288,7 @@ def test_a_server_that_cannot_be_learned_from_is_refused_before_the_run(name, sm
     ("more", "says"),
     [
         (["rollout.backend=htp"], "rollout.backend = htp (command line): no such backend; did you mean http?"),
-        (["rollout.backend=torch"], "(command line): backend torch asks no server; set rollout.backend=http"),
+        (["rollout.backend=torch"], "(command line): backend torch has no use for it; set rollout.backend=http"),
         (["rollout.url=localhost:8000"], "rollout.url = localhost:8000 (command line): no address of a server"),
         (["rollout.url=null"], "rollout.url: missing; backend http asks a server"),
         (["rollout.url=http://127.0.0.1:9"], "rollout.url = http://127.0.0.1:9: no answer from /v1/models"),

@@ -59,8 +59,7 @@ def dry_run(run: Any) -> Outcome:
     batches = [
         ("stage", f"{found['stage']}, {found['method']}"),
         ("steps", f"{found['steps']:,}, {found['steps_per_epoch']:,} per epoch"),
-        ("rows per step", found["recipe"]["training"]["batch_size"]),
-        ("passes in the first step", found["micro_batches_first_step"]),
+        *arithmetic(found),
         ("evaluation rows", found["eval_rows"]),
         ("attention", found["attention"]),
         ("trained parameters", found["trainable_parameters"]),
@@ -79,6 +78,23 @@ def dry_run(run: Any) -> Outcome:
         ]
     )
     return Outcome(result=found, text=text)
+
+
+def arithmetic(found: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """What an optimizer step comes to; in stage rl what a phase comes to, and its updates."""
+    told = found.get("arithmetic") or {}
+    if "prompts_per_phase" not in told:
+        return [
+            ("rows per step", told.get("rows_per_step")),
+            ("passes in the first step", told.get("passes_of_first_step")),
+        ]
+    prompts, each, every = (told[name] for name in ("prompts_per_phase", "answers_per_prompt", "answers_per_phase"))
+    return [
+        ("a phase", f"{prompts:,} prompts x {each:,} answers = {every:,} answers"),
+        ("its updates", f"{told['updates_per_phase']:,}, each from {told['answers_per_update']:,} answers at most"),
+        ("distance from the reference", told["kl_placement"]),
+        ("loss aggregation", told["loss_aggregation"]),
+    ]
 
 
 def failures(proofs: Sequence[Any]) -> str:
@@ -146,6 +162,7 @@ def told(result: Mapping[str, Any]) -> str:
             ("stage", f"{result.get('stage')}, {result.get('method')}"),
             ("rows", counted(result.get("rows") or {})),
             ("steps", result.get("steps")),
+            *arithmetic(result),
             ("tokens", result.get("tokens")),
             ("loss of the last step", result.get("loss")),
             ("evaluation loss", evaluated(result)),

@@ -51,3 +51,11 @@ def dr_grpo(mask: Tensor, step: Step) -> Tensor:
 
 
 AGGREGATIONS: dict[str, Callable[[Tensor, Step], Tensor]] = {way.__name__: way for way in (grpo, bnpo, dapo, dr_grpo)}
+
+WEIGHS = {
+    "grpo": "every answer weighs the same: a token less in a longer one",
+    "bnpo": "every forward pass weighs the same, and in it every token",
+    "dapo": "every token of an update weighs the same",
+    "dr_grpo": "every token weighs 1 / (answers of an update x rollout.max_new_tokens)",
+}
+"""The same for people."""

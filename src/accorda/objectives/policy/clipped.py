@@ -13,6 +13,8 @@ loss of what was bad and became much likelier: Ye et al. (2019), arXiv:1912.0972
 Where ratio is 1 the gradient is REINFORCE's, -A times the gradient of the log-probability.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -26,11 +28,17 @@ def clipped(ratio: Tensor, advantage: Tensor, *, clip_low: float = 0.2, clip_hig
 def dual_clipped(
     ratio: Tensor, advantage: Tensor, *, clip_low: float = 0.2, clip_high: float = 0.2, bound: float = 3.0
 ) -> Tensor:
-    """As `clipped`, and no larger than `bound` times -A where A < 0; `bound` is above 1 + clip_high."""
+    """As `clipped`, and no larger than `bound` times -A where A < 0; `bound` is above 1."""
     losses = clipped(ratio, advantage, clip_low=clip_low, clip_high=clip_high)
     return torch.where(advantage < 0, torch.minimum(losses, -advantage * bound), losses)
 
 
-def is_clipped(ratio: Tensor, advantage: Tensor, *, clip_low: float = 0.2, clip_high: float = 0.2) -> Tensor:
-    """True where `clipped` gives no gradient any more: its mean over the mask is the clip fraction that is logged."""
-    return ((advantage > 0) & (ratio > 1 + clip_high)) | ((advantage < 0) & (ratio < 1 - clip_low))
+def is_clipped(
+    ratio: Tensor, advantage: Tensor, *, clip_low: float = 0.2, clip_high: float = 0.2, bound: float = math.inf
+) -> Tensor:
+    """True where `clipped`, or with a bound `dual_clipped`, gives no gradient any more.
+
+    Its mean over the mask is the clip fraction that is logged.
+    """
+    down = (ratio < 1 - clip_low) | (ratio > bound)
+    return ((advantage > 0) & (ratio > 1 + clip_high)) | ((advantage < 0) & down)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 def gae(
-    rewards: Tensor, values: Tensor, mask: Tensor, *, discount: float = 1.0, trace: float = 0.95
+    rewards: Tensor, values: Tensor, mask: Tensor, *, discount: float = 1.0, gae_lambda: float = 0.95
 ) -> tuple[Tensor, Tensor]:
     """Advantages and returns, (B, T) each and zero off the mask.
 
@@ -25,7 +25,7 @@ def gae(
         values: of the state before each token, (B, T); what they say off the mask is not read.
         mask: 1 on sampled tokens, (B, T).
         discount: the paper's gamma.
-        trace: the paper's lambda; 1 takes whole returns, 0 trusts the values after one step.
+        gae_lambda: the paper's lambda; 1 takes whole returns, 0 trusts the values after one step.
     """
     sampled = mask.bool()
     advantage = next_value = torch.zeros_like(values[:, 0])
@@ -33,7 +33,7 @@ def gae(
     for t in reversed(range(values.shape[1])):
         delta = rewards[:, t] + discount * next_value - values[:, t]
         here = sampled[:, t]
-        advantage = torch.where(here, delta + discount * trace * advantage, advantage)
+        advantage = torch.where(here, delta + discount * gae_lambda * advantage, advantage)
         next_value = torch.where(here, values[:, t], next_value)
         found.append(advantage)
     advantages = torch.where(sampled, torch.stack(found[::-1], 1), 0.0)

@@ -72,6 +72,8 @@ class Algorithm(ABC):
 
     paper: ClassVar[str]
     needs_reference: ClassVar[bool]
+    thumbs: ClassVar[bool] = False
+    """Whether it learns from answers by themselves, liked or not."""
 
 
 @dataclass(frozen=True, kw_only=True)

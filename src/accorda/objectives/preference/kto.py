@@ -75,6 +75,7 @@ class KTO(Algorithm):
 
     paper: ClassVar[str] = "arXiv:2402.01306"
     needs_reference: ClassVar[bool] = True
+    thumbs: ClassVar[bool] = True
 
     beta: PositiveFloat = 0.1
     """How near to the reference: the larger, the nearer."""

@@ -9,9 +9,6 @@ from accorda.objectives import preference as folder
 from accorda.objectives.preference.contract import Algorithm
 from accorda.recipe.named import class_in, read_named
 
-THUMBS = ("kto",)
-"""Those that learn from answers by themselves, liked or not."""
-
 
 @cache
 def algorithms() -> dict[str, type[Algorithm]]:

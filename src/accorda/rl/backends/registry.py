@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from accorda.errors import Refusal
 from accorda.recipe.named import defining
 from accorda.recipe.words import meant, shown
 from accorda.rl.backends.contract import Backend
-from accorda.rl.settings import RolloutSettings
+from accorda.rl.settings import BACKEND, RolloutSettings
 
 FOLDER = Path(__file__).parent
 
@@ -26,6 +27,14 @@ def check(settings: RolloutSettings, origin: Callable[[str], str]) -> None:
     if name not in known:
         near = meant(name, known) or f": choose one of {', '.join(known)}"
         raise Refusal(f"rollout.backend = {shown(name)} ({origin('rollout.backend')}): no such backend{near}")
+    for one in fields(settings):
+        of, value = one.metadata.get(BACKEND, name), getattr(settings, one.name)
+        if of != name and value != one.default:
+            at = f"rollout.{one.name}"
+            raise Refusal(
+                f"{at} = {shown(value)} ({origin(at)}): backend {name} has no use for it; set rollout.backend={of}, or "
+                "leave it out"
+            )
     known[name].check(settings, origin)
 
 

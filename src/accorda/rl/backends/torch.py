@@ -4,12 +4,9 @@ from collections.abc import Callable
 
 from transformers import PreTrainedModel
 
-from accorda.errors import Refusal
 from accorda.generation.sample import Completion, generate
 from accorda.rl.backends.contract import Asked, Backend
 from accorda.rl.settings import RolloutSettings
-
-OF_A_SERVER = ("url", "model", "folder", "timeout")
 
 
 class Here(Backend):
@@ -17,10 +14,7 @@ class Here(Backend):
 
     @staticmethod
     def check(settings: RolloutSettings, origin: Callable[[str], str]) -> None:
-        for name in OF_A_SERVER:
-            if (value := getattr(settings, name)) != getattr(RolloutSettings, name):
-                at = f"rollout.{name}"
-                raise Refusal(f"{at} = {value} ({origin(at)}): backend torch asks no server; set rollout.backend=http")
+        """Any settings do."""
 
     def require_fit(self, model: PreTrainedModel, max_length: int) -> None:
         """What trains it can sample from it."""

@@ -9,16 +9,16 @@ from accorda.runs.story import Story, is_number
 
 LEAD = "A sign beyond its bound stops nothing; what its sentence names is where to look first."
 CHARTS = (
-    ("Reward", "of sampled answers", ("reward/mean", "reward/kept")),
-    ("Distance from the reference", "nats per answer", ("kl/sequence",)),
-    ("Length", "tokens per answer", ("length/mean",)),
-    ("Answers that end", "share of sampled answers", ("length/ended",)),
+    ("Reward", "of sampled answers", ("reward/score", "reward/kept")),
+    ("Distance from the reference", "nats per answer", ("kl/seq",)),
+    ("Length", "tokens per answer", ("len/mean",)),
+    ("Answers that end", "share of sampled answers", ("len/eos_rate",)),
     ("Staleness", "steps from sampling to learning", ("rollout/staleness",)),
-    ("Sampler against training", "nats per token", ("rollout/log_prob_difference",)),
+    ("Sampler against training", "nats per token", ("rollout_vs_train/abs_logp_diff",)),
     ("Entropy", "nats per token", ("policy/entropy",)),
-    ("Value model", "share of the returns' variance explained", ("value/explained_variance",)),
+    ("Value model", "share of the returns' variance explained", ("value/explained_var",)),
 )
-NAMES = {"reward/mean": "reward", "reward/kept": "reward of what is learned"}
+NAMES = {"reward/score": "reward", "reward/kept": "reward of what is learned"}
 
 
 def health(story: Story) -> str:

@@ -1,0 +1,74 @@
+"""How far answers are from what the model of before the run would say, of every algorithm.
+
+    kl = sum over an answer's tokens of log policy(o_t) - log reference(o_t)      at the temperature it was drawn at
+
+It asks both, with nothing dropped, whatever the algorithm itself asks for; the reference is on the policy's own base.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from accorda.data.prompts.experience import Experience, PromptBatches, with_told
+from accorda.errors import Refusal
+from accorda.generation.sample import evaluating
+from accorda.methods.install import installed
+from accorda.methods.routing import routing, use
+from accorda.rl.rollout import Answer
+from accorda.training.next_token import positions_at_once, predicting
+from accorda.training.preferring import REFERENCE
+from accorda.training.scores import at_temperature, log_probs_of
+
+
+def reference_of(model: PreTrainedModel) -> str | None:
+    """The adapter that the reference is: the copy of what the policy went on from; None for the base by itself."""
+    return REFERENCE if REFERENCE in installed(model) else None
+
+
+def can_be_asked(model: PreTrainedModel) -> bool:
+    """Whether the reference is still there: what trains in place may have been told not to keep the base."""
+    try:
+        for original in routing(model).originals:
+            original.value_of(reference_of(model))
+    except Refusal:
+        return False
+    return True
+
+
+@torch.no_grad()
+def with_distance(
+    model: PreTrainedModel, prompts: PromptBatches, answers: Sequence[Answer], temperature: float
+) -> list[Answer]:
+    """The answers with what policy and reference say of every token; as they are where there is no reference."""
+    if not can_be_asked(model):
+        return list(answers)
+    samples, found = [answer.sample for answer in answers], list(answers)
+    for places in prompts.grouped([len(one) for one in samples]):
+        batch = prompts.joined([samples[place] for place in places])
+        with evaluating(model):
+            own = says(model, batch, temperature)
+            with use(model, reference_of(model)):
+                theirs = says(model, batch, temperature)
+        told = zip(*(each.split(list(batch.learned)) for each in (own, theirs)), strict=True)
+        for place, (mine, other) in zip(places, told, strict=True):
+            told_sample = with_told(samples[place], old_log_probs=mine, reference_log_probs=other)
+            found[place] = replace(found[place], sample=told_sample)
+    return found
+
+
+def says(model: PreTrainedModel, batch: Experience, temperature: float) -> Tensor:
+    """The log-probability of every sampled token as the model's adapters act now, (N,)."""
+    hidden_ND, labels_N = predicting(model, batch)
+    return log_probs_of(hidden_ND, labels_N, partial(at_temperature, model, temperature), positions_at_once(model))
+
+
+def distance(answer: Answer) -> float | None:
+    """How far one answer is, in nats; None where nobody asked."""
+    told = answer.sample.told
+    if "reference_log_probs" not in told:
+        return None
+    return float((told["old_log_probs"] - told["reference_log_probs"]).double().sum())
