@@ -1,8 +1,8 @@
 """Write a commented recipe with every setting of a stage, to edit and to run.
 
-NAME is a stage (sft, pretrain, classify, reward, preference, rl) or the common name of something to do: a method (lora,
-full, bitfit, ...) means supervised fine-tuning with it, an algorithm the stage it belongs to: dpo, ipo, kto, orpo,
-simpo, ... the stage preference, ppo, grpo, rloo, ... the stage rl.
+NAME is a stage (sft, preference, rl, ...) or the common name of something to do: a method (lora, full, bitfit, ...)
+means supervised fine-tuning with it, an algorithm the stage it belongs to: dpo, ipo, kto, orpo, simpo, ... the stage
+preference, ppo, grpo, rloo, ... the stage rl.
 """
 
 import argparse
