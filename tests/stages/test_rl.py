@@ -427,6 +427,9 @@ def fails(completion, **columns):
 def leaves(completion):
     sys.exit(3)
 
+def of_lists(prompts, completions, **columns):
+    return [1.0 for completion in completions]
+
 def by_place(completion, /):
     return 1.0
 """
@@ -440,17 +443,24 @@ def by_place(completion, /):
             "fails",
             "none of the first 16 answers could be judged, so nothing can be learned; the first: KeyError: 'gold'",
         ),
+        (
+            "of_lists",
+            "the function asks for `prompts`, and the row at {rows}:1 has answer; it is asked about one answer",
+        ),
         ("leaves", "none of the first 16 answers could be judged, so nothing can be learned; the first: SystemExit: 3"),
         ("by_place", "by_place must take `completion`"),
     ],
 )
-def test_a_function_that_can_judge_nothing_is_refused_before_the_first_step(name, line, tmp_path):
+def test_a_function_that_can_judge_nothing_is_refused_before_the_first_step(name, line, tmp_path, caplog):
     (tmp_path / "bad.py").write_text(BAD_REWARDS)
     (tmp_path / "helper_of_rewards.py").write_text("def length(text):\n    return len(text) / 10\n")
     recipe = settings(tmp_path, reward=f"{tmp_path / 'bad.py'}:{name}")
     with pytest.raises(Refusal) as refusal:
         train(load(recipe))
     assert line.format(rows=tmp_path / "run.jsonl") in str(refusal.value)
+    said = [record.getMessage() for record in caplog.records if "bad.py" in record.getMessage()]
+    assert len(said) <= 12  # five and a sum of held-out answers, and of the phase
+    assert not said or said[-1].endswith("11 more of these 16 answers could not be judged")
     assert not (tmp_path / "run" / "adapter").exists()
 
 

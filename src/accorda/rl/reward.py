@@ -25,6 +25,7 @@ from accorda.errors import Refusal
 
 logger = logging.getLogger(__name__)
 SHOWN = 60  # characters of a prompt that is named
+NAMED = 5  # answers of a phase that could not be judged; the others are counted
 GIVEN = ("prompt", "completion")  # what a function can always have
 
 
@@ -72,7 +73,7 @@ class FunctionReward(Reward):
     """
 
     def __init__(self, function: Callable[..., Any], name: str, text: bytes = b"") -> None:
-        self.function, self.name, self.text = function, name, text
+        self.function, self.name, self.text, self.unjudged = function, name, text, 0
         parameters = inspect.signature(function).parameters.values()
         self.takes_all = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters)
         named = [one for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
@@ -84,8 +85,12 @@ class FunctionReward(Reward):
         return sha256(self.text).hexdigest()
 
     def judge(self, answers: Sequence[Said]) -> list[float]:
-        self.trouble = ""
-        return [self._one(answer) for answer in answers]
+        self.trouble, self.unjudged = "", 0
+        found = [self._one(answer) for answer in answers]
+        if self.unjudged > NAMED:
+            more, each = self.unjudged - NAMED, len(answers)
+            logger.warning("reward %s: %d more of these %d answers could not be judged", self.name, more, each)
+        return found
 
     def require_columns(self, columns: Mapping[str, Any], place: str) -> None:
         """Refuse a function that asks for a column which a row has not.
@@ -96,9 +101,11 @@ class FunctionReward(Reward):
         for name in self.needs:
             if name not in columns:
                 has = ", ".join(columns) or "no column beside the prompt"
+                mend = "give the rows that column, or the parameter a default"
+                if name.removesuffix("s") in GIVEN:
+                    mend = "it is asked about one answer at a time: take `prompt` and `completion`, and give one number"
                 raise Refusal(
-                    f"reward = {self.name}: the function asks for `{name}`, and the row at {place} has {has}; give "
-                    "the rows that column, or the parameter a default"
+                    f"reward = {self.name}: the function asks for `{name}`, and the row at {place} has {has}; {mend}"
                 )
 
     def _one(self, answer: Said) -> float:
@@ -113,7 +120,9 @@ class FunctionReward(Reward):
         return found if math.isfinite(found) else self._none(answer, f"gave {found!r}, which is no finite number")
 
     def _none(self, answer: Said, why: str) -> float:
-        logger.warning("reward %s: %s: %s", self.name, answer.place(), why)
+        self.unjudged += 1
+        if self.unjudged <= NAMED:
+            logger.warning("reward %s: %s: %s", self.name, answer.place(), why)
         self.trouble = self.trouble or why
         return math.nan
 
