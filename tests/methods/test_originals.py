@@ -54,6 +54,22 @@ def test_settling_makes_the_value_the_bases(original):
     assert "originals" not in original.module._modules
 
 
+def test_what_autocast_cast_of_another_value_is_not_used_for_this_one(original):
+    """Else a reference would say what the policy says, and a policy be trained at its reference's weights."""
+    original.add("a", keep_base=True)
+    fill(original, 3.0)
+    torch.nn.init.zeros_(original.module.bias)
+    x, found = torch.ones(1, 2), []
+    with torch.autocast("cpu", torch.bfloat16):
+        for owner in ("a", None, "a"):
+            original.show(owner)
+            with torch.no_grad():
+                found.append(original.module(x))
+        loss = original.module(x).sum()
+    assert [float(each.sum()) for each in found] == [12.0, 0.0, 12.0]
+    assert float(loss) == 12.0
+
+
 def test_a_graph_of_another_value_is_refused_and_of_the_same_value_is_right(original):
     original.add("a", keep_base=True)
     fill(original, 3.0)

@@ -81,6 +81,7 @@ class Original:
         cast(Any, torch._C)._autograd._unsafe_set_version_counter((parameter,), (version,))
         self.kept[self.shown] = self.kept.pop(owner)
         self.shown = owner
+        torch.clear_autocast_cache()  # it keeps what it has cast by the parameter, which has another value now
 
     def drop(self, owner: str) -> None:
         """Forget the owner's value and show the base's."""
