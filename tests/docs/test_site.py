@@ -19,7 +19,9 @@ def written():
     """Page path -> Markdown."""
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "docs")  # as mkdocs does for a hook
+        spec.loader.exec_module(module)
     return {path: text for section in module.pages().values() for path, text in section.items()}
 
 

@@ -72,8 +72,8 @@ def test_a_stage_of_a_new_file_may_stand_in_a_recipe(tmp_path):
     (package / "stages" / "distil.py").write_text('"""Distillation: learn what a teacher says."""\n\nSTAGE = None\n')
     code = (
         "import sys; from accorda.recipe.load import load; from accorda.recipe.explain import SAYS\n"
-        "print(load({'stage': 'distil'}).stage, 'distil (learn what a teacher says)' in SAYS['stage'])\n"
-        "print('torch' in sys.modules)\n"
+        "told = 'distil (learn what a teacher says)' in SAYS['stage']\n"
+        "print(load({'stage': 'distil'}).stage, told, 'torch' in sys.modules)\n"
         "load({'stage': 'distill'})"
     )
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}

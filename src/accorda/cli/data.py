@@ -60,7 +60,8 @@ def run(arguments: argparse.Namespace) -> Outcome:
 def checked(files: list[str], recipe: Any, model_name: str) -> Outcome:
     """What a run would find in rows that are there, and whether it would take them."""
     from accorda.methods.open import locate
-    from accorda.models.load import head_for, load_model, load_tokenizer
+    from accorda.models.configuration import head_for
+    from accorda.models.load import load_model, load_tokenizer
     from accorda.stages.settle import settle_length
 
     base, code = locate(model_name).base, recipe.model.trust_remote_code

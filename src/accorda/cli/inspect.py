@@ -26,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> Outcome:
     """Everything that can be told without reading a weight."""
     from accorda.methods.open import head_of, locate
-    from accorda.models.load import head_for, load_model, load_tokenizer
+    from accorda.models.configuration import head_for
+    from accorda.models.load import load_model, load_tokenizer
 
     place = locate(arguments.model)
     head = head_of(arguments.model) or head_for(place.base)

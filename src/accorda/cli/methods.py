@@ -108,7 +108,8 @@ def settings_table(method: Any) -> str:
 def hollow(model: str) -> Any:
     """The named model on the meta device: shapes alone, no weight is read."""
     from accorda.methods.open import head_of, locate
-    from accorda.models.load import head_for, load_model
+    from accorda.models.configuration import head_for
+    from accorda.models.load import load_model
 
     base = locate(model).base
     return load_model(base, head=head_of(model) or head_for(base), device="meta")

@@ -12,6 +12,7 @@ from accorda.methods.install import freeze
 from accorda.methods.locate import Place, adapter_folder, locate
 from accorda.methods.storage import load_adapter, read_header
 from accorda.models import load, tokenizer
+from accorda.models.configuration import Head, configuration
 from accorda.models.labels import HEADED, Labels
 from accorda.runs.layout import RunFolder
 
@@ -38,7 +39,7 @@ class Loading(TypedDict, total=False):
     double_quantization: bool
     dtype: str
     device: str
-    head: load.Head | Labels
+    head: Head | Labels
     config: str | Path | Mapping[str, Any] | None
     seed: int
     trust_remote_code: bool
@@ -87,7 +88,7 @@ def load_model(
     double_quantization: bool = True,
     dtype: str = "auto",
     device: str = "auto",
-    head: load.Head | Literal["auto"] = "auto",
+    head: Head | Literal["auto"] = "auto",
     labels: Sequence[str] | None = None,
     trust_remote_code: bool = False,
 ) -> PreTrainedModel:
@@ -133,7 +134,7 @@ def head_of(path: str | Path, adapter: str | Path | None = None) -> Labels | Non
         return Labels(tuple(labels))
     content = load.read_config(load.model_folder(place.base, weights=False))
     headed = any(str(name).endswith(HEADED) for name in content.get("architectures") or ())
-    return Labels.of(load.configuration(content, str(place.base))) if headed else None
+    return Labels.of(configuration(content, str(place.base))) if headed else None
 
 
 def load_tokenizer(path: str | Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:

@@ -4,25 +4,13 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
-import transformers
 from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
-    AutoModelForSequenceClassification,
     GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
-)
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING,
-    MODEL_FOR_MASKED_LM_MAPPING,
-    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
-    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
 )
 
 from accorda.errors import Refusal
@@ -30,18 +18,26 @@ from accorda.kernels import triton
 from accorda.models.attention import use_attention
 from accorda.models.compiled import bound_compiled_kernels
 from accorda.models.complete import check_complete, lacking
+from accorda.models.configuration import (
+    HEADS,
+    Head,
+    check_kind,
+    class_for,
+    configuration,
+    content_of,
+    folder_configuration,
+)
 from accorda.models.fingerprint import fingerprint, fingerprint_of_packed
 from accorda.models.folder import (
     checkpoint_dtype,
     declared_dtype,
     model_folder,
-    one_line,
     read_config,
     stored_format,
     weight_files,
 )
 from accorda.models.fused import fuse
-from accorda.models.labels import Labels, brings_head
+from accorda.models.labels import Labels
 from accorda.models.packed import all_known, put_packed, read_packed
 from accorda.models.quiet import quiet
 from accorda.models.random_weights import random_packed
@@ -52,12 +48,6 @@ from accorda.recipe.number_formats import DENSE
 
 __all__ = ["load_model", "load_tokenizer", "pad_token_id"]
 
-Head = Literal["language", "classification", "reward"]
-HEADS = {
-    "language": AutoModelForCausalLM,
-    "classification": AutoModelForSequenceClassification,
-    "reward": AutoModelForSequenceClassification,
-}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DTYPES |= {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -92,7 +82,7 @@ def load_model(
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if config is not None:
-            model = _from_config(configuration(_content(config), "model.config"), options, wanted)
+            model = _from_config(configuration(content_of(config), "model.config"), options, wanted)
         elif path is not None:
             model = _from_folder(model_folder(path, code=trust_remote_code), options, wanted)
             model.name_or_path = model.config.name_or_path = str(path)  # not the folder a hub id was downloaded to
@@ -103,29 +93,6 @@ def load_model(
     if triton.runs_on(options.device):
         fuse(model)
     return model.eval()
-
-
-def head_for(path: str | Path) -> Head:
-    """The head to look at a bare checkpoint with: "classification" for an encoder, which writes no text."""
-    config = configuration(read_config(model_folder(path, weights=False)), str(path))
-    encoder = not config.is_encoder_decoder and not is_decoder(config)
-    return "classification" if encoder and type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING else "language"
-
-
-def is_decoder(config: PretrainedConfig) -> bool:
-    """Whether a configuration is of a causal language model with one stack."""
-    causal, masked = (type(config) in mapping for mapping in (MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING))
-    return not config.is_encoder_decoder and causal and (not masked or getattr(config, "is_decoder", False))
-
-
-def is_encoder_decoder(config: PretrainedConfig) -> bool:
-    """Whether a configuration is of a language model whose encoder reads and whose decoder writes (T5, BART)."""
-    return config.is_encoder_decoder and type(config) in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
-
-
-def class_for(head: Head, config: PretrainedConfig) -> Any:
-    """The Auto class of transformers for a head of such a configuration."""
-    return AutoModelForSeq2SeqLM if head == "language" and is_encoder_decoder(config) else HEADS[head]
 
 
 @dataclass(frozen=True)
@@ -175,60 +142,9 @@ def _finish(model: PreTrainedModel, files: list[Path], options: _Options, wanted
         quantize_model(model, wanted)
 
 
-def _content(config: str | Path | Mapping[str, Any]) -> dict[str, Any]:
-    """The content of `model.config`: a mapping as it is, or that of a file or folder."""
-    if isinstance(config, Mapping):
-        return dict(config)
-    return read_config(Path(config).expanduser())
-
-
-def configuration(content: dict[str, Any], where: str) -> PretrainedConfig:
-    """The configuration object of a config's content; Refusal for unknown types and values.
-
-    Without what it says of a number format: that is ours to read, and transformers would ask for packages to do so.
-    """
-    content = {key: value for key, value in content.items() if key != "quantization_config"}
-    model_type = content.get("model_type")
-    if model_type not in CONFIG_MAPPING:
-        raise Refusal(f"{where}: model_type {model_type!r} is unknown to transformers {transformers.__version__}")
-    try:
-        return AutoConfig.for_model(**content)
-    except Exception as error:  # each configuration class checks its values in its own way
-        raise Refusal(f"{where}: {one_line(error)}") from error
-
-
-def _folder_configuration(folder: Path, code: bool) -> PretrainedConfig:
-    content = read_config(folder)
-    if "auto_map" not in content or content["model_type"] in CONFIG_MAPPING:
-        return configuration(content, str(folder / "config.json"))
-    if not code:
-        raise Refusal(f"model: {folder} needs code of its own; set model.trust_remote_code if you trust it")
-    return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=True)
-
-
-def _check_kind(config: PretrainedConfig, options: _Options) -> None:
-    """Refuse a model that has no head of the kind asked for."""
-    if type(config).__module__.startswith("transformers_modules"):
-        return  # code of its own: its class says what it is
-    if options.head == "language" and not (is_decoder(config) or is_encoder_decoder(config)):
-        kind = "an encoder-decoder without a language head" if config.is_encoder_decoder else "an encoder"
-        raise Refusal(f"model: {config.model_type} is {kind}; this needs a decoder or an encoder-decoder, which write")
-    if options.head != "language" and type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
-        raise Refusal(f"model: transformers has no {options.head} head for {config.model_type}")
-    if options.head == "reward":
-        config.num_labels = 1
-    elif options.labels is not None:
-        if brings_head(config) and Labels.of(config) != options.labels:
-            raise Refusal(
-                f"model: its classification head tells apart {Labels.of(config).told()}, asked for is "
-                f"{options.labels.told()}; name the model it was trained from"
-            )
-        options.labels.put(config)
-
-
 def _random(config: PretrainedConfig, options: _Options) -> PreTrainedModel:
     """A model with fresh weights, drawn on the CPU so that every device gets the same."""
-    _check_kind(config, options)
+    check_kind(config, options.head, options.labels)
     with torch.device("meta" if options.meta else "cpu"):
         model = class_for(options.head, config).from_config(config, dtype=options.dtype or torch.float32)
     if options.head != "language":
@@ -255,8 +171,8 @@ def _from_folder(folder: Path, options: _Options, wanted: Format | None) -> PreT
         raise Refusal(
             f"model.quantization: {wanted.name!r}, but {folder} holds weights in {stored.name} already; leave it out"
         )
-    config = _folder_configuration(folder, options.code)
-    _check_kind(config, options)
+    config = folder_configuration(folder, options.code)
+    check_kind(config, options.head, options.labels)
     files = weight_files(folder)
     options = replace(
         options, dtype=options.dtype or DTYPES[declared_dtype(config.to_dict()) or checkpoint_dtype(files)]

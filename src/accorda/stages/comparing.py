@@ -6,7 +6,7 @@ from accorda.errors import Refusal
 from accorda.methods.install import install, installed, own_tensors
 from accorda.methods.open import Opened
 from accorda.methods.routing import use
-from accorda.models.load import is_decoder
+from accorda.models.configuration import is_decoder
 from accorda.recipe.layers import leaves
 from accorda.recipe.sections import Recipe
 from accorda.training.preferring import REFERENCE

@@ -11,8 +11,8 @@ from torch import nn
 from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 
 from accorda.errors import Refusal
+from accorda.models.configuration import class_for
 from accorda.models.folder import BUNDLED, model_folder
-from accorda.models.load import class_for
 from accorda.models.tokenizer import FILES as TOKENIZER_FILES
 from accorda.models.tokenizer import load_tokenizer
 from accorda.proofs.tensors import TensorFiles

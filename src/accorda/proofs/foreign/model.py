@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig
 
-from accorda.models.load import class_for
+from accorda.models.configuration import class_for
 from accorda.models.quiet import quiet
 from accorda.proofs.contract import Check, check, names
 from accorda.proofs.foreign.folder import Folder

@@ -13,7 +13,7 @@ from accorda.methods.contract import Method
 from accorda.methods.storage import peft_prompts
 from accorda.methods.storage.peft_config import read_fields
 from accorda.methods.storage.peft_prompts import HEAD_PREFIX, decode, encode
-from accorda.models.load import is_decoder, is_encoder_decoder
+from accorda.models.configuration import is_decoder, is_encoder_decoder
 from accorda.recipe.types import PositiveInt
 
 __all__ = ["HEAD_PREFIX", "PEFT_TYPE", "config", "decode", "encode", "fits", "methods"]
