@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from accorda.cli.terminal.facts import blocks
+from accorda.cli.terminal.new_file import picture_file
 from accorda.cli.terminal.outcome import Outcome
 from accorda.cli.terminal.table import table
 from accorda.errors import Refusal
@@ -32,9 +33,10 @@ def run(arguments: argparse.Namespace) -> Outcome:
 
     if arguments.metric and not arguments.picture:
         raise Refusal(f"--metric = {arguments.metric}: chooses what --picture draws; name a file with --picture")
+    picture = picture_file(arguments.picture) if arguments.picture else None
     found = compare([Path(path).expanduser() for path in arguments.runs])
-    if arguments.picture:
-        draw(found, Path(arguments.picture).expanduser(), arguments.metric)
+    if picture is not None:
+        draw(found, picture, arguments.metric)
         found["picture"] = arguments.picture
     return Outcome(result=found, text=blocks([compared(found), about(found)]))
 

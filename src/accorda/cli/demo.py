@@ -12,6 +12,7 @@ from typing import Any
 from accorda.cli.terminal.outcome import DONE, UNPROVEN, Outcome
 from accorda.cli.terminal.parser import filled, whole_number
 from accorda.errors import Refusal
+from accorda.runs.layout import RunFolder
 
 METRICS = "exact_match,rouge"
 MAX_NEW_TOKENS = 64
@@ -52,6 +53,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
         return road(arguments)
     begun, scenes = monotonic(), Scenes()
     settings = changed(recipe("long-tickets" if arguments.long else "tickets", arguments.output), arguments.settings)
+    RunFolder(settings.output).refuse_unless_free()
     bill(settings, scenes)
     made = trained(settings, scenes)
     name = str(made.folder.path)

@@ -1,8 +1,13 @@
 """Go on with a stopped or killed run from its last checkpoint, to the very result it would have had."""
 
 import argparse
+from pathlib import Path
 
 from accorda.cli.terminal.outcome import Outcome
+from accorda.errors import Refusal
+from accorda.runs.layout import RunFolder
+from accorda.runs.place import require_writable
+from accorda.runs.sweep import SweepFolder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,9 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Outcome:
     """The rest of the run."""
+    check_run(arguments.run)
     from accorda.cli.terminal.summary import finished
     from accorda.cli.terminal.watching import Watching
-    from accorda.runs.sweep import SweepFolder
     from accorda.stages import resume
 
     with Watching() as watch:
@@ -24,3 +29,11 @@ def run(arguments: argparse.Namespace) -> Outcome:
 
             return compared(resume_sweep(arguments.run, watch=watch, tell=watch.tell).result)
         return finished(resume(arguments.run, watch=watch))
+
+
+def check_run(name: str) -> None:
+    """Refuse a folder that holds no run or that cannot be written to, before torch is imported."""
+    run = RunFolder(Path(name))
+    if not run.is_run() and not SweepFolder(name).is_sweep():
+        raise Refusal(f"{name}: no run here (a run folder holds recipe.yaml); list them with: accorda runs")
+    require_writable(run.result, "RUN =")

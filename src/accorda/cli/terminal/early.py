@@ -1,5 +1,6 @@
 """What is wrong with a request whatever the model: told before torch is imported, which takes seconds."""
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,23 @@ def check_early(recipe: Any) -> None:
 
     Raises:
         Refusal: an unknown number format or method, a method that needs a dense base, rows that are not there, an
-            output folder in use.
+            output folder in use or that cannot be written to.
     """
-    from accorda.runs.layout import RunFolder
+    from accorda.runs.layout import RunFolder, default_output
 
     require_format(recipe.model.quantization, others=(DENSE,))
     check_method(recipe)
     check_rows(recipe.data)
-    if recipe.output is not None:
-        RunFolder(Path(recipe.output)).refuse_unless_free()
+    place = recipe.output or default_output(recipe.stage, str(recipe.method.get("name")))
+    RunFolder(Path(place)).refuse_unless_free()
+
+
+def check_sweep(values: Mapping[str, Any]) -> None:
+    """Refuse a sweep whose folder cannot be written to; one that was begun there goes on."""
+    from accorda.runs.place import require_writable
+
+    if isinstance(values.get("output"), str):
+        require_writable(values["output"], "output =")
 
 
 def check_rows(section: Any) -> None:

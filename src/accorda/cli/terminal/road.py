@@ -14,6 +14,7 @@ from typing import Any
 
 from accorda.cli.terminal.outcome import DONE, UNPROVEN, Outcome
 from accorda.errors import Refusal
+from accorda.runs.layout import RunFolder
 
 STAGES = ("sft", "reward", "rl")
 DATA, HELDOUT, APART = "bundled:preferences", "bundled:preferences-heldout", 0.1
@@ -71,13 +72,17 @@ def road(arguments: argparse.Namespace) -> Outcome:
     from accorda.cli.demo import free
     from accorda.cli.terminal.facts import facts
     from accorda.cli.terminal.scenes import Scenes
+    from accorda.recipe.load import load
 
     if arguments.long:
         raise Refusal("--long: the preferences are about single tickets; leave it out beside --align")
     begun, scenes = monotonic(), Scenes()
     output = Path(arguments.output or free(Path("runs") / "align"))
-    settings, changes = recipes(output), by_stage(arguments.settings)
-    runs = {stage: ordinary(stage, settings[stage], changes[stage], scenes) for stage in STAGES}
+    changes = by_stage(arguments.settings)
+    settings = {stage: load(made, changes[stage]) for stage, made in recipes(output).items()}
+    for made in settings.values():
+        RunFolder(made.output).refuse_unless_free()
+    runs = {stage: ordinary(stage, settings[stage], scenes) for stage in STAGES}
     found = judged(runs["sft"], runs["rl"], arguments.limit, scenes)
     scenes.open("Where to go from here")
     names = {stage: run.folder.path for stage, run in runs.items()}
@@ -123,18 +128,17 @@ SCENES = {
 }
 
 
-def ordinary(stage: str, settings: Mapping[str, Any], changes: Sequence[str], scenes: Any) -> Any:
+def ordinary(stage: str, recipe: Any, scenes: Any) -> Any:
     """A run as `accorda train` makes it, and what there is to see of it."""
     from accorda.cli.terminal.bill import bill_table
     from accorda.cli.terminal.summary import proofs_table, told
     from accorda.cli.terminal.watching import Watching
-    from accorda.recipe.load import load
     from accorda.runs.events import read
     from accorda.stages import train
 
     scenes.open(*SCENES[stage])
     with Watching() as watch:
-        made = train(load(settings, list(changes)), watch=watch)
+        made = train(recipe, watch=watch)
     assert made.folder is not None  # only a dry run has none
     events = read(made.folder.events)
     scenes.tell(told(made.result))
