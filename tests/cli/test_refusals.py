@@ -172,7 +172,7 @@ CASES = {
     "a picture where no folder is": (
         nothing,
         ("plan", "--table", "--picture", "none/memory.svg"),
-        "--picture none/memory.svg: there is no folder none",
+        "--picture = none/memory.svg: there is no folder none",
     ),
 }
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from accorda.cli.terminal.columns import add_column, columns
 from accorda.cli.terminal.counting import Counting
+from accorda.cli.terminal.early import check_eval
 from accorda.cli.terminal.outcome import Outcome
 from accorda.cli.terminal.parser import filled, number, whole_number
 from accorda.cli.terminal.sampling import add_base, base
@@ -63,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Outcome:
     """The report of three rows."""
+    check_eval(arguments, columns(arguments.column))
     from accorda.evaluation.preferences.score import reward_renderer
     from accorda.evaluation.registry import read_metrics
     from accorda.evaluation.report import report

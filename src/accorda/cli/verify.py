@@ -8,6 +8,7 @@ tokens, template, and what merging changes.
 import argparse
 
 from accorda.cli.terminal.columns import add_column, columns
+from accorda.cli.terminal.early import check_verify
 from accorda.cli.terminal.outcome import Outcome
 
 
@@ -23,8 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Outcome:
     """Every proof, computed anew; exit 1 where one fails."""
+    named = columns(arguments.column)
+    check_verify(arguments)
     from accorda.cli.terminal.summary import verified
     from accorda.stages import verify
 
-    found = verify(arguments.run, arguments.base, arguments.data, columns=columns(arguments.column))
+    found = verify(arguments.run, arguments.base, arguments.data, columns=named)
     return verified(arguments.run, found)

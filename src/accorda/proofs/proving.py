@@ -16,6 +16,7 @@ from accorda.proofs.registry import provers
 from accorda.runs import events
 from accorda.runs.files import read_json, write_json, write_text
 from accorda.runs.layout import RunFolder
+from accorda.runs.verifiable import require_own, require_verifiable
 from accorda.training.loop import Loop, Observer
 from accorda.training.session import Session
 
@@ -69,14 +70,9 @@ def verify(
         Refusal: there is nothing at `path`, or nothing that can be verified.
     """
     folder = RunFolder(Path(path))
-    if not folder.path.is_dir():
-        raise Refusal(f"{path}: no such folder")
+    require_verifiable(path)
     if folder.is_run() and reopen is not None:
-        if not folder.is_complete():
-            raise Refusal(f"{path}: the run is not complete; continue it with: accorda resume {path}")
-        if base is not None or data is not None:
-            given = "base" if base is not None else "data"
-            raise Refusal(f"{given} = {base or data}: the run {path} has its own; leave it out")
+        require_own(folder, base, data)
         return _verify_run(reopen(folder))
     place = next((part for part in (folder.adapter, folder.model) if folder.is_run() and part.is_dir()), folder.path)
     return verify_folder(place, None if base is None else Path(base), data, columns)

@@ -37,11 +37,11 @@ def require_writable(path: str | os.PathLike[str], at: str) -> None:
 
 def require_short(place: Path, ground: Path, told: str) -> None:
     """Refuse a path with a name that the disk does not take."""
-    longest = os.pathconf(ground, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
+    most = (os.pathconf(ground, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255) - ASIDE
     for name in place.relative_to(ground).parts:
-        if (number := len(os.fsencode(name))) > longest - ASIDE:
+        if (number := len(os.fsencode(name))) > most:
             raise Refusal(
-                f"{told}: file name too long: {number} bytes, where {longest - ASIDE} are possible; choose a shorter one"
+                f"{told}: file name too long: {number} bytes, where {most} are possible; choose a shorter one"
             )
 
 
