@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from accorda.errors import Refusal, Stopped
+from accorda.generation.progress import announce
 from accorda.proofs.contract import Proof, Prover
 from accorda.proofs.foreign import verify_folder
 from accorda.proofs.registry import provers
@@ -82,9 +83,11 @@ def _verify_run(session: Session) -> list[Proof]:
     stored = stored_proofs(session.folder.proof)
 
     def again(prover: Prover) -> Proof:
-        return prover.verify(session, session.folder.path, stored.get(prover.name))
+        found = _guarded(prover, lambda: prover.verify(session, session.folder.path, stored.get(prover.name)))
+        announce(f"{found.name}: {found.verdict}")
+        return found
 
-    return [_guarded(prover, lambda prover=prover: again(prover)) for prover in provers().values()]
+    return [again(prover) for prover in provers().values()]
 
 
 def stored_proofs(path: Path) -> dict[str, Proof]:

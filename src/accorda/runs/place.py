@@ -20,16 +20,16 @@ def require_writable(path: str | os.PathLike[str], at: str) -> None:
     Raises:
         Refusal: a folder that takes nothing, a file in the place of a folder, a name too long.
     """
-    told = f"{at} {shortened(str(path))}"
+    told, place = f"{at} {shortened(str(path))}", Path(path).absolute()
+    ground = place.parent
     try:
-        place = Path(path).absolute()
         ground = next(parent for parent in place.parents if os.path.lexists(parent))
         require_short(place, ground, told)
         with tempfile.TemporaryDirectory(prefix=".accorda-", dir=ground):
             pass
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise Refusal(f"{told}: {error.strerror.lower()}; choose a shorter one") from error
+            raise Refusal(f"{told}: {str(error.strerror).lower()}; choose a shorter one") from error
         # the kernel says of its own folders that what would be made in them does not exist
         why = "" if error.errno in (None, errno.ENOENT) else f" ({str(error.strerror).lower()})"
         raise Refusal(f"{told}: {ground} cannot be written to{why}; choose another place") from error

@@ -8,10 +8,12 @@ reward model only ever saw through noisy labels, says whose summary is better.
 
 import argparse
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from accorda.cli.terminal.counting import Counting
 from accorda.cli.terminal.outcome import DONE, UNPROVEN, Outcome
 from accorda.errors import Refusal
 from accorda.runs.layout import RunFolder
@@ -81,7 +83,7 @@ def road(arguments: argparse.Namespace) -> Outcome:
     changes = by_stage(arguments.settings)
     settings = {stage: load(made, changes[stage]) for stage, made in recipes(output).items()}
     for made in settings.values():
-        RunFolder(made.output).refuse_unless_free()
+        RunFolder(str(made.output)).refuse_unless_free()
     runs = {stage: ordinary(stage, settings[stage], scenes) for stage in STAGES}
     found = judged(runs["sft"], runs["rl"], arguments.limit, scenes)
     scenes.open("Where to go from here")
@@ -114,15 +116,15 @@ def by_stage(overrides: Sequence[str]) -> dict[str, list[str]]:
 
 SCENES = {
     "sft": (
-        "Demonstrations",
+        "1/3 supervised fine-tuning",
         "400 summaries by somebody in a hurry, who left every third fact open: the policy to begin from.",
     ),
     "reward": (
-        "A reward model",
+        "2/3 a reward model",
         "400 pairs of summaries; of each the one with more facts right is preferred, one label in ten turned round.",
     ),
     "rl": (
-        "PPO",
+        "3/3 PPO",
         "The policy sums up tickets, the reward model judges, what it likes becomes likelier; all on one base.",
     ),
 }
@@ -174,13 +176,15 @@ def judged(sft: Any, aligned: Any, limit: int | None, scenes: Any) -> dict[str, 
     """The win rate of the aligned model over the supervised one on held-out tickets, and two of them."""
     from accorda.cli.eval import side_by_side
     from accorda.evaluation.preferences.facts import true_reward
+    from accorda.generation.progress import watched
 
     scenes.open(
         "Who is preferred",
         "Both sum up held-out tickets; the preference that the pairs were made by judges: more facts stated rightly.",
     )
     rows = asked(limit)
-    answers = {name: answered(run, rows) for name, run in (("sft", sft), ("ppo", aligned))}
+    with closing(Counting(parts=True)) as count, watched(count):
+        answers = {name: answered(name, run, rows) for name, run in (("sft", sft), ("ppo", aligned))}
     worth = {
         name: [true_reward(text, row["summary"]) for text, row in zip(texts, rows, strict=True)]
         for name, texts in answers.items()
@@ -225,9 +229,10 @@ def asked(limit: int | None) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()][:limit]
 
 
-def answered(run: Any, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def answered(name: str, run: Any, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The likeliest summary of each ticket."""
     from accorda.data.renderer import Renderer
+    from accorda.generation.progress import part
     from accorda.generation.text import generate
     from accorda.methods.open import open_model
     from accorda.models.load import load_tokenizer
@@ -237,7 +242,8 @@ def answered(run: Any, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     renderer = Renderer.load(run.folder.path, tokenizer)
     prompts = [row["prompt"] for row in rows]
     options = {"renderer": renderer, "batch_size": 50, "max_new_tokens": MAX_NEW_TOKENS}
-    return [one.text for one in generate(opened.model, tokenizer, prompts, **options)]
+    with part(name):
+        return [one.text for one in generate(opened.model, tokenizer, prompts, **options)]
 
 
 def unproven(run: Any) -> str:
