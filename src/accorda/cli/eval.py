@@ -25,6 +25,7 @@ OF_TEXTS = {"shots": 3, "max_new_tokens": 128, "temperature": 0.0, "seed": 0}
 """Options of answers that are written, and what each is where it was not given."""
 ROWS_AT_ONCE = 8
 COMPARED = "compared answers are judged, and none are written"
+OF_THE_ROW = "row's own answer"  # where a model that others are compared with is called the reference
 OF_PAIRS = "preference_accuracy,reward_margin"
 
 
@@ -267,7 +268,9 @@ def notes(found: dict[str, Any]) -> list[str]:
 
 def side_by_side(sample: dict[str, Any]) -> str:
     """One question as it was asked, with everybody's answer on one line."""
-    width = max(map(len, [*sample["answers"], "reference"]))
     asked = [f"> {cell(line)}".rstrip() for line in sample["prompt"].strip().splitlines()]
-    lines = [("reference", sample["reference"]), *sample["answers"].items()]
+    lines = list(sample["answers"].items())
+    if sample["reference"].strip():
+        lines.insert(0, ("reference" if "reference" not in sample["answers"] else OF_THE_ROW, sample["reference"]))
+    width = max((len(name) for name, _ in lines), default=0)
     return "\n".join([*asked, *(f"  {name:<{width}}  {cell(text.strip())}" for name, text in lines)])

@@ -176,15 +176,18 @@ def judged(sft: Any, aligned: Any, limit: int | None, scenes: Any) -> dict[str, 
     """The win rate of the aligned model over the supervised one on held-out tickets, and two of them."""
     from accorda.cli.eval import side_by_side
     from accorda.evaluation.preferences.facts import true_reward
-    from accorda.generation.progress import watched
+    from accorda.generation.progress import part, watched
 
     scenes.open(
         "Who is preferred",
         "Both sum up held-out tickets; the preference that the pairs were made by judges: more facts stated rightly.",
     )
     rows = asked(limit)
+    answers: dict[str, list[str]] = {}
     with closing(Counting(parts=True)) as count, watched(count):
-        answers = {name: answered(name, run, rows) for name, run in (("sft", sft), ("ppo", aligned))}
+        for name, run in (("sft", sft), ("ppo", aligned)):
+            with part(name):
+                answers[name] = answered(run, rows)
     worth = {
         name: [true_reward(text, row["summary"]) for text, row in zip(texts, rows, strict=True)]
         for name, texts in answers.items()
@@ -229,10 +232,9 @@ def asked(limit: int | None) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()][:limit]
 
 
-def answered(name: str, run: Any, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def answered(run: Any, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The likeliest summary of each ticket."""
     from accorda.data.renderer import Renderer
-    from accorda.generation.progress import part
     from accorda.generation.text import generate
     from accorda.methods.open import open_model
     from accorda.models.load import load_tokenizer
@@ -242,8 +244,7 @@ def answered(name: str, run: Any, rows: Sequence[Mapping[str, Any]]) -> list[str
     renderer = Renderer.load(run.folder.path, tokenizer)
     prompts = [row["prompt"] for row in rows]
     options = {"renderer": renderer, "batch_size": 50, "max_new_tokens": MAX_NEW_TOKENS}
-    with part(name):
-        return [one.text for one in generate(opened.model, tokenizer, prompts, **options)]
+    return [one.text for one in generate(opened.model, tokenizer, prompts, **options)]
 
 
 def unproven(run: Any) -> str:
