@@ -5,6 +5,7 @@ from pathlib import Path
 
 from accorda.cli.terminal.outcome import Outcome
 from accorda.errors import Refusal
+from accorda.recipe.words import shown
 from accorda.runs.layout import RunFolder
 from accorda.runs.place import require_writable
 from accorda.runs.sweep import SweepFolder
@@ -13,10 +14,16 @@ from accorda.runs.sweep import SweepFolder
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One run, or a sweep."""
     parser.add_argument("run", metavar="RUN", help="the folder of a run or of a sweep")
+    parser.add_argument("settings", nargs="*", help=argparse.SUPPRESS)  # none is taken; the refusal says what to do
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
     """The rest of the run."""
+    if arguments.settings:
+        raise Refusal(
+            f"{shown(arguments.settings[0])}: a resumed run keeps its settings; with others, go on from its result: "
+            f"accorda train --model {arguments.run} --data FILE {' '.join(arguments.settings)}"
+        )
     check_run(arguments.run)
     from accorda.cli.terminal.summary import finished
     from accorda.cli.terminal.watching import Watching
