@@ -6,6 +6,7 @@ import pytest
 import torch
 from tests.zoo import tiny_model_folder
 
+from accorda.cli.eval import side_by_side
 from accorda.cli.main import main
 from accorda.cli.terminal import counting
 from accorda.data.renderer import Renderer
@@ -108,3 +109,15 @@ def test_bad_input_is_one_line(folder, arguments, line, capsys):
     assert out == ""
     assert err.splitlines()[-1].startswith("error: ")
     assert line in err.splitlines()[-1]
+
+
+def test_the_reference_of_a_row_is_told_apart_from_a_model_of_that_name():
+    sample = {"prompt": "2 and 2?", "reference": "4", "answers": {"reference": "5", "tuned": "4"}}
+    assert side_by_side(sample).splitlines()[1:] == [
+        "  row's own answer  4",
+        "  reference         5",
+        "  tuned             4",
+    ]
+    assert "row's own" not in side_by_side({**sample, "reference": " "})
+    told = side_by_side({**sample, "answers": {"base": "5", "tuned": "4"}})
+    assert told.splitlines()[1:] == ["  reference  4", "  base       5", "  tuned      4"]

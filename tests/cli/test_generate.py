@@ -46,10 +46,14 @@ def test_an_adapter_acts(adapter, capsys):
 
 
 @pytest.mark.parametrize("arguments", [("generate", "--prompt", "one"), ("eval", "--data", "rows.jsonl")], ids=str)
-def test_vectors_at_placeholders_are_refused_where_ids_are_made_from_text(arguments, tiny, tmp_path, capsys):
+def test_vectors_at_placeholders_are_refused_where_ids_are_made_from_text(
+    arguments, tiny, tmp_path, monkeypatch, capsys
+):
     model = install(freeze(load_model(tiny)), PromptTuning(placement="placeholder"))
     save_adapter(model, tmp_path / "placed", beside=companions(load_tokenizer(tiny)))
     verb, *more = arguments
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.jsonl").write_text('{"text": "one two"}\n', encoding="utf-8")
     assert main([verb, str(tmp_path / "placed"), *more]) == 2
     assert "placement = placeholder: rows of text hold no placeholders" in capsys.readouterr().err
 
@@ -118,7 +122,7 @@ def test_one_answer_alone_is_printed_as_it_is(tiny, capsys):
         (["MODEL", "--prompt", ""], "--prompt: must not be empty"),
         (["MODEL", "--file", "nope.jsonl"], "--file nope.jsonl: no such file"),
         (["MODEL", "--file", "bad.jsonl"], "bad.jsonl:2: "),
-        (["MODEL", "--file", "empty.jsonl"], "--file empty.jsonl: no rows"),
+        (["MODEL", "--file", "empty.jsonl"], "--file empty.jsonl: the file is empty"),
         (
             ["MODEL", "--prompt", "a", "--max-new-tokens", "0"],
             "--max-new-tokens: 0 must be a whole number of at least 1",

@@ -55,7 +55,10 @@ def test_as_json(here, capsys):
     ("change", "words"),
     [
         (("lora_r: 4", "lora_r: 0"), "method.rank = 0 (axolotl.yaml: lora_r (line 19))"),
-        (("base_model", "rl: dpo\nbase_model"), "axolotl.yaml:1: rl = dpo: migrate reads supervised fine-tuning only"),
+        (
+            ("base_model", "rl: dpo\nbase_model"),
+            "rl = dpo: migrate reads supervised fine-tuning only; begin with: accorda init dpo",
+        ),
     ],
 )
 def test_a_refusal_leaves_nothing(change, words, here, capsys):

@@ -159,7 +159,7 @@ CASES = {
         "pipe.jsonl: no ordinary file",
     ),
     "a name too long": (nothing, on(f"{'x' * 300}.jsonl"), "cannot be read: File name too long"),
-    "an output with a name too long": (nothing, (*TRAIN[:-3], f"output={'x' * 300}"), "File name too long"),
+    "an output with a name too long": (nothing, (*TRAIN[:-3], f"output={'x' * 300}"), "output = xxxxxxxx"),
     "somebody's home who is not there": (nothing, on("~nobody-here/rows.jsonl"), "begins with ~"),
     "a field misspelt": (nothing, (*TRAIN, "--column", "promt=prompt"), "did you mean prompt?"),
     "more steps than 64 bits hold": (nothing, (*TRAIN, f"training.max_steps={10**19}"), "fits in 64 bits"),
@@ -172,7 +172,7 @@ CASES = {
     "a picture where no folder is": (
         nothing,
         ("plan", "--table", "--picture", "none/memory.svg"),
-        "--picture none/memory.svg: there is no folder none",
+        "--picture = none/memory.svg: there is no folder none",
     ),
 }
 

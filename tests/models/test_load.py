@@ -160,6 +160,10 @@ def test_what_is_not_a_model_folder_is_refused(folder, tmp_path):
     assert "no folder some-model here" in refusal("some-model")
     assert "name a model folder or a hub id" in refusal(None)
     assert "has no config.json: it is not a model folder" in refusal(tmp_path)
+    (tmp_path / "shape.json").touch()
+    said = refusal(None, config=tmp_path / "shap.json")
+    assert said == f"model: {tmp_path / 'shap.json'}: no such file or folder; did you mean {tmp_path / 'shape.json'}?"
+    (tmp_path / "shape.json").unlink()
     (tmp_path / "adapter_config.json").write_text("{}")
     assert "has no config.json: it holds an adapter" in refusal(tmp_path)
 

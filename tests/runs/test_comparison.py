@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from accorda.cli.compare import about
 from accorda.errors import Refusal
 from accorda.runs.comparison import compare, kept, named
 from accorda.runs.comparison_picture import draw
@@ -44,7 +45,10 @@ def test_differences_are_from_the_first_and_apart_where_intervals_are(tmp_path):
 
 def test_other_held_out_rows_are_said(tmp_path):
     runs = [make(tmp_path / name, 1.0, rows=name) for name in "ab"]
-    assert compare(runs)["held_out"]["same"] is False
+    found = compare([*runs, make(tmp_path / "c", 0.5, rows="a")])
+    assert found["held_out"]["same"] is False
+    assert [row["metrics"]["eval_loss"]["difference"] for row in found["runs"]] == [0.0, None, -0.5]
+    assert "NOT the same for every run (7 of a, 7 of b, 7 of c)" in about(found)
 
 
 def test_names_are_as_short_as_they_can_be(tmp_path):

@@ -129,3 +129,16 @@ def test_marks_are_few_and_inside(low, high, room):
     assert first - slack <= low <= high <= last + slack
     assert 2 <= len(marks) <= 8
     assert all(first - slack <= mark <= last + slack for mark in marks)
+
+
+def test_a_value_of_an_earlier_step_says_of_which():
+    lines = (
+        Line(name="training", points=[(step, 1.0 / step) for step in (1, 2, 4)]),
+        Line(name="held out", points=[(1, 3.0), (4, 2.0)], look="dots"),
+    )
+    told = [title.text for title in drawn(*lines).iter("title")]
+    assert told == [
+        "step 1: training 1, held out 3",
+        "step 2: training 0.5, held out 3 (of step 1)",
+        "step 4: training 0.25, held out 2",
+    ]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from accorda.cli.terminal.facts import blocks
+from accorda.cli.terminal.new_file import picture_file
 from accorda.cli.terminal.outcome import Outcome
 from accorda.cli.terminal.table import table
 from accorda.errors import Refusal
@@ -32,9 +33,10 @@ def run(arguments: argparse.Namespace) -> Outcome:
 
     if arguments.metric and not arguments.picture:
         raise Refusal(f"--metric = {arguments.metric}: chooses what --picture draws; name a file with --picture")
+    picture = picture_file(arguments.picture) if arguments.picture else None
     found = compare([Path(path).expanduser() for path in arguments.runs])
-    if arguments.picture:
-        draw(found, Path(arguments.picture).expanduser(), arguments.metric)
+    if picture is not None:
+        draw(found, picture, arguments.metric)
         found["picture"] = arguments.picture
     return Outcome(result=found, text=blocks([compared(found), about(found)]))
 
@@ -68,12 +70,20 @@ def shown(metric: Mapping[str, Any] | None) -> str | None:
 
 def about(found: Mapping[str, Any]) -> str:
     """What must be known to read the table."""
-    held_out, lines = found["held_out"], [f"baseline: {found['baseline']}; + and - are differences from it"]
-    if held_out["rows"]:
-        same = "the same for every run" if held_out["same"] else "NOT the same for every run, so do not compare"
-        lines += [f"measured on {held_out['rows']:,} held-out rows, {same}; [95% intervals over those rows]"]
+    lines = [f"baseline: {found['baseline']}; + and - are differences from it"]
+    if any(row["held_out_rows"] for row in found["runs"]):
+        lines += [f"measured on {rows_of(found)}; [95% intervals over those rows]"]
     if any(metric["apart"] for row in found["runs"] for metric in row["metrics"].values()):
         lines += ["* this interval and the baseline's have nothing in common"]
     if "picture" in found:
         lines += [f"picture: {found['picture']}"]
     return "\n".join(lines)
+
+
+def rows_of(found: Mapping[str, Any]) -> str:
+    """How many held-out rows, and of which run where they are not the same."""
+    if found["held_out"]["same"]:
+        return f"{found['held_out']['rows']:,} held-out rows, the same for every run"
+    counts = ", ".join(f"{row['held_out_rows'] or 'unknown'} of {row['run']}" for row in found["runs"])
+    how = "one measured on others than the baseline shows no difference"
+    return f"held-out rows that are NOT the same for every run ({counts}): {how}"

@@ -5,13 +5,16 @@ of 800 tickets, the curve, the base beside the tuned model on 200 tickets held o
 """
 
 import argparse
+from contextlib import closing
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from accorda.cli.terminal.counting import Counting
 from accorda.cli.terminal.outcome import DONE, UNPROVEN, Outcome
 from accorda.cli.terminal.parser import filled, whole_number
 from accorda.errors import Refusal
+from accorda.runs.layout import RunFolder
 
 METRICS = "exact_match,rouge"
 MAX_NEW_TOKENS = 64
@@ -55,6 +58,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
         return road(arguments)
     begun, scenes = monotonic(), Scenes()
     settings = changed(recipe("long-tickets" if arguments.long else "tickets", arguments.output), arguments.settings)
+    RunFolder(settings.output).refuse_unless_free()
     bill(settings, scenes)
     made = trained(settings, scenes)
     name = str(made.folder.path)
@@ -146,13 +150,15 @@ def measured(name: str, data: str, limit: int | None, scenes: Any) -> dict[str, 
     """The report of three rows on tickets that nobody trained on, and two answers side by side."""
     from accorda.cli.eval import numbers, side_by_side
     from accorda.evaluation.report import report
+    from accorda.generation.progress import watched
     from accorda.methods.open import open_model
 
     scenes.open(
         "Held-out tickets", "The base, the base shown three solved tickets, and the tuned model answer the same."
     )
     options = {"limit": limit, "batch_size": 32, "max_new_tokens": MAX_NEW_TOKENS}
-    found = report(open_model(name), data, METRICS, **options)
+    with closing(Counting(parts=True)) as count, watched(count):
+        found = report(open_model(name), data, METRICS, **options)
     shown = [metric for metric in found["metrics"] if metric["name"] in SHOWN]
     scenes.tell(numbers({**found, "metrics": shown}))
     for sample in found["samples"][:2]:
@@ -163,9 +169,11 @@ def measured(name: str, data: str, limit: int | None, scenes: Any) -> dict[str, 
 def proven(name: str, scenes: Any) -> str:
     """The proofs, drawn again from the files; the error line where one fails."""
     from accorda.cli.terminal.summary import failures, proofs_table
+    from accorda.generation.progress import watched
     from accorda.stages import verify
 
     scenes.open("Proofs", "Computed again from the run's files, as accorda verify does.")
-    proofs = verify(name)
+    with closing(Counting(parts=True)) as count, watched(count):
+        proofs = verify(name)
     scenes.tell(proofs_table(proofs))
     return failures(proofs)

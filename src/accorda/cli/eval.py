@@ -14,6 +14,7 @@ from typing import Any
 
 from accorda.cli.terminal.columns import add_column, columns
 from accorda.cli.terminal.counting import Counting
+from accorda.cli.terminal.early import check_eval
 from accorda.cli.terminal.outcome import Outcome
 from accorda.cli.terminal.parser import filled, number, whole_number
 from accorda.cli.terminal.sampling import add_base, base
@@ -24,6 +25,7 @@ OF_TEXTS = {"shots": 3, "max_new_tokens": 128, "temperature": 0.0, "seed": 0}
 """Options of answers that are written, and what each is where it was not given."""
 ROWS_AT_ONCE = 8
 COMPARED = "compared answers are judged, and none are written"
+OF_THE_ROW = "row's own answer"  # where a model that others are compared with is called the reference
 OF_PAIRS = "preference_accuracy,reward_margin"
 
 
@@ -63,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Outcome:
     """The report of three rows."""
+    check_eval(arguments, columns(arguments.column))
     from accorda.evaluation.preferences.score import reward_renderer
     from accorda.evaluation.registry import read_metrics
     from accorda.evaluation.report import report
@@ -265,7 +268,9 @@ def notes(found: dict[str, Any]) -> list[str]:
 
 def side_by_side(sample: dict[str, Any]) -> str:
     """One question as it was asked, with everybody's answer on one line."""
-    width = max(map(len, [*sample["answers"], "reference"]))
     asked = [f"> {cell(line)}".rstrip() for line in sample["prompt"].strip().splitlines()]
-    lines = [("reference", sample["reference"]), *sample["answers"].items()]
+    lines = list(sample["answers"].items())
+    if sample["reference"].strip():
+        lines.insert(0, ("reference" if "reference" not in sample["answers"] else OF_THE_ROW, sample["reference"]))
+    width = max((len(name) for name, _ in lines), default=0)
     return "\n".join([*asked, *(f"  {name:<{width}}  {cell(text.strip())}" for name, text in lines)])

@@ -20,6 +20,8 @@ from accorda.cli.terminal.parser import filled, whole_number
 from accorda.cli.terminal.sampling import add_base, add_sampling, base, sampling
 from accorda.cli.terminal.typed import typed
 from accorda.errors import Refusal
+from accorda.methods.named import require_name
+from accorda.runs.near import near
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,17 +42,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Outcome:
     """One completion per prompt."""
+    named = columns(arguments.column)
+    if named and arguments.file is None:
+        raise Refusal("--column: names columns of --file, which is not given")
+    asked = None if arguments.file is None and arguments.prompt is None else []
+    texts = [standard_input()] if asked is None else arguments.prompt or []
+    require_name(arguments.run)
+    if arguments.file is not None:
+        require_file(arguments.file)
     from accorda.generation.progress import watched
     from accorda.generation.sample import generate
     from accorda.generation.stopping import stop_ids
     from accorda.models.labels import is_classifier
     from accorda.training.threads import settle_threads
 
-    named = columns(arguments.column)
-    if named and arguments.file is None:
-        raise Refusal("--column: names columns of --file, which is not given")
-    asked = None if arguments.file is None and arguments.prompt is None else []
-    texts = [standard_input()] if asked is None else arguments.prompt or []
     opened = ready(arguments.run, chat=arguments.chat, **base(arguments))
     if is_classifier(opened.model):
         refuse_sampling(arguments)
@@ -85,18 +90,24 @@ def standard_input() -> str:
     return text
 
 
+def require_file(name: str) -> None:
+    """Refuse a file that is not there or holds no row."""
+    from accorda.data.read import READERS, read_file, without_rows
+
+    path = Path(name).expanduser()
+    if not path.is_file():
+        found = near(path, lambda each: each.suffix in READERS)
+        raise Refusal(f"--file {name}: no such file" + (f"; did you mean {found}?" if found else ""))
+    if next(read_file(path, name), None) is None:
+        raise Refusal(f"--file {name}: {without_rows(path, name)}")
+
+
 def rows(name: str, named: dict[str, str], opened: Ready) -> list[Any]:
     """The prompts of a file, in its order; a row that cannot be read is refused."""
     from accorda.data.read import read_file
 
-    path = Path(name).expanduser()
-    if not path.is_file():
-        raise Refusal(f"--file {name}: no such file")
     read = Rows(name, named)
-    found = [read.example(line, row, opened.renderer) for _, line, row in read_file(path, name)]
-    if not found:
-        raise Refusal(f"--file {name}: no rows")
-    return found
+    return [read.example(line, row, opened.renderer) for _, line, row in read_file(Path(name).expanduser(), name)]
 
 
 class Rows:

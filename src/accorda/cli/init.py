@@ -44,7 +44,7 @@ REWARD = "who judges: path.py:function, a run of stage reward, or a list of {sou
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The name, and what can be filled in at once."""
-    parser.add_argument("name", metavar="NAME", help=names())
+    parser.add_argument("name", nargs="?", metavar="NAME", help=names())
     parser.add_argument("--model", metavar="M", type=filled, help="hub id, model folder, adapter folder or run")
     parser.add_argument("--data", metavar="F", type=filled, help="the training rows")
     parser.add_argument("--method", metavar="N", type=filled, help="a name that accorda methods lists")
@@ -68,6 +68,8 @@ def run(arguments: argparse.Namespace) -> Outcome:
     from accorda.recipe.template import commented
     from accorda.runs.files import write_text
 
+    if arguments.name is None:
+        raise Refusal(f"NAME: missing; {there()}")
     flags = meaning(arguments.name.lower().replace("-", "_"), arguments.method)
     path = new_file(arguments.output or f"{arguments.name}.yaml")
     given = {"model.path": arguments.model, "data.train": arguments.data, "output": arguments.run}

@@ -12,9 +12,10 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from accorda.cli.terminal.new_file import new_folder
 from accorda.cli.terminal.opening import Ready, ready
 from accorda.cli.terminal.outcome import DONE, UNPROVEN, Outcome
-from accorda.cli.terminal.parser import add_trust, filled, new_folder, one_of
+from accorda.cli.terminal.parser import add_trust, filled, one_of
 from accorda.cli.terminal.table import table
 from accorda.errors import Refusal
 
@@ -53,12 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Outcome:
     """Measure, merge, save; exit 1 where the merged model says something else."""
+    output = new_folder(arguments.output or f"{str(arguments.run).rstrip('/')}-merged")
     from accorda.methods.storage import save_model
     from accorda.runs.error_picture import draw
     from accorda.runs.files import write_json
     from accorda.stages.merge import merged
 
-    output = new_folder(arguments.output or f"{str(arguments.run).rstrip('/')}-merged")
     recipe = recipe_of(arguments.run)
     quantization = recipe.model.quantization if recipe is not None else "none"
     double = recipe.model.double_quantization if recipe is not None else True

@@ -9,6 +9,7 @@ import argparse
 from contextlib import closing
 
 from accorda.cli.terminal.counting import Counting
+from accorda.cli.terminal.new_file import picture_file
 from accorda.cli.terminal.outcome import Outcome
 from accorda.cli.terminal.parser import filled
 from accorda.cli.terminal.settings import add_settings, recipe_of
@@ -31,7 +32,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     if arguments.table or arguments.picture:
         if arguments.settings or arguments.model:
             raise Refusal("--table and --picture are about models in general; leave the recipe and --model out")
-        return general(arguments.picture)
+        return general(arguments.picture and str(picture_file(arguments.picture)))
     recipe = recipe_of(arguments)
     from accorda.generation.progress import watched
     from accorda.stages import plan

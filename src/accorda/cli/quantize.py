@@ -8,8 +8,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from accorda.cli.terminal.new_file import new_folder
 from accorda.cli.terminal.outcome import Outcome
-from accorda.cli.terminal.parser import add_trust, filled, new_folder
+from accorda.cli.terminal.parser import add_trust, filled
 from accorda.cli.terminal.sampling import add_double_quantization
 from accorda.errors import Refusal
 from accorda.recipe.number_formats import number_formats, require_format

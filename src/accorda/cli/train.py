@@ -24,13 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Outcome:
     """One run, or all of it but the steps."""
-    from accorda.cli.terminal.early import check_early
+    from accorda.cli.terminal.early import check_early, check_sweep
     from accorda.cli.terminal.summary import dry_run, finished
     from accorda.cli.terminal.watching import Watching
     from accorda.recipe.load import merged
 
     settings = merged(*given(arguments))
     if any(isinstance(value, list) for _, value in leaves(settings[0])):
+        check_sweep(settings[0])
         swept = sweep(*settings, dry_run=arguments.dry_run, profile=arguments.profile)
         if swept is not None:
             return swept

@@ -6,8 +6,11 @@ tokens, template, and what merging changes.
 """
 
 import argparse
+from contextlib import closing
 
 from accorda.cli.terminal.columns import add_column, columns
+from accorda.cli.terminal.counting import Counting
+from accorda.cli.terminal.early import check_verify
 from accorda.cli.terminal.outcome import Outcome
 
 
@@ -23,8 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Outcome:
     """Every proof, computed anew; exit 1 where one fails."""
+    named = columns(arguments.column)
+    check_verify(arguments)
     from accorda.cli.terminal.summary import verified
+    from accorda.generation.progress import watched
     from accorda.stages import verify
 
-    found = verify(arguments.run, arguments.base, arguments.data, columns=columns(arguments.column))
+    with closing(Counting(parts=True)) as count, watched(count):
+        found = verify(arguments.run, arguments.base, arguments.data, columns=named)
     return verified(arguments.run, found)

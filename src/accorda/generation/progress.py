@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 Show = Callable[[str, int, int], None]
-"""Called with what is being done, how many rows are, and how many there are."""
+"""Called with what is being done, how many rows are, and how many there are; of 0 where a part of the work begins."""
 _show: ContextVar[Show | None] = ContextVar("show", default=None)
 
 
@@ -25,11 +25,12 @@ def watched(show: Show) -> Iterator[None]:
 
 @contextmanager
 def part(name: str) -> Iterator[None]:
-    """What is told inside is about this part: its name stands in front."""
+    """What is told inside is about this part: its name stands in front, and is announced."""
     show = _show.get()
     if show is None:
         yield
         return
+    announce(name)
     with watched(lambda what, done, total: show(f"{name}: {what}", done, total)):
         yield
 
@@ -39,3 +40,8 @@ def tell(what: str, done: int, total: int) -> None:
     show = _show.get()
     if show is not None:
         show(what, done, total)
+
+
+def announce(what: str) -> None:
+    """This begins, or has come out; of it nothing is counted."""
+    tell(what, 0, 0)

@@ -1,17 +1,14 @@
 """What a name stands for: hub id, model folder, adapter folder, run, bundled. And the way out where it is none."""
 
-import difflib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from accorda.errors import Refusal
+from accorda.methods.named import hub_id
 from accorda.methods.storage import is_adapter, read_header
 from accorda.models.folder import BUNDLED, model_folder
 from accorda.runs.layout import RunFolder
 from accorda.runs.replace import recover
-
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ def locate(path: str | Path) -> Place:
     folder = Path(path).expanduser()
     recover(folder)
     if not folder.exists():
-        downloaded = model_folder(_hub_id(path))
+        downloaded = model_folder(hub_id(path))
         return _of_adapter(downloaded) if is_adapter(downloaded) and not _is_model(downloaded) else Place(str(path))
     run = RunFolder(folder)
     if run.is_run():
@@ -55,7 +52,7 @@ def adapter_folder(path: str | Path) -> Path:
     folder = Path(path).expanduser()
     recover(folder)
     if not folder.exists():
-        folder = model_folder(_hub_id(path, "model.adapter"))
+        folder = model_folder(hub_id(path, "model.adapter"))
     run = RunFolder(folder)
     if run.is_run():
         folder = _result_of(run)
@@ -101,19 +98,6 @@ def _is_model(folder: Path) -> bool:
 
 def _is_something(folder: Path) -> bool:
     return folder.is_dir() and (is_adapter(folder) or _is_model(folder) or RunFolder(folder).is_run())
-
-
-def _hub_id(path: str | Path, setting: str = "model.path") -> str:
-    """The name of something that is not here, if it can be a hub id: owner/name, and no folder `owner` here."""
-    text, folder = str(path), Path(path).expanduser()
-    if HUB_ID.fullmatch(text) and not folder.parent.is_dir():
-        return text
-    here = folder.parent if folder.parent.is_dir() else Path()
-    near = difflib.get_close_matches(folder.name, [each.name for each in here.iterdir() if each.is_dir()], n=3)
-    shown = ", ".join(str(here / name) for name in near)
-    kinds = "name a model folder, an adapter, a run, a hub id (owner/name), or bundled"
-    hint = f"did you mean {shown}?" if shown else kinds
-    raise Refusal(f"{setting} = {text}: no such folder; {hint}")
 
 
 def _nothing_in(folder: Path) -> str:

@@ -15,11 +15,11 @@ from safetensors import SafetensorError, safe_open
 from accorda.errors import Refusal
 from accorda.models.quiet import quiet
 from accorda.quantization import Format, declared_format
+from accorda.recipe.types import BUNDLED
+from accorda.runs.near import near
 
 logger = logging.getLogger(__name__)
 
-BUNDLED = "bundled"
-"""The name of the model that comes with the package; a folder of that name is `./bundled`."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 WEIGHTS = "*.safetensors"
 FILES = ["*.json", WEIGHTS, "*.model", "*.txt", "*.jinja", "*.tiktoken"]
@@ -54,6 +54,9 @@ def model_folder(path: str | Path, *, code: bool = False, weights: bool = True) 
 def read_config(folder: Path) -> dict[str, Any]:
     """The content of config.json; Refusal: missing, broken, without a model type, or quantized as we cannot read."""
     path = folder / "config.json" if folder.is_dir() else folder
+    if not folder.exists():
+        found = near(folder, lambda each: each.is_dir() or each.suffix == ".json")
+        raise Refusal(f"model: {folder}: no such file or folder" + (f"; did you mean {found}?" if found else ""))
     if not path.is_file():
         adapter = (folder / "adapter_config.json").is_file()
         hint = "it holds an adapter, not a model" if adapter else "it is not a model folder"

@@ -22,9 +22,9 @@ def draw(path: str) -> None:
     """
     place = Path(path)
     if place.suffix.lower() not in KINDS:
-        raise Refusal(f"--picture {path}: give a file that ends in {', '.join(KINDS)}")
+        raise Refusal(f"--picture = {path}: give a file that ends in {', '.join(KINDS)}")
     if not place.parent.is_dir():
-        raise Refusal(f"--picture {path}: there is no folder {place.parent}")
+        raise Refusal(f"--picture = {path}: there is no folder {place.parent}")
     import matplotlib as mpl
     from matplotlib.figure import Figure
 

@@ -10,12 +10,14 @@ from typing import Any
 import torch
 
 from accorda.errors import Refusal, Stopped
+from accorda.generation.progress import announce
 from accorda.proofs.contract import Proof, Prover
 from accorda.proofs.foreign import verify_folder
 from accorda.proofs.registry import provers
 from accorda.runs import events
 from accorda.runs.files import read_json, write_json, write_text
 from accorda.runs.layout import RunFolder
+from accorda.runs.verifiable import require_own, require_verifiable
 from accorda.training.loop import Loop, Observer
 from accorda.training.session import Session
 
@@ -69,14 +71,9 @@ def verify(
         Refusal: there is nothing at `path`, or nothing that can be verified.
     """
     folder = RunFolder(Path(path))
-    if not folder.path.is_dir():
-        raise Refusal(f"{path}: no such folder")
+    require_verifiable(path)
     if folder.is_run() and reopen is not None:
-        if not folder.is_complete():
-            raise Refusal(f"{path}: the run is not complete; continue it with: accorda resume {path}")
-        if base is not None or data is not None:
-            given = "base" if base is not None else "data"
-            raise Refusal(f"{given} = {base or data}: the run {path} has its own; leave it out")
+        require_own(folder, base, data)
         return _verify_run(reopen(folder))
     place = next((part for part in (folder.adapter, folder.model) if folder.is_run() and part.is_dir()), folder.path)
     return verify_folder(place, None if base is None else Path(base), data, columns)
@@ -86,9 +83,11 @@ def _verify_run(session: Session) -> list[Proof]:
     stored = stored_proofs(session.folder.proof)
 
     def again(prover: Prover) -> Proof:
-        return prover.verify(session, session.folder.path, stored.get(prover.name))
+        found = _guarded(prover, lambda: prover.verify(session, session.folder.path, stored.get(prover.name)))
+        announce(f"{found.name}: {found.verdict}")
+        return found
 
-    return [_guarded(prover, lambda prover=prover: again(prover)) for prover in provers().values()]
+    return [again(prover) for prover in provers().values()]
 
 
 def stored_proofs(path: Path) -> dict[str, Proof]:

@@ -13,3 +13,5 @@ NonNegativeFloat = Annotated[float, Ge(0)]
 Probability = Annotated[float, Ge(0), Le(1)]
 Share = Annotated[float, Ge(0), Lt(1)]
 Text = Annotated[str, MinLen(1)]
+BUNDLED = "bundled"
+"""The name of the model that comes with the package; a folder of that name is `./bundled`."""

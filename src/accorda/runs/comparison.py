@@ -10,7 +10,7 @@ from typing import Any
 from accorda.errors import Refusal
 from accorda.runs.layout import RunFolder
 from accorda.runs.story import Story, tell
-from accorda.runs.sweep import SweepFolder, held_out, measured
+from accorda.runs.sweep import SweepFolder, held_out, held_out_hash, measured, num_held_out
 
 NUMBERS = ("method", "status", "steps", "train_seconds", "trainable_parameters", "peak_memory_bytes")
 
@@ -19,8 +19,9 @@ def compare(paths: Sequence[Path]) -> dict[str, Any]:
     """What `accorda compare --json` prints; the first run is the baseline. A sweep's folder stands for its runs.
 
     Keys: "baseline", "metrics" (names), "held_out" ("rows", "same": whether all runs were measured on the same ones),
-    and "runs", each with its numbers, "kept_parameters", and per metric "value", "low", "high", the "difference" from
-    the baseline and "apart", whether the two intervals have nothing in common (None where one has no interval).
+    and "runs", each with its numbers, "kept_parameters", "held_out_rows", and per metric "value", "low", "high", the
+    "difference" from the baseline (None where that was measured on other rows) and "apart", whether the two intervals
+    have nothing in common (None where one has no interval).
 
     Raises:
         Refusal: a path holds no complete run; fewer than two runs.
@@ -29,8 +30,7 @@ def compare(paths: Sequence[Path]) -> dict[str, Any]:
     if len(stories) < 2:
         raise Refusal("compare: name at least two runs, or the folder of a sweep")
     names = named([story.folder.path for story in stories])
-    base = measured(stories[0].chosen())
-    rows = [row(name, story, base) for name, story in zip(names, stories, strict=True)]
+    rows = [row(name, story, stories[0]) for name, story in zip(names, stories, strict=True)]
     return {
         "baseline": names[0],
         "metrics": list(dict.fromkeys(metric for story in stories for metric in story.metrics())),
@@ -71,14 +71,17 @@ def named(paths: Sequence[Path]) -> list[str]:
     return [str(path) for path in absolute]
 
 
-def row(name: str, story: Story, base: Mapping[str, Any]) -> dict[str, Any]:
-    """One run beside the baseline."""
+def row(name: str, story: Story, baseline: Story) -> dict[str, Any]:
+    """One run beside the baseline, where both were measured on the same rows."""
+    same = held_out_hash(story) is not None and held_out_hash(story) == held_out_hash(baseline)
+    base = measured(baseline.chosen()) if same else {}
     metrics = {metric: beside(found, base.get(metric)) for metric, found in measured(story.chosen()).items()}
     return {
         "run": name,
         "path": str(story.folder.path),
         **{number: story.result.get(number) for number in NUMBERS},
         "kept_parameters": kept(story.folder),
+        "held_out_rows": num_held_out(story),
         "metrics": metrics,
     }
 

@@ -146,7 +146,7 @@ def stops(lines: Sequence[Line], across: Scale) -> str:
     middles = [part((one + two) / 2, across) for one, two in pairwise(kept)]
     found = []
     for step, left, right in zip(kept, [0.0, *middles], [*middles, 1.0], strict=True):
-        told = [f"{line.name} {short(value)}" for line in lines for value in value_at(line, step)]
+        told = [said for line in lines for said in value_at(line, step)]
         found.append(
             f'<rect class="stop" x="{100 * left:.2f}%" width="{100 * (right - left):.2f}%" height="{HEIGHT}">'
             f"<title>{text(f'step {step:g}: ' + ', '.join(told))}</title></rect>"
@@ -154,10 +154,10 @@ def stops(lines: Sequence[Line], across: Scale) -> str:
     return "".join(found)
 
 
-def value_at(line: Line, step: float) -> list[float]:
-    """The line's last value up to a step; none in front of its first."""
-    before = [value for at, value in line.points if at <= step]
-    return before[-1:]
+def value_at(line: Line, step: float) -> list[str]:
+    """The line's last value up to a step, with the step it is of where that is another; none in front of its first."""
+    before = [(at, value) for at, value in line.points if at <= step]
+    return [f"{line.name} {short(value)}{'' if at == step else f' (of step {at:g})'}" for at, value in before[-1:]]
 
 
 def grid(across: Scale, up: Scale) -> str:

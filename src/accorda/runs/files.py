@@ -5,11 +5,11 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from accorda.runs.replace import sync
+from accorda.runs.replace import named_as_asked, sync
 
 
 @contextmanager
@@ -26,8 +26,12 @@ def written_aside(path: str | Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
+    except OSError as error:
+        named_as_asked(error, aside, path)
+        raise
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):  # the first error tells more
+            aside.unlink()
     sync(path.parent)
 
 

@@ -5,6 +5,7 @@ from datetime import date
 from pathlib import Path
 
 from accorda.errors import Refusal
+from accorda.runs.place import require_writable
 
 
 class RunFolder:
@@ -62,6 +63,7 @@ class RunFolder:
         Raises:
             Refusal: a complete run, an unfinished one (with the line that resumes it), other files, no permission.
         """
+        require_writable(self.path, "output =")
         at = f"output = {self.path}"
         if self.is_complete():
             raise Refusal(f"{at}: holds a complete run; choose another folder")
@@ -71,9 +73,6 @@ class RunFolder:
             raise Refusal(f"{at}: is a file; choose a folder that does not exist")
         if self.path.is_dir() and any(self.path.iterdir()):
             raise Refusal(f"{at}: is not empty; choose a folder that does not exist")
-        ground = next(parent for parent in [self.path, *self.path.absolute().parents] if parent.exists())
-        if not ground.is_dir() or not os.access(ground, os.W_OK | os.X_OK):
-            raise Refusal(f"{at}: {ground} cannot be written to")
 
 
 def default_output(stage: str, method: str, today: date | None = None, root: str | Path = "runs") -> str:

@@ -18,11 +18,14 @@ def replaced(folder: str | Path) -> Iterator[Path]:
     recover(folder)
     new = _beside(folder, "new")
     shutil.rmtree(new, ignore_errors=True)  # what a killed process left
-    new.mkdir(parents=True)
     try:
+        new.mkdir(parents=True)
         yield new
         _sync(new)
         _swap(new, folder)
+    except OSError as error:
+        named_as_asked(error, new, folder)
+        raise
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
@@ -33,6 +36,12 @@ def recover(folder: str | Path) -> None:
     old = _beside(folder, "old")
     if old.is_dir() and not folder.exists():
         os.rename(old, folder)
+
+
+def named_as_asked(error: OSError, aside: Path, path: Path) -> None:
+    """Have the error name what was asked for, not the name under which it is written."""
+    if error.filename == str(aside):
+        error.filename = str(path)
 
 
 def sync(path: Path) -> None:

@@ -101,6 +101,16 @@ def measured(evaluation: Mapping[str, Any]) -> dict[str, dict[str, float | None]
 
 def held_out(stories: Sequence[Story]) -> dict[str, Any]:
     """How many rows the runs were evaluated on, and whether they were the very same ones."""
-    hashes = {(story.environment.get("data") or {}).get("eval") for story in stories}
-    kept = [(story.rows_of("eval").get("rows") or {}).get("kept") for story in stories]
+    hashes = {held_out_hash(story) for story in stories}
+    kept = [num_held_out(story) for story in stories]
     return {"rows": kept[0] if kept else None, "same": len(hashes) == 1 and None not in hashes}
+
+
+def held_out_hash(story: Story) -> str | None:
+    """What identifies the rows that a run was evaluated on."""
+    return (story.environment.get("data") or {}).get("eval")
+
+
+def num_held_out(story: Story) -> int | None:
+    """How many rows that were."""
+    return (story.rows_of("eval").get("rows") or {}).get("kept")

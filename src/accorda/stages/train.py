@@ -1,6 +1,7 @@
 """One run from recipe to result: preflight, then a folder, then steps, files, proofs, and last of all result.json."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -135,8 +136,9 @@ def go(session: Session, *, resume: bool, watch: Watch | None, signals: Signals 
         best=recipe.evaluation.best,
         patience=recipe.evaluation.patience,
     )
+    show = watch(course.num_steps) if watch else unseen
     try:
-        totals = yield from steps(session, course, resume=resume, watch=watch, signals=signals)
+        totals = yield from steps(session, course, resume=resume, show=show, signals=signals)
     except Stopped:
         outcome.show(session)
         raise
@@ -146,16 +148,28 @@ def go(session: Session, *, resume: bool, watch: Watch | None, signals: Signals 
     part = session.loop.part
     with part("files"):
         outcome.save(session)
+    now(show, "the steps are done: answers for the report")
     with part("evaluation"):
         outcome.sample(session, totals["train_seconds"])
+    now(show, "the proofs")
     with part("proofs"):
         proofs = prove(session)
     result = outcome.finish(session, totals, proofs)
     return Run(session.folder, result, proofs)
 
 
+def unseen(event: dict[str, Any]) -> None:
+    """Nobody watches."""
+
+
+def now(show: Show, what: str) -> None:
+    """Tell whoever watches what goes on behind the last step; a display that fails is no matter of the run."""
+    with suppress(Exception):
+        show({"event": "now", "what": what})
+
+
 def steps(
-    session: Session, course: Course, *, resume: bool, watch: Watch | None, signals: Signals | None
+    session: Session, course: Course, *, resume: bool, show: Show, signals: Signals | None
 ) -> Turns[dict[str, Any]]:
     """The steps themselves, and what follows their log; the run's totals."""
     recipe = session.recipe
@@ -168,7 +182,7 @@ def steps(
                 evaluate=find_stage(recipe.stage).evaluator(session),
                 identity=outcome.identity(session),
                 resume=resume,
-                show=watch(course.num_steps) if watch else lambda event: None,
+                show=show,
                 signals=signals,
             )
         )

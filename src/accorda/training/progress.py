@@ -42,11 +42,21 @@ class Display:
         if event["event"] == "step":
             self._step(event)
         elif event["event"] == "evaluation":
-            self._line(f"step {event['step']}: " + "  ".join(numbers(event)))
+            self.say(f"step {event['step']}: " + "  ".join(numbers(event)))
         elif event["event"] == "resumed":
-            self._line(f"resumed from step {event['from']}")
+            self.say(f"resumed from step {event['from']}")
+        elif event["event"] == "now":
+            self.say(f"{event['what']} ...")
         elif event["event"] == "stopped_early":
-            self._line(f"stopped early after step {event['step']}; the best was step {event['best']}")
+            self.say(f"stopped early after step {event['step']}; the best was step {event['best']}")
+
+    def say(self, text: str) -> None:
+        """A line of its own."""
+        if self._bar:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            self.stream.write(text + "\n")
+            self.stream.flush()
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -66,7 +76,7 @@ class Display:
         if now - self._last_line >= QUIET_SECONDS or step == self.num_steps:
             self._last_line = now
             left = duration((self.num_steps - step) * self._seconds_per_step)
-            self._line(f"step {step}/{self.num_steps}  {facts}  {left} left")
+            self.say(f"step {step}/{self.num_steps}  {facts}  {left} left")
 
     def _watch(self, speed: float) -> None:
         """Tell once where other programs have come to use the machine: threads that wait for each other suffer most."""
@@ -77,17 +87,10 @@ class Display:
             self._slow = self._slow + 1 if (self._speed or speed) * SLOW < usual else 0
             if self._slow >= LONG:
                 self._slow, times = None, usual / (self._speed or speed)
-                self._line(
+                self.say(
                     f"steps take {times:.0f} times as long as at first: other programs use the machine too; fewer "
                     "threads suffer less from that (training.threads=1)"
                 )
-
-    def _line(self, text: str) -> None:
-        if self._bar:
-            self._bar.console.print(text, markup=False, highlight=False)
-        else:
-            self.stream.write(text + "\n")
-            self.stream.flush()
 
     def _start(self, done: int) -> tuple[Progress, TaskID]:
         columns = [TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[facts]}")]

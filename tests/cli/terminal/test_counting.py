@@ -1,5 +1,7 @@
 import io
 
+import pytest
+
 from accorda.cli.terminal.counting import Counting
 from accorda.generation.progress import part, tell, watched
 
@@ -41,4 +43,14 @@ def test_parts_stand_in_front_and_nobody_hears_without_asking():
     tell("rows", 3, 3)
     with part("base"):
         tell("rows", 3, 3)
-    assert heard == [("rows", 1, 2), ("base: rows", 2, 2)]
+    assert heard == [("rows", 1, 2), ("base", 0, 0), ("base: rows", 2, 2)]
+
+
+@pytest.mark.parametrize("parts", [True, False])
+def test_long_work_has_a_line_for_each_part(parts):
+    stream = io.StringIO()
+    with watched(Counting(stream, lambda: 0.0, parts=parts)):
+        for name in ("base", "tuned"):
+            with part(name):
+                tell("rows", 1, 1)
+    assert stream.getvalue() == ("base\ntuned\n" if parts else "")

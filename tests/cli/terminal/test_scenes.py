@@ -1,4 +1,4 @@
-from accorda.cli.terminal.scenes import fitted
+from accorda.cli.terminal.scenes import Scenes, fitted
 
 
 def test_long_lines_go_on_below_their_last_column():
@@ -10,3 +10,11 @@ def test_long_lines_go_on_below_their_last_column():
     )
     assert fitted("> This is about order 9834. It is urgent.", 30) == "> This is about order 9834. It\n> is urgent."
     assert fitted("no columns here but many words", 20) == "no columns here but\nmany words"
+
+
+def test_in_a_pipe_every_part_is_a_line_as_it_begins(capsys):
+    scenes = Scenes()
+    scenes.open("1/3 supervised fine-tuning", "Short summaries.")
+    scenes.tell("a block")
+    assert capsys.readouterr().err == "1/3 supervised fine-tuning: Short summaries.\n"
+    assert scenes.rest().endswith("a block")

@@ -4,7 +4,7 @@ import pytest
 
 from accorda.data.example import Example, RowError
 from accorda.data.formats.registry import choose
-from accorda.data.preferences.renderer import FOLDER, suggestion
+from accorda.data.preferences.columns import FOLDER, suggestion
 from accorda.errors import Refusal
 
 USER = {"role": "user", "content": "Sky?"}
@@ -117,3 +117,10 @@ def test_columns_of_stackexchange_are_suggested_with_the_answer_of_more_votes_as
         Refusal, match="--column prompt=question --column chosen=response_j --column rejected=response_k"
     ):
         parsed(row)
+
+
+def test_only_what_reads_as_an_answer_is_proposed():
+    row = {"prompt": "Why is it red?", "chosen": "It is hot.", "stars": "4"}
+    assert suggestion(row).startswith("--column prompt=prompt --column chosen=chosen --column rejected=COLUMN ")
+    assert "--column rejected=worse " in suggestion({**row, "worse": "Nobody knows."})
+    assert "--column 'rejected=other one' " in suggestion({**row, "other one": "Nobody knows."})

@@ -74,7 +74,7 @@ def test_the_base_is_found_by_the_name_in_the_header(base, tmp_path):
     edit_json(tmp_path / "adapter_config.json", base_model_name_or_path="somebody/model-elsewhere")
     found = verify_folder(tmp_path)
     assert verdicts(found)["coverage"] == "not applicable"
-    assert "give it with base=" in checks(found, "coverage")["base"][1]
+    assert "give it with --base" in checks(found, "coverage")["base"][1]
 
 
 def test_factors_left_at_zero(base, tmp_path):

@@ -105,7 +105,7 @@ def test_a_merged_model_against_its_base(base, adapter, tmp_path, rows):
     proof, _ = found(tmp_path / "merged", base, "merge", data=rows)
     assert proof.reason == "a whole model has nothing to merge"
     _, checks = found(tmp_path / "merged", None, "mask", data=rows)
-    assert "give it with base=" in checks["end learned"]["reason"]
+    assert "give it with --base" in checks["end learned"]["reason"]
 
 
 def test_what_accorda_cannot_run(base, tmp_path, rows):

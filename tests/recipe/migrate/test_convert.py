@@ -374,7 +374,7 @@ REFUSED = {
     "a recipe": ("model: {{path: a}}\ntraining: {{epochs: 1}}\n", "a recipe of accorda already"),
     "accelerate": ("distributed_type: FSDP\ncompute_environment: LOCAL_MACHINE\n", "a configuration of accelerate"),
     "a list": ("- a\n", "must be a mapping"),
-    "nothing": ("", "must be a mapping"),
+    "nothing": ("", "the file is empty; name another"),
     "no YAML": ("a: [1\n", "not valid YAML"),
     "a key twice": ("base_model: a\nbase_model: b\n", "given twice"),
     "a value out of range": (configs.AXOLOTL_LORA.replace("lora_r: 4", "lora_r: 4\nseed: -3"), "training.seed = -3"),
@@ -462,3 +462,19 @@ def test_the_recipe_trains_and_proves_itself(name, here):
     assert run.proven
     assert run.result["steps"] == load("recipe.yaml").training.max_steps
     assert run.result["method"] == ("rslora" if name == "AXOLOTL_LORA" else "lora")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("stage: rm\nfinetuning_type: lora\n", "reward"),
+        ("stage: pt\nfinetuning_type: lora\n", "pretrain"),
+        ("beta: 0.1\ndesirable_weight: 1.0\ndataset_name: d\n", "kto"),
+        ("beta: 0.1\nnum_generations: 4\ndataset_name: d\n", "grpo"),
+        ("rl: simpo\nbase_model: m\nmicro_batch_size: 1\nsequence_len: 9\n", "simpo"),
+    ],
+)
+def test_what_is_not_read_has_a_beginning(text, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Refusal, match=f"supervised fine-tuning only; begin with: accorda init {name}$"):
+        converted(tmp_path, text)

@@ -48,11 +48,8 @@ def rows(name: str, named: dict[str, str]) -> list[Any]:
     from accorda.data.labelled.columns import asked
     from accorda.data.read import read_file
 
-    path = Path(name).expanduser()
-    if not path.is_file():
-        raise Refusal(f"--file {name}: no such file")
     found = []
-    for file, line, row in read_file(path, name):
+    for file, line, row in read_file(Path(name).expanduser(), name):
         if isinstance(row, BadRow):
             raise Refusal(str(row))
         columns = asked(row, f"{file}:{line}", named)
@@ -61,8 +58,6 @@ def rows(name: str, named: dict[str, str]) -> list[Any]:
         if bad is not None:
             raise Refusal(f"{file}:{line}: {columns[bad]!r} is no text; say which column is: --column {bad}=COLUMN")
         found.append(Example(text=values["text"], text_pair=values.get("text_pair"), file=file, line=line))
-    if not found:
-        raise Refusal(f"--file {name}: no rows")
     return found
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from accorda.errors import Refusal
@@ -128,11 +127,3 @@ def filled(text: str) -> str:
 def add_trust(parser: argparse.ArgumentParser) -> None:
     """Whether code that comes with the model may run."""
     parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
-
-
-def new_folder(output: str) -> Path:
-    """Where a verb writes; a `Refusal` where something is there already."""
-    place = Path(output)
-    if place.exists():
-        raise Refusal(f"--output {place}: exists already; choose a new folder")
-    return place

@@ -8,12 +8,15 @@ reward model only ever saw through noisy labels, says whose summary is better.
 
 import argparse
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from accorda.cli.terminal.counting import Counting
 from accorda.cli.terminal.outcome import DONE, UNPROVEN, Outcome
 from accorda.errors import Refusal
+from accorda.runs.layout import RunFolder
 
 STAGES = ("sft", "reward", "rl")
 DATA, HELDOUT, APART = "bundled:preferences", "bundled:preferences-heldout", 0.1
@@ -71,13 +74,17 @@ def road(arguments: argparse.Namespace) -> Outcome:
     from accorda.cli.demo import free
     from accorda.cli.terminal.facts import facts
     from accorda.cli.terminal.scenes import Scenes
+    from accorda.recipe.load import load
 
     if arguments.long:
         raise Refusal("--long: the preferences are about single tickets; leave it out beside --align")
     begun, scenes = monotonic(), Scenes()
     output = Path(arguments.output or free(Path("runs") / "align"))
-    settings, changes = recipes(output), by_stage(arguments.settings)
-    runs = {stage: ordinary(stage, settings[stage], changes[stage], scenes) for stage in STAGES}
+    changes = by_stage(arguments.settings)
+    settings = {stage: load(made, changes[stage]) for stage, made in recipes(output).items()}
+    for made in settings.values():
+        RunFolder(str(made.output)).refuse_unless_free()
+    runs = {stage: ordinary(stage, settings[stage], scenes) for stage in STAGES}
     found = judged(runs["sft"], runs["rl"], arguments.limit, scenes)
     scenes.open("Where to go from here")
     names = {stage: run.folder.path for stage, run in runs.items()}
@@ -109,32 +116,31 @@ def by_stage(overrides: Sequence[str]) -> dict[str, list[str]]:
 
 SCENES = {
     "sft": (
-        "Demonstrations",
+        "1/3 supervised fine-tuning",
         "400 summaries by somebody in a hurry, who left every third fact open: the policy to begin from.",
     ),
     "reward": (
-        "A reward model",
+        "2/3 a reward model",
         "400 pairs of summaries; of each the one with more facts right is preferred, one label in ten turned round.",
     ),
     "rl": (
-        "PPO",
+        "3/3 PPO",
         "The policy sums up tickets, the reward model judges, what it likes becomes likelier; all on one base.",
     ),
 }
 
 
-def ordinary(stage: str, settings: Mapping[str, Any], changes: Sequence[str], scenes: Any) -> Any:
+def ordinary(stage: str, recipe: Any, scenes: Any) -> Any:
     """A run as `accorda train` makes it, and what there is to see of it."""
     from accorda.cli.terminal.bill import bill_table
     from accorda.cli.terminal.summary import proofs_table, told
     from accorda.cli.terminal.watching import Watching
-    from accorda.recipe.load import load
     from accorda.runs.events import read
     from accorda.stages import train
 
     scenes.open(*SCENES[stage])
     with Watching() as watch:
-        made = train(load(settings, list(changes)), watch=watch)
+        made = train(recipe, watch=watch)
     assert made.folder is not None  # only a dry run has none
     events = read(made.folder.events)
     scenes.tell(told(made.result))
@@ -170,13 +176,18 @@ def judged(sft: Any, aligned: Any, limit: int | None, scenes: Any) -> dict[str, 
     """The win rate of the aligned model over the supervised one on held-out tickets, and two of them."""
     from accorda.cli.eval import side_by_side
     from accorda.evaluation.preferences.facts import true_reward
+    from accorda.generation.progress import part, watched
 
     scenes.open(
         "Who is preferred",
         "Both sum up held-out tickets; the preference that the pairs were made by judges: more facts stated rightly.",
     )
     rows = asked(limit)
-    answers = {name: answered(run, rows) for name, run in (("sft", sft), ("ppo", aligned))}
+    answers: dict[str, list[str]] = {}
+    with closing(Counting(parts=True)) as count, watched(count):
+        for name, run in (("sft", sft), ("ppo", aligned)):
+            with part(name):
+                answers[name] = answered(run, rows)
     worth = {
         name: [true_reward(text, row["summary"]) for text, row in zip(texts, rows, strict=True)]
         for name, texts in answers.items()

@@ -1,4 +1,4 @@
-"""Parts of a long command shown as they come: with headings on a terminal, all at the end where output is piped."""
+"""Parts of a long command shown as they come: headings on a terminal, a line each in a pipe and the rest at the end."""
 
 import re
 import sys
@@ -30,6 +30,9 @@ class Scenes:
             self.console.print(Rule(Text(title, style="bold cyan"), align="left", style="cyan"))
             if why:
                 self.console.print(Text(why, style="dim"))
+        else:
+            sys.stderr.write(f"{title}{f': {why}' if why else ''}\n")
+            sys.stderr.flush()
 
     def tell(self, text: str) -> None:
         """A block of text, as it is."""

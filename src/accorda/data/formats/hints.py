@@ -18,7 +18,7 @@ def suggestion(row: Row) -> str:
     turns = [name for name, value in row.items() if _turns(value)]
     if turns:
         return f"--column {quoted('messages', turns[0])}"
-    text = first(texts, TEXTS) or (texts[0] if len(texts) == 1 else None)
+    text = first(texts, TEXTS) or (texts[0] if len(texts) == 1 and has_words(row[texts[0]]) else None)
     if text:
         return f"--column {quoted('text', text)}"
     return "--column prompt=COLUMN --column completion=COLUMN (or text=COLUMN, messages=COLUMN)"
@@ -46,6 +46,16 @@ def first(names: list[str], wanted: tuple[str, ...]) -> str | None:
     """The first of the wanted names that there is, in whatever case."""
     by_lower = {name.lower(): name for name in reversed(names)}
     return next((by_lower[name] for name in wanted if name in by_lower), None)
+
+
+def has_words(value: object) -> bool:
+    """Whether a value is text that is no number: a table holds numbers as text, too."""
+    return isinstance(value, str) and any(character.isalpha() for character in value)
+
+
+def is_prose(value: object) -> bool:
+    """Whether a value looks like something that somebody wrote, and not like a number, a name or a mark."""
+    return isinstance(value, str) and has_words(value) and (len(value.split()) > 1 or value.strip()[-1] in ".!?")
 
 
 def quoted(field: str, column: str) -> str:

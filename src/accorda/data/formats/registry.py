@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any, Protocol, cast
 
 from accorda.data.example import Example, RowError
-from accorda.data.formats.hints import feedback, quoted, suggestion
+from accorda.data.formats.hints import feedback, has_words, quoted, suggestion
 from accorda.data.read import otherwise_separated
 from accorda.errors import Refusal
 from accorda.recipe.words import meant
@@ -143,7 +143,7 @@ def _still_needed(row: Row, columns: Mapping[str, str]) -> str:
     """The one field that the mapped columns' format lacks, where one column is left for it; else nothing."""
     begun = [name for name in formats() if set(columns) & set(formats()[name].KEYS)] if columns else []
     lacks = [key for name in begun for key in formats()[name].KEYS if key not in seen(row, name, columns)]
-    left = [column for column, value in row.items() if isinstance(value, str) and column not in columns.values()]
+    left = [column for column, value in row.items() if has_words(value) and column not in columns.values()]
     if len(begun) != 1 or len(lacks) != 1 or len(left) != 1:
         return ""
     return f"{begun[0]} also needs {lacks[0]}: --column {quoted(lacks[0], left[0])}"

@@ -11,15 +11,11 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from accorda.data.example import Example, RowError
-from accorda.data.formats.hints import COMPLETIONS, PROMPTS, first
-from accorda.data.formats.registry import Mapped, choose
+from accorda.data.formats.registry import Mapped
+from accorda.data.preferences.columns import choose
 from accorda.data.reasoning import Reasoning
 from accorda.data.rendered import Rendered
 from accorda.data.renderer import Renderer
-
-FOLDER = "accorda.data.preferences.formats"
-VOTED = (("response_j", "response_k"),)
-"""Columns of public data whose names do not say which answer is better: of StackExchange's, j has more votes."""
 
 
 class PreferenceRenderer(Renderer):
@@ -42,7 +38,7 @@ class PreferenceRenderer(Renderer):
         self.thumbs = thumbs
 
     def reads(self, row: Mapping[str, Any], place: str, *, name: str, columns: Mapping[str, str]) -> Mapped:
-        return choose(row, place, name=name, columns=columns, folder=FOLDER, why_not=_never, suggest=suggestion)
+        return choose(row, place, name=name, columns=columns)
 
     def trimmed(self, example: Example) -> Example:
         return example
@@ -77,20 +73,3 @@ def joined(parts: Sequence[Rendered | RowError]) -> Rendered | RowError:
     return Rendered(
         np.concatenate([row.input_ids for row in rows]), np.concatenate(learned), max(rows[0].prompt_length, 1)
     )
-
-
-def suggestion(row: Mapping[str, Any]) -> str:
-    """The `--column` options that probably fit."""
-    texts = [name for name, value in row.items() if isinstance(value, str)]
-    prompt = first(texts, PROMPTS) or "COLUMN"
-    others = [name for name in texts if name != prompt and first([name], COMPLETIONS) is None]
-    chosen, rejected = first(texts, COMPLETIONS) or "COLUMN", others[0] if len(others) == 1 else "COLUMN"
-    chosen, rejected = next((pair for pair in VOTED if set(pair) <= set(texts)), (chosen, rejected))
-    return (
-        f"--column prompt={prompt} --column chosen={chosen} --column rejected={rejected} "
-        "(or completions and ranks, or completion and label)"
-    )
-
-
-def _never(row: Mapping[str, Any]) -> None:
-    """These rows are meant for this stage."""

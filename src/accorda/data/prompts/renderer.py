@@ -7,15 +7,12 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from accorda.data.example import Example, RowError
-from accorda.data.formats.hints import PROMPTS, first, quoted
-from accorda.data.formats.registry import Mapped, choose
-from accorda.data.prompts.formats.prompt import plain
+from accorda.data.formats.registry import Mapped
+from accorda.data.prompts.columns import choose
 from accorda.data.reasoning import Reasoning
 from accorda.data.rendered import Rendered
 from accorda.data.renderer import Renderer
 from accorda.errors import Refusal
-
-FOLDER = "accorda.data.prompts.formats"
 
 
 class PromptRenderer(Renderer):
@@ -27,8 +24,7 @@ class PromptRenderer(Renderer):
         super().__init__(tokenizer, template, "last", reasoning)
 
     def reads(self, row: Mapping[str, Any], place: str, *, name: str, columns: Mapping[str, str]) -> Mapped:
-        found = choose(row, place, name=name, columns=columns, folder=FOLDER, why_not=_never, suggest=suggestion)
-        return WithColumns(found.name, found.columns, FOLDER)
+        return choose(row, place, name=name, columns=columns)
 
     def trimmed(self, example: Example) -> Example:
         return example
@@ -50,25 +46,6 @@ class PromptRenderer(Renderer):
         return Rendered(np.array(ids, np.int32), np.zeros(len(ids), np.bool_), len(ids))
 
 
-class WithColumns(Mapped):
-    """Rows of which every column is kept, under the file's name for it."""
-
-    def parse(self, row: Mapping[str, Any]) -> Example:
-        example = super().parse(row)
-        if not self.columns:
-            return example
-        taken = {*self.columns.values(), *example.columns}
-        beside = {name: plain(value) for name, value in row.items() if name not in taken}
-        return Example.from_dict({**example.to_dict(), "columns": {**beside, **example.columns}})
-
-
-def suggestion(row: Mapping[str, Any]) -> str:
-    """The `--column` option that probably fits."""
-    texts = [name for name, value in row.items() if isinstance(value, str)]
-    name = first(texts, PROMPTS) or (texts[0] if texts else "COLUMN")
-    return f"--column {quoted('prompt', name)}"
-
-
 def prompts_of(renderer: Renderer) -> PromptRenderer:
     """The renderer, which is one of prompts.
 
@@ -78,7 +55,3 @@ def prompts_of(renderer: Renderer) -> PromptRenderer:
     if not isinstance(renderer, PromptRenderer):
         raise Refusal(f"the rows are {renderer.rows_are}, and stage rl takes prompts")
     return renderer
-
-
-def _never(row: Mapping[str, Any]) -> None:
-    """These rows are meant for this stage."""

@@ -33,7 +33,13 @@ def coverage(folder: Folder) -> list[Check]:
         return [Check("keys", "not applicable", "the weight file cannot be read")]
     if folder.skeleton is None:
         named = folder.config.get("base_model_name_or_path")
-        return [Check("base", "not applicable", f"the base {named!r} is not a folder here; give it with base=")]
+        return [
+            Check(
+                "base",
+                "not applicable",
+                f"the base {named!r} is not a folder here; give it with --base, or base= from Python",
+            )
+        ]
     modules = dict(folder.skeleton.named_modules())
     checks = [_fingerprint(folder), _modules_exist(folder, modules), _keys_known(folder, modules)]
     if folder.config.get("peft_type") == "LORA":

@@ -74,7 +74,7 @@ def _opened(folder: Folder, data: Any, columns: dict[str, str]) -> Given:
             model = open_model(folder.path).model
             base = None if folder.base is None else open_model(folder.base).model
         elif folder.base is None:
-            raise NotOpened("the base is not here; give it with base=")
+            raise NotOpened("the base is not here; give it with --base, or base= from Python")
         else:
             model, base = open_model(folder.base, adapter=folder.path).model, None
     except Refusal as refusal:
@@ -101,7 +101,11 @@ def _end_learned(given: Given) -> Check:
     if not last.any() or last.all():
         return Check("end learned", "not applicable", "the rows hold no completion with an end")
     if given.base is None and not hasattr(given.model, "adapter_routing"):
-        return Check("end learned", "not applicable", "there is no base to compare with; give it with base=")
+        return Check(
+            "end learned",
+            "not applicable",
+            "there is no base to compare with; give it with --base, or base= from Python",
+        )
     tuned, before = _scores(given)
     gain = (tuned - before).cpu()
     end, words = float(gain[last].mean()), float(gain[~last].mean())

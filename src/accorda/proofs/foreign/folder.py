@@ -36,7 +36,7 @@ class Folder:
         if base is not None and str(base) == BUNDLED:
             base = model_folder(BUNDLED)
         if base is not None and not (base / "config.json").is_file():
-            raise Refusal(f"base={base}: no model folder (no config.json)")
+            raise Refusal(f"--base {base}: no model folder (no config.json)")
         if (path / "adapter_config.json").is_file():
             return cls(path, "adapter", base or _named_base(path))
         if (path / "config.json").is_file():

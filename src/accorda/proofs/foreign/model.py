@@ -37,7 +37,13 @@ def coverage(folder: Folder) -> list[Check]:
 def at_rest(folder: Folder) -> list[Check]:
     """Against a base: which tensors are bit for bit the base's."""
     if folder.base is None:
-        return [Check("moved from base", "not applicable", "give the base it was tuned from with base= to compare")]
+        return [
+            Check(
+                "moved from base",
+                "not applicable",
+                "to compare, give the base it was tuned from with --base, or base= from Python",
+            )
+        ]
     before = Folder(folder.base, "model", None).tensors
     now = folder.tensors
     common = sorted(set(before.where) & set(now.where))

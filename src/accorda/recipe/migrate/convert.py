@@ -74,6 +74,8 @@ def _read(path: str) -> tuple[dict[str, Any], dict[str, int]]:
     except UnicodeDecodeError as error:
         raise Refusal(f"{path}: byte {error.start} is not UTF-8 text") from error
     value, lines = parse(text, path)
+    if value is None:
+        raise Refusal(f"{path}: the file {'is empty' if not text.strip() else 'holds comments alone'}; name another")
     if not isinstance(value, dict) or not value:
         raise Refusal(f"{path}: a configuration must be a mapping of keys to values")
     found = {key: line for key, (line, _) in lines.items()}

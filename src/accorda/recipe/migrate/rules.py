@@ -9,6 +9,21 @@ if TYPE_CHECKING:
 
 Kind = Literal["mapped", "differs", "no counterpart", "dropped", "unknown"]
 OFF = (None, False, "", 0, "no", "none", "no_quantization")  # values that ask for nothing
+BEGINNINGS = {  # the tools' words for what else than supervised fine-tuning there is, by the name that init has for it
+    **{name: name for name in ("dpo", "ipo", "kto", "orpo", "simpo", "ppo", "grpo", "rloo", "reward")},
+    "rm": "reward",
+    "reward_model": "reward",
+    "ranking": "dpo",
+    "pt": "pretrain",
+    "pretraining_dataset": "pretrain",
+}
+
+
+def sft_only(name: object) -> str:
+    """That only supervised fine-tuning is read, and the command that begins a recipe for what the tool calls so."""
+    known = BEGINNINGS.get(str(name).lower())
+    way_out = f"begin with: accorda init {known}" if known else "accorda init lists what a recipe can begin with"
+    return f"migrate reads supervised fine-tuning only; {way_out}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from accorda.recipe.migrate.draft import Draft
 from accorda.recipe.migrate.lora import TABLE as LORA
 from accorda.recipe.migrate.lora import added_tokens, full, lora, quantization
 from accorda.recipe.migrate.rows import Place, entries, put_places, source, split_of
-from accorda.recipe.migrate.rules import Tool, differs, each, internal, missing, same, words
+from accorda.recipe.migrate.rules import Tool, differs, each, internal, missing, same, sft_only, words
 
 ENTRY = (
     "path",
@@ -37,9 +37,7 @@ def stage(draft: Draft) -> None:
     """Supervised fine-tuning only."""
     for key in ("rl", "reward_model", "process_reward_model", "pretraining_dataset"):
         if draft.on(key):
-            raise draft.refuse(
-                key, "migrate reads supervised fine-tuning only; accorda init lists the stages there are"
-            )
+            raise draft.refuse(key, sft_only(draft.value(key) if key == "rl" else key))
     draft.put("stage", "sft", why="neither rl nor reward_model nor pretraining_dataset")
     draft.claim("rl", "reward_model", "process_reward_model", "pretraining_dataset", kind="dropped", says="not set")
 

@@ -9,7 +9,7 @@ from accorda.recipe.migrate.draft import Draft
 from accorda.recipe.migrate.lora import TABLE as LORA
 from accorda.recipe.migrate.lora import added_tokens, full, lora, quantization
 from accorda.recipe.migrate.rows import Place, place, put_places, split_of
-from accorda.recipe.migrate.rules import Tool, differs, each, internal, missing, same, words
+from accorda.recipe.migrate.rules import Tool, differs, each, internal, missing, same, sft_only, words
 
 STAGES = {"pt": "pretraining", "rm": "a reward model", "ppo": "PPO", "dpo": "DPO", "kto": "KTO"}
 ALPACA = {"prompt": "instruction", "query": "input", "response": "output", "system": "system", "history": "history"}
@@ -24,7 +24,7 @@ def stage(draft: Draft) -> None:
     name = draft.value("stage")
     if name != "sft":
         what = STAGES.get(str(name), "no stage that is known")
-        raise draft.refuse("stage", f"{what}; migrate reads supervised fine-tuning only")
+        raise draft.refuse("stage", f"{what}; {sft_only(name)}")
     for key in ("export_dir", "do_predict"):
         if draft.on(key) and not draft.on("do_train"):
             raise draft.refuse(key, "this configuration does not train; see accorda merge and accorda eval")
@@ -110,7 +110,7 @@ def entry(draft: Draft, key: str, name: str, described: dict[str, Any]) -> Place
         draft.tell("differs", key, says)
         return {"path": path}
     if item.get("ranking"):
-        raise draft.refuse(key, f"{name} holds preferences; migrate reads supervised fine-tuning only")
+        raise draft.refuse(key, f"{name} holds preferences; {sft_only('ranking')}")
     hub = item.get("hf_hub_url")
     where = (
         place(hub, item.get("split") or "train", item.get("subset")) if hub else str(item["folder"] / item["file_name"])

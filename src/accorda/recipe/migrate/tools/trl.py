@@ -8,21 +8,24 @@ from accorda.recipe.migrate.draft import Draft
 from accorda.recipe.migrate.lora import TABLE as LORA
 from accorda.recipe.migrate.lora import full, lora, quantization
 from accorda.recipe.migrate.rows import Place, entries, place, put_places, source
-from accorda.recipe.migrate.rules import Tool, differs, each, internal, missing, words
+from accorda.recipe.migrate.rules import Tool, differs, each, internal, missing, sft_only, words
 
-OTHER_STAGES = words(
-    "beta precompute_ref_log_probs max_prompt_length desirable_weight undesirable_weight center_rewards_coefficient "
-    "num_generations max_completion_length reward_model_name_or_path reward_funcs ref_model_name_or_path use_vllm"
-)
+OTHER_STAGES = {  # keys of other trainers, by what they train
+    **dict.fromkeys(words("desirable_weight undesirable_weight"), "kto"),
+    **dict.fromkeys(words("num_generations max_completion_length reward_funcs use_vllm"), "grpo"),
+    **dict.fromkeys(words("beta precompute_ref_log_probs max_prompt_length ref_model_name_or_path"), "dpo"),
+    "center_rewards_coefficient": "reward",
+    "reward_model_name_or_path": "ppo",
+}
 WHOLE = "TRL learns every token of a conversation unless assistant_only_loss; here the assistant's turns are learned"
 LONGER = "longer rows are cut there and left out here, counted and listed; data.overlong=truncate cuts them"
 
 
 def stage(draft: Draft) -> None:
     """Supervised fine-tuning only: the configuration of another trainer has keys of its own."""
-    other = next((key for key in draft.given if key in OTHER_STAGES and draft.has(key)), None)
-    if other:
-        raise draft.refuse(other, "a key of another trainer than trl sft; migrate reads supervised fine-tuning only")
+    others = [key for key in OTHER_STAGES if key in draft.given and draft.has(key)]  # what says most stands first
+    if others:
+        raise draft.refuse(others[0], f"a key of another trainer than trl sft; {sft_only(OTHER_STAGES[others[0]])}")
     draft.put("stage", "sft", why="trl sft")
 
 
