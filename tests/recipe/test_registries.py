@@ -9,8 +9,8 @@ import pytest
 
 from accorda.data.chat import built_in
 from accorda.data.formats import formats
-from accorda.data.preferences.renderer import FOLDER as COMPARISONS
-from accorda.data.prompts.renderer import FOLDER as PROMPTS
+from accorda.data.preferences.columns import FOLDER as COMPARISONS
+from accorda.data.prompts.columns import FOLDER as PROMPTS
 from accorda.evaluation.registry import metrics
 from accorda.objectives.preference import registry as preference
 from accorda.quantization import formats as number_formats
