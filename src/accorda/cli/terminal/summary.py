@@ -166,6 +166,6 @@ def beyond(peak: int | None, bill: int | None) -> str | None:
     if not peak or not bill or peak <= (1 + TOLERATED) * bill:
         return None
     return (
-        f"{peak / bill - 1:.0%}: the bill is to be right within {TOLERATED:.0%}; report it with this run's recipe.yaml, "
-        "result.json and environment.json, and leave room for it in the next run"
+        f"{peak / bill - 1:.0%}: a bill is to be right within {TOLERATED:.0%}; report it with the run's recipe.yaml, "
+        "result.json and environment.json, and leave that much more room"
     )
