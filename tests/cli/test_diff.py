@@ -31,3 +31,21 @@ def test_another_optimizer_differs_in_all_that_it_has(tmp_path, monkeypatch, cap
     found = differing(capsys)
     assert found["training.optimizer.name"] == ("adamw", "adafactor")
     assert found["training.optimizer.beta2"] == ("0.95", None)
+
+
+def test_files_that_cannot_be_read_are_named_and_not_taken_as_missing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "recipe.yaml").write_text(dump(load({"model": "m", "data": "d.jsonl"})), encoding="utf-8")
+        (tmp_path / name / "environment.json").write_text("{}", encoding="utf-8")
+        (tmp_path / name / "result.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "a" / "environment.json").write_text('{"python": ', encoding="utf-8")
+    (tmp_path / "b" / "recipe.yaml").write_text("\0\0", encoding="utf-8")
+    for arguments in (["compare", "a", "b"], ["diff", "a", "b"], ["runs", "."]):
+        assert main(arguments) == 0
+        told = capsys.readouterr().out
+        assert "! a/environment.json: broken" in told
+        assert "! b/recipe.yaml: broken" in told
+    assert main(["runs", "a"]) == 0
+    assert "! a/environment.json: broken" in capsys.readouterr().out

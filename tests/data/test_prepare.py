@@ -326,3 +326,14 @@ def test_real_data_keeps_its_promises(shared, stories, tmp_path: Path):
         assert segment.input_ids[~segment.supervised].tolist() == renderer.prompt_ids(example)
         wanted = renderer.tokenizer.decode(segment.input_ids).replace("<s> ", "", 1)
         assert wanted == f"{example.prompt}{example.completion}</s>"
+
+
+def test_a_file_without_rows_among_others_is_told(write, tmp_path, caplog):
+    write({"prompt": "a", "completion": "b"}, name="one.jsonl")
+    write(name="none.jsonl")
+    renderer = Renderer(TOKENIZER)
+    assert len(prepare(DataSection(train=str(tmp_path), eval_split=0), renderer, max_length=64)) == 1
+    assert f"data.train: no row in {tmp_path / 'none.jsonl'}; the rows are those of the other files" in caplog.text
+    caplog.clear()
+    prepare(DataSection(train=str(tmp_path / "one.jsonl"), eval_split=0), renderer, max_length=64)
+    assert caplog.text == ""

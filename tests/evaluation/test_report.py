@@ -6,6 +6,7 @@ import pytest
 import torch
 from tests.zoo import tiny_model_folder
 
+from accorda.cli.eval import notes
 from accorda.data.prepare import prepare
 from accorda.data.renderer import Renderer
 from accorda.errors import Refusal
@@ -218,3 +219,14 @@ def test_a_base_or_training_rows_that_are_gone_leave_a_note(base, run, tmp_path)
     found = report(adapted, rows, ["eval_loss"])
     assert [bool(row["metrics"]) for row in found["rows"]] == [True, False, True]
     assert "gone.jsonl" in found["rows"][1]["note"]
+
+
+def test_rows_that_were_trained_on_are_counted(opened, run, tmp_path):
+    learned = len(ROWS) - report(opened, metrics=["perplexity"], shots=0)["num_rows"]
+    rows = [*ROWS, {"question": "What is new? ", "answer": "This row is."}]
+    (tmp_path / "known.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = report(opened, str(tmp_path / "known.jsonl"), metrics=["perplexity"], shots=0)
+    assert found["data"]["trained_on"] == learned > 0
+    assert f"{learned} of them were trained on" in notes(found)[0]
+    (tmp_path / "new.jsonl").write_text(json.dumps(rows[-1]) + "\n")
+    assert report(opened, str(tmp_path / "new.jsonl"), metrics=["perplexity"], shots=0)["data"]["trained_on"] == 0

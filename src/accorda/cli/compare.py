@@ -15,6 +15,7 @@ from accorda.cli.terminal.outcome import Outcome
 from accorda.cli.terminal.table import table
 from accorda.errors import Refusal
 from accorda.runs.figures import duration, size
+from accorda.runs.story import told_broken
 
 SIDE = {"rouge1", "rouge2"}
 
@@ -77,7 +78,7 @@ def about(found: Mapping[str, Any]) -> str:
         lines += ["* this interval and the baseline's have nothing in common"]
     if "picture" in found:
         lines += [f"picture: {found['picture']}"]
-    return "\n".join(lines)
+    return "\n".join([*lines, *told_broken(found["broken"])])
 
 
 def rows_of(found: Mapping[str, Any]) -> str:

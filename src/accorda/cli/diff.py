@@ -9,6 +9,7 @@ from accorda.cli.terminal.outcome import Outcome
 from accorda.cli.terminal.table import table
 from accorda.errors import Refusal
 
+SAME = "the same settings, data and environment"
 OPTIMIZERS = Path(__file__).resolve().parents[1] / "training" / "optimizers"
 
 
@@ -21,18 +22,20 @@ def run(arguments: argparse.Namespace) -> Outcome:
     """One line per difference."""
     from accorda.runs.differences import differences
     from accorda.runs.layout import RunFolder
-    from accorda.runs.story import tell
+    from accorda.runs.story import tell, told_broken
 
     folders = [Path(path).expanduser() for path in arguments.runs]
     for folder in folders:
         if not RunFolder(folder).is_run():
             raise Refusal(f"{folder}: no run here (a run folder holds recipe.yaml); list them with: accorda runs")
-    found = differences(*(settled(tell(folder)) for folder in folders))
+    stories = [tell(folder) for folder in folders]
+    found = differences(*map(settled, stories))
+    broken = [file for story in stories for file in story.broken]
     rows = [(item.what, item.name, item.old, item.new) for item in found]
     one, other = map(str, folders)
     return Outcome(
-        result={"runs": [one, other], "differences": [vars(item) for item in found]},
-        text=table(("", "name", one, other), rows) if rows else "the same settings, data and environment",
+        result={"runs": [one, other], "differences": [vars(item) for item in found], "broken": broken},
+        text="\n".join([table(("", "name", one, other), rows) if rows else SAME, *told_broken(broken)]),
     )
 
 

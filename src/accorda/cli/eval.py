@@ -259,6 +259,10 @@ def notes(found: dict[str, Any]) -> list[str]:
         f"{data[name]} {says}" for name, says in (("skipped", "unreadable"), ("overlong", "too long")) if data[name]
     ]
     told = [f"{found['num_rows']} rows" + (f" ({', '.join(left)} left out)" if left else "")]
+    if known := data.get("trained_on"):
+        told.append(
+            f"{known} of them {'was' if known == 1 else 'were'} trained on, so what is measured was partly seen"
+        )
     told += [f"{row['name']}: {row['note']}" for row in found["rows"] if row["note"]]
     for metric in found["metrics"]:
         known = ", ".join(f"{key} {value}" for key, value in metric.items() if key not in ("name", "direction"))

@@ -56,6 +56,7 @@ def listing(folder: Path) -> Outcome:
     """Every run at or below the folder."""
     from accorda.runs.figures import size
     from accorda.runs.lineage import runs, tree
+    from accorda.runs.story import told_broken
 
     rows = [(depth, described(entry)) for depth, entry in tree(runs(folder))]
     result = {"runs": [row for _, row in rows]}
@@ -65,7 +66,8 @@ def listing(folder: Path) -> Outcome:
     for depth, row in rows:
         shown_row = row | {"when": row["when"][:16].replace("T", " "), "size": size(row["bytes"])}
         lines.append((f"{'  ' * depth}{row['run']}", *(shown_row[column] for column in COLUMNS)))
-    return Outcome(result=result, text=table(("run", *COLUMNS), lines))
+    broken = told_broken(file for _, row in rows for file in row["broken"])
+    return Outcome(result=result, text="\n".join([table(("run", *COLUMNS), lines), *broken]))
 
 
 def one(folder: Path) -> Outcome:
@@ -73,7 +75,7 @@ def one(folder: Path) -> Outcome:
     from accorda.cli.terminal.summary import told
     from accorda.runs.lineage import listed
     from accorda.runs.sections.onwards import commands
-    from accorda.runs.story import tell
+    from accorda.runs.story import tell, told_broken
 
     story, row = tell(folder), described(listed(folder))
     known = [(name, row[name]) for name in ("status", "reason", "when", "bytes")]
@@ -87,6 +89,7 @@ def one(folder: Path) -> Outcome:
             facts(known),
             table(("set or decided", "value", "by"), given) if given else "",
             table(("proof", "verdict", "reason"), proofs) if proofs else "",
+            "\n".join(told_broken(story.broken)),
             facts(commands(story)),
         ]
     )
@@ -107,6 +110,7 @@ def described(entry: Any) -> dict[str, Any]:
         "run": str(entry.path),
         "status": entry.status,
         "reason": story.stopped() or None,
+        "broken": list(story.broken),
         "stage": result.get("stage") or story.setting("stage"),
         "method": result.get("method") or story.setting("method.name"),
         "steps": result.get("steps"),

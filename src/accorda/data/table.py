@@ -1,5 +1,6 @@
 """The tokenised sources of one setting, and a table of all their rows, or of the blocks cut out of them."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -15,6 +16,8 @@ from accorda.data.store import Store, store_root
 from accorda.data.tokenise import tokenised
 from accorda.errors import Refusal
 from accorda.recipe.words import several
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,12 +73,16 @@ def load(settings: Settings, setting: Split) -> Table:
         raise Refusal("stage = pretrain: running text has no answer for a decoder to write; tune it with stage=sft")
     root, stores = store_root(settings.store_folder), list[Store]()
     left = {"train": section.limit, "eval": section.eval_limit}[setting]
+    empty = list[str]()
     for origin in listed:
         stores.append(tokenised(origin, renderer, root, limit=left, strict=strict))
+        empty += [origin.shown] if left != 0 and not stores[-1].num_seen else []
         left = None if left is None else max(0, left - stores[-1].num_seen)
     filled = [store for store in stores if len(store)]
     if not any(store.num_seen for store in stores):
         raise no_rows(listed, f"data.{setting}")
+    if empty:
+        logger.warning("data.%s: no row in %s; the rows are those of the other files", setting, ", ".join(empty))
     if not filled and settings.strict:
         raise _none_readable(listed, stores, setting)
     if filled and renderer.kind is None:

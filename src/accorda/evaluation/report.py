@@ -20,7 +20,7 @@ from accorda.evaluation.evaluate import Metrics
 from accorda.evaluation.fewshot import Shots, draw
 from accorda.evaluation.questions import Question, questions
 from accorda.evaluation.registry import read_metrics
-from accorda.evaluation.rows import as_source, dataset_of
+from accorda.evaluation.rows import as_source, dataset_of, num_trained_on
 from accorda.methods.backbone import check_no_placeholders
 from accorda.methods.base_of_run import base_of
 from accorda.methods.open import Opened
@@ -55,6 +55,15 @@ class Origin:
         if data is None and self.recipe is None:
             raise Refusal("data: no rows to evaluate with; name a file with --data")
         return self._dataset(data, "eval", limit)
+
+    def trained_on(self, dataset: Dataset) -> int | None:
+        """How many of the rows the run learned from; None where that is not known."""
+        if self.recipe is None:
+            return None
+        try:
+            return num_trained_on(dataset, self._dataset(None, "train", None))
+        except Refusal:  # its rows are not here any more
+            return None
 
     def shots(self, train: Any, number: int, kind: str, seed: int) -> Shots | str:
         """Examples to show the base, or why there are none."""
@@ -115,7 +124,7 @@ def report(
 
     Returns:
         {"rows": [{"name", "metrics": {name: {"value", "low", "high"}}, "stop_rate", "shots", "note"}],
-        "metrics": [{"name", "direction", ...}], "num_rows", "data": {"seen", "kept", ...},
+        "metrics": [{"name", "direction", ...}], "num_rows", "data": {"seen", "kept", "trained_on", ...},
         "samples": [{"prompt", "reference", "answers": {row name: text}}]}
 
     Raises:
@@ -132,7 +141,7 @@ def report(
         "rows": [line.to_dict() for line in lines],
         "metrics": _described(lines),
         "num_rows": len(asked),
-        "data": dataset.report.rows,
+        "data": dataset.report.rows | {"trained_on": None if data is None else origin.trained_on(dataset)},
         "samples": _side_by_side(asked, lines),
     }
 

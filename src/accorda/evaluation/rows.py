@@ -4,6 +4,7 @@ from dataclasses import replace
 from os import PathLike
 from typing import Any
 
+import numpy as np
 from transformers import PreTrainedModel
 
 from accorda.data.dataset import Dataset
@@ -53,6 +54,11 @@ def dataset_of(
     if found is None:
         raise Refusal(f"data: not one row fits in {length} tokens")
     return found
+
+
+def num_trained_on(dataset: Dataset, trained: Dataset) -> int:
+    """How many of the rows stand among those, by their content; blocks of running text are not compared."""
+    return 0 if dataset.everything or trained.everything else int(np.isin(dataset.digests, trained.digests).sum())
 
 
 def _rows(settings: Settings, split: Split) -> Dataset | None:

@@ -18,10 +18,10 @@ NUMBERS = ("method", "status", "steps", "train_seconds", "trainable_parameters",
 def compare(paths: Sequence[Path]) -> dict[str, Any]:
     """What `accorda compare --json` prints; the first run is the baseline. A sweep's folder stands for its runs.
 
-    Keys: "baseline", "metrics" (names), "held_out" ("rows", "same": whether all runs were measured on the same ones),
-    and "runs", each with its numbers, "kept_parameters", "held_out_rows", and per metric "value", "low", "high", the
-    "difference" from the baseline (None where that was measured on other rows) and "apart", whether the two intervals
-    have nothing in common (None where one has no interval).
+    Keys: "baseline", "broken" (files that cannot be read), "metrics" (names), "held_out" ("rows", "same": whether all
+    runs were measured on the same ones), and "runs", each with its numbers, "kept_parameters", "held_out_rows", and per
+    metric "value", "low", "high", the "difference" from the baseline (None where that was measured on other rows) and
+    "apart", whether the two intervals have nothing in common (None where one has no interval).
 
     Raises:
         Refusal: a path holds no complete run; fewer than two runs.
@@ -36,6 +36,7 @@ def compare(paths: Sequence[Path]) -> dict[str, Any]:
         "metrics": list(dict.fromkeys(metric for story in stories for metric in story.metrics())),
         "held_out": held_out(stories),
         "runs": rows,
+        "broken": [file for story in stories for file in story.broken],
     }
 
 

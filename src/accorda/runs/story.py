@@ -1,7 +1,7 @@
 """What a run folder tells, read once for the card and the report: whatever of it is there."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -36,6 +36,8 @@ class Story:
     environment: dict[str, Any]
     data: dict[str, Any] = field(default_factory=dict)
     samples: dict[str, Any] = field(default_factory=dict)
+    broken: tuple[str, ...] = ()
+    """Files that are there and cannot be read: what they hold is missing here, and nobody left it out."""
 
     def setting(self, name: str, default: str = "") -> str:
         """A setting's value as written."""
@@ -106,7 +108,20 @@ def tell(path: str | Path, result: Mapping[str, Any] | None = None) -> Story:
         environment=read_json(folder.environment) or {},
         data=read_json(folder.data) or {},
         samples=read_json(folder.samples) or {},
+        broken=tuple(map(str, broken(folder))),
     )
+
+
+def broken(folder: RunFolder) -> list[Path]:
+    """The files of a run that are there and are none that a run writes."""
+    files = (folder.result, folder.environment, folder.data, folder.proof, folder.samples)
+    found = [file for file in files if file.is_file() and read_json(file) is None]
+    return [folder.recipe, *found] if folder.recipe.is_file() and not settings(folder.recipe) else found
+
+
+def told_broken(files: Iterable[str]) -> list[str]:
+    """A line for each."""
+    return [f"! {file}: broken, so what it holds is missing here; take it from a copy of the run" for file in files]
 
 
 def settings(recipe: Path) -> list[Setting]:

@@ -14,6 +14,7 @@ from accorda.runs.sections.onwards import commands
 from accorda.runs.spent import PARTS, parts, reached
 from accorda.runs.story import Setting, Story, is_number, tell
 
+TOLERATED = 0.1  # of the memory bill, beyond which its error is worth a report
 NOTHING = "not applicable"  # the verdict of a proof that says nothing of such a run
 
 
@@ -172,5 +173,16 @@ def told(result: Mapping[str, Any]) -> str:
             ("tokens per second", result.get("tokens_per_second")),
             ("peak memory", None if peak is None else size(peak)),
             ("memory bill", None if bill is None else size(bill)),
+            ("! above the bill", beyond(peak, bill)),
         ]
+    )
+
+
+def beyond(peak: int | None, bill: int | None) -> str | None:
+    """That a run held more than it was told it would; nothing where it did not, or by little."""
+    if not peak or not bill or peak <= (1 + TOLERATED) * bill:
+        return None
+    return (
+        f"{peak / bill - 1:.0%}: a bill is to be right within {TOLERATED:.0%}; report it with the run's recipe.yaml, "
+        "result.json and environment.json, and leave that much more room"
     )
