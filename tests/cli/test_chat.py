@@ -190,6 +190,7 @@ def test_at_a_terminal(adapter, screen, tmp_path):
     screen.press_until("\x03", "/quit leaves")
     screen.type(f"/save {tmp_path / 'talk.jsonl'}\n")
     screen.until("1 row ")
+    screen.until("> ")
     screen.type("\x04")
     assert screen.process.wait(20) == 0
     (row,) = [json.loads(line) for line in (tmp_path / "talk.jsonl").read_text().splitlines()]

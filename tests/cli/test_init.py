@@ -66,7 +66,7 @@ def test_every_recipe_trains_once_model_and_data_are_filled_in(name, filled, her
 
 
 def test_stages_and_methods_are_those_there_are():
-    assert init.stages() == sorted(stages())
+    assert list(init.stages()) == sorted(stages())
     assert init.methods() == list(methods())
     table, kin = learning_rates(), {name: method.rate_of for name, method in methods().items()}
     for size, rates in zip((1_000_000, 20_000_000), init.known_rates(), strict=True):

@@ -72,7 +72,9 @@ def test_flags_are_in_the_recipe_with_their_origin(run):
 
 def test_a_run_verifies(run, capsys):
     assert main(["verify", "runs/a"]) == 0
-    *table, left = capsys.readouterr().out.splitlines()[1:]
+    told = capsys.readouterr()
+    *table, left = told.out.splitlines()[1:]
+    assert {"mask: holds", "save: holds"} <= set(told.err.splitlines())
     rows = {line.split()[0]: line.split()[1] for line in table}
     assert {"mask", "coverage", "movement", "packing", "resume", "save", "merge"} <= set(rows)
     assert set(rows.values()) == {"holds"}

@@ -8,7 +8,7 @@ import pytest
 
 from accorda.errors import Refusal
 from accorda.runs.files import write_text
-from accorda.runs.place import require_writable
+from accorda.runs.place import require_writable, shortened
 from accorda.runs.replace import replaced
 
 
@@ -31,7 +31,7 @@ def test_permissions_that_lie_are_found_out(tmp_path, monkeypatch):
 
     monkeypatch.setattr(tempfile, "mkdtemp", full_of_reasons)
     way_out = f"{tmp_path} cannot be written to (operation not permitted); choose another place"
-    assert refused(tmp_path / "run") == f"--output {tmp_path / 'run'}: {way_out}"
+    assert refused(tmp_path / "run") == f"--output {shortened(str(tmp_path / 'run'))}: {way_out}"
 
 
 def test_below_a_file_nothing_can_stand(tmp_path):

@@ -807,7 +807,8 @@ def test_eval_draws_otherwise_where_it_is_asked_to(tmp_path, capsys):
     assert short["tuned"]["metrics"]["length"]["value"] <= 2 < rows["tuned"]["metrics"]["length"]["value"]
     assert main(["eval", str(run.folder.path), "--max-new-tokens", "7"]) == 2
     assert "--max-new-tokens 7: prompts of the run leave room for answers of 6" in capsys.readouterr().err
-    for flag, value in (("shots", "0"), ("train", "a.jsonl"), ("column", "prompt=a"), ("quantization", "nf4")):
+    some = str(write_rows(tmp_path / "some.jsonl", ASKED))
+    for flag, value in (("shots", "0"), ("train", some), ("column", "prompt=a"), ("quantization", "nf4")):
         assert main(["eval", str(run.folder.path), f"--{flag}", value]) == 2
         assert f"error: --{flag} {value}: {run.folder.path} is of stage rl" in capsys.readouterr().err
     assert main(["eval", str(run.folder.path), "--best-of", "4", "--temperature", "0"]) == 2

@@ -129,8 +129,15 @@ def _settings(node: ast.ClassDef, constants: Mapping[str, ast.expr], path: Path)
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
             if ast.unparse(statement.annotation).startswith("ClassVar"):
                 continue
-            default = None if statement.value is None else _literal(statement.value, constants, path)
+            default = None if statement.value is None else _literal(_default(statement.value), constants, path)
             yield Setting(statement.target.id, default, _accepts(statement.annotation), _text(below))
+
+
+def _default(value: ast.expr) -> ast.expr:
+    """What a field begins with, where it is written as `field(default=..., metadata=...)` too."""
+    if isinstance(value, ast.Call) and ast.unparse(value.func).endswith("field"):
+        return next(word.value for word in value.keywords if word.arg == "default")
+    return value
 
 
 def _accepts(annotation: ast.expr) -> str:

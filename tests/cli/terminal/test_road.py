@@ -25,7 +25,7 @@ def test_the_road_leaves_three_proven_runs_and_says_who_wins(tmp_path, capsys, m
     monkeypatch.chdir(tmp_path)
     assert main.main(["demo", "--align", *SHORT, "--limit", "4"]) == 0
     told = capsys.readouterr().out
-    for part in ("Demonstrations", "A reward model", "key/value cache", "PPO wins over SFT", "of 4 tickets", "ppo "):
+    for part in ("2/3 a reward model", "key/value cache", "PPO wins over SFT", "of 4 tickets", "ppo "):
         assert part in told
     for stage in ("sft", "reward", "rl"):
         result = json.loads((tmp_path / "runs/align" / stage / "result.json").read_text())

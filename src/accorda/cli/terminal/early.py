@@ -65,7 +65,7 @@ def check_eval(arguments: argparse.Namespace, named: Mapping[str, str]) -> None:
         except Refusal as refusal:
             if data != arguments.train:
                 raise
-            raise Refusal(f"train: {str(refusal).removeprefix('data.eval: ')}") from None
+            raise Refusal(f"--train: {str(refusal).removeprefix('data.eval: ')}") from None
 
 
 def of_run(name: str) -> tuple[Any, str | None]:

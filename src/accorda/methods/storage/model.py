@@ -83,7 +83,7 @@ def save_model(
     that a server stops where training ended a turn.
 
     Args:
-        model: nothing on it but at most one adapter that trains base parameters, whose values are then written.
+        model: with the named adapter, or without a name with nothing but one that trains its parameters alone.
         tokenizer: saved with its chat template.
         folder: a new or empty folder, or one that holds a model, which is replaced.
         name: the adapter whose values are written. Default: the one on the model.
@@ -121,7 +121,7 @@ def _tell_format(model: PreTrainedModel, folder: Path) -> None:
 def _shown(model: PreTrainedModel, name: str | None) -> str | None:
     """The adapter whose values of the model's parameters are written; None for the model's own."""
     on_it, own = installed(model), model.state_dict().keys()
-    for other in on_it:
+    for other in [name] if name else on_it:
         if not own_tensors(model, other).keys() <= own:
             raise Refusal(f"adapter {other!r} is not merged: merge it into the model first, or save it as an adapter")
     if name is None and len(on_it) > 1:
