@@ -4,17 +4,21 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from tests.stages.compared import settings as compared_settings
+from tests.stages.runs import write_rows
 from tests.stages.sampled import settings
 from tests.zoo import make, tiny_tokenizer
 
 from accorda.methods.install import installed, own_tensors
 from accorda.models.heads import new_heads
 from accorda.recipe.load import load
+from accorda.rl.settings import RolloutSettings
 from accorda.stages import plan, preflight, train
+from accorda.stages.assumed import sampled
 from accorda.stages.build import build
 from accorda.training.preferring import REFERENCE
 
@@ -93,6 +97,27 @@ def test_what_a_run_measures_is_within_fifteen_percent(tmp_path):
     result = alone(tmp_path, recipe)
     assert result["bill"]["moments"]
     assert result["bill_bytes"] == pytest.approx(result["peak_memory_bytes"], rel=0.15)
+
+
+def test_rows_that_ppo_learns_beside_are_billed(tmp_path):
+    """They are longer than the answers, so theirs is the fullest pass."""
+    texts = [{"prompt": "a ", "completion": f"row {number} " * 20} for number in range(20)]
+    rows = str(write_rows(tmp_path / "texts.jsonl", texts))
+    more = {"data": {"max_length": 128}, "training": {"micro_batch_size": 4}}
+    plain = bills(tmp_path, algorithm={"name": "ppo"}, **more)[1]
+    _, bill, planned = bills(tmp_path, algorithm={"name": "ppo", "ptx_data": rows, "ptx_rows": 4}, **more)
+    assert bill["activations"] > 1.5 * plain["activations"]
+    assert planned["activations"] == pytest.approx(bill["activations"], rel=0.01)
+
+
+def test_without_data_they_are_as_long_as_may_be(tmp_path):
+    algorithm = {"name": "ppo", "ptx_data": "texts.jsonl", "ptx_rows": 6}
+    recipe = settings(tmp_path, data={"max_length": 128}, training={"micro_batch_size": 4, "packing": True})
+    found = load({**recipe, "algorithm": algorithm, "rollout": asdict(RolloutSettings(num_generations=2))})
+    *answers, first, second = sampled(found, False).passes.step
+    assert [sum(work.supervised) for work in answers] == [4 * 128] * 2  # what may be sampled
+    assert first == second
+    assert (first.lengths, first.supervised) == ((128,) * 4, (127,) * 4)
 
 
 def alone(place, recipe):

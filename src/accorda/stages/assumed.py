@@ -49,8 +49,17 @@ def sampled(recipe: Recipe, two_sides: bool) -> Found:
     times = min(2, ceil(training.batch_size * number / rows))
     work = SampledWorkload((length,) * rows, (answer,) * rows, bool(training.packing))
     steps = training.max_steps or training.checkpoint_every + 1
-    passes = Passes((work,) * times, answers=(at_once(recipe), max(1, length - answer), answer))
+    passes = Passes((work,) * times + _beside(recipe, rows, length), answers=(at_once(recipe), max(1, length - answer), answer))
     return Found(passes, is_tried(recipe, steps, bool(recipe.data.eval_split)))
+
+
+def _beside(recipe: Recipe, rows: int, length: int) -> tuple[Workload, ...]:
+    """Ordinary rows that an algorithm learns in every step beside the answers."""
+    if not recipe.algorithm.get("ptx_data"):
+        return ()
+    number = recipe.algorithm["ptx_rows"]
+    work = _equal(min(rows, number), length, learned=length - 1, two_sides=False, packed=bool(recipe.training.packing))
+    return (work,) * min(2, ceil(number / rows))
 
 
 def _of_rows(recipe: Recipe, two_sides: bool, make: Callable[..., Workload]) -> Found:

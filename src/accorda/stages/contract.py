@@ -9,6 +9,8 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from accorda.data.renderer import Renderer
+from accorda.data.sampler import Batches
 from accorda.errors import Refusal
 from accorda.evaluation import during_training
 from accorda.evaluation.side_by_side import side_by_side
@@ -45,6 +47,7 @@ class Stage:
     samples: of a session and a number of seconds, a few rows with what the model says to them.
     carried: of a session, what makes its loop's batches out of the model as it is; None where they are rows as read.
     check: refuses what only this stage's runs would find wrong, before a session's first step.
+    beside: of a recipe, its renderer and its batches, ordinary rows that every step learns, too; None: none.
     arithmetic: of a session, what an optimizer step comes to, for result.json and for people.
     phases: of a recipe, how its prompts are answered: the settings of `PromptBatches` that rows do not have.
     thumbs: of a recipe, whether answers are learned from by themselves, liked or not, and not side by side.
@@ -62,6 +65,7 @@ class Stage:
     samples: Callable[[Any, float], dict[str, Any] | None] = side_by_side
     carried: Callable[[Session], Making | None] = lambda session: None
     check: Callable[[Session], None] = lambda session: None
+    beside: Callable[[Recipe, Renderer, Batches], Batches | None] = lambda *_: None
     arithmetic: Callable[[Session], dict[str, Any]] = effective_batch
     phases: Callable[[Recipe], dict[str, Any]] = lambda recipe: {}
     thumbs: Callable[[Recipe], bool] = lambda recipe: False

@@ -84,7 +84,8 @@ def billed(recipe: Recipe, device: Device) -> tuple[Recipe, Bill]:
     precision = choose_precision(recipe.training.precision, device.kind, num_weights, device.bf16)
     recipe = settle.settle_precision(recipe, precision)
     if data:
-        found = read_passes(recipe, make_batches(recipe, data, "cpu"), data.eval)
+        batches = make_batches(recipe, data, "cpu")
+        found = read_passes(recipe, batches, data.eval, stage.beside(recipe, data.renderer, batches))
     else:
         found = stage.kind.assumed(recipe, labels is None and opened.model.config.is_encoder_decoder)
     shallow = [cut(opened, recipe, depth, labels) for depth in DEPTHS[device.kind]] if is_uniform(opened) else []
@@ -147,10 +148,10 @@ def deep(priced: Priced, shallow: Sequence[PreTrainedModel]) -> Bill | None:
     return line((low, high), [price(replace(priced, model=model)) for model in shallow], depth)
 
 
-def read_passes(recipe: Recipe, batches: Batches, evaluation: Any) -> Found:
+def read_passes(recipe: Recipe, batches: Batches, evaluation: Any, beside: Batches | None) -> Found:
     """As the data has it."""
     steps = recipe.training.max_steps or batches.num_steps(recipe.training.epochs)
-    return Found(passes(recipe, batches, evaluation), is_tried(recipe, steps, evaluation is not None))
+    return Found(passes(recipe, batches, evaluation, beside), is_tried(recipe, steps, evaluation is not None))
 
 
 def shape(recipe: Recipe, labels: Labels | None) -> Opened:

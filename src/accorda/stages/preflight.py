@@ -88,12 +88,14 @@ def bill(session: Session) -> Bill:
     """What the run will hold in memory; the session and the generators are as before."""
     opened, recipe = session.notes[OPENED_NOTE], session.recipe
     stage = find_stage(recipe.stage)
+    beside = stage.beside(recipe, session.renderer, session.batches)
+    found = passes(recipe, session.batches, session.eval, beside)
     with undisturbed():
         return price(
             Priced(
                 model=session.model,
                 objective=stage.objective(recipe),
-                passes=judged(stage.judges, recipe, session.model, passes(recipe, session.batches, session.eval)),
+                passes=judged(stage.judges, recipe, session.model, found),
                 optimizer=session.notes[OPTIMIZER_NOTE],
                 precision=session.loop.precision,
                 files=file_dtype(recipe, opened.base_path),

@@ -38,18 +38,25 @@ STEPS_LOOKED_AT = 2000
 Judges = Callable[[Recipe, PreTrainedModel, tuple[int, int, int]], tuple[Judge, ...]]
 
 
-def passes(recipe: Recipe, batches: Batches, evaluation: Dataset | None) -> Passes:
-    """The largest micro-batch of the first epoch, twice where a step has several; and evaluation's."""
+def passes(recipe: Recipe, batches: Batches, evaluation: Dataset | None, beside: Batches | None = None) -> Passes:
+    """The largest micro-batch of the first epoch, twice where a step has several; and evaluation's.
+
+    `beside`: rows that every step learns after its own.
+    """
+    works = largest(batches) + (() if beside is None else largest(beside))
+    if isinstance(batches, PromptBatches):
+        return Passes(works, answers=sampled(recipe, batches))
+    if evaluation is None or not len(evaluation):
+        return Passes(works)
+    return Passes(works, measured(evaluation), answers(recipe, evaluation))
+
+
+def largest(batches: Batches) -> tuple[Workload, ...]:
+    """The largest micro-batch of the first epoch, twice where its step has several."""
     steps = range(min(STEPS_LOOKED_AT, batches.steps_per_epoch))
     groups = [(step, group) for step in steps for group in batches.groups(step)]
     step, rows = max(groups, key=lambda found: batches.positions(found[1]))
-    work = Workload.of(batches.batch(rows))
-    times = min(2, len(batches.groups(step)))
-    if isinstance(batches, PromptBatches):
-        return Passes((work,) * times, answers=sampled(recipe, batches))
-    if evaluation is None or not len(evaluation):
-        return Passes((work,) * times)
-    return Passes((work,) * times, measured(evaluation), answers(recipe, evaluation))
+    return (Workload.of(batches.batch(rows)),) * min(2, len(batches.groups(step)))
 
 
 def judged(judges: Judges, recipe: Recipe, model: PreTrainedModel, found: Passes) -> Passes:

@@ -136,7 +136,7 @@ def carried(session: Session) -> Phases:
         stop_ids=stop_ids(model, session.tokenizer, renderer.stop_ids),
         precision=session.loop.precision,
         seed=recipe.training.seed,
-        beside=ptx_batches(session),
+        beside=ptx_batches(recipe, session.renderer, session.batches),
         backend=backends.made(rollout(recipe), session.folder.rollout),
     )
 
@@ -149,9 +149,9 @@ def check(session: Session) -> None:
     try_out(phases, length, session.folder.path)
 
 
-def ptx_batches(session: Session) -> Batches | None:
+def ptx_batches(recipe: Recipe, renderer: Renderer, prompts: Batches) -> Batches | None:
     """Rows that are learned beside the answers, read and put together as stage sft would."""
-    chosen, recipe, renderer = algorithm(session.recipe), session.recipe, session.renderer
+    chosen = algorithm(recipe)
     rows = chosen.ptx if isinstance(chosen, PolicyAlgorithm) else None
     if rows is None:
         return None
@@ -160,7 +160,6 @@ def ptx_batches(session: Session) -> Batches | None:
     own = Renderer(renderer.tokenizer, renderer.template, reasoning=renderer.reasoning)
     with renamed("data.train", "algorithm.ptx_data"):
         dataset = prepare(section, own, max_length=length, seed=recipe.training.seed)
-    prompts = session.batches
     return EndlessBatches(
         dataset,
         batch_size=rows.rows,
@@ -168,7 +167,7 @@ def ptx_batches(session: Session) -> Batches | None:
         packed=prompts.packed,
         pad_id=own.pad_id,
         seed=recipe.training.seed,
-        device=session.device,
+        device=prompts.device,
     )
 
 
@@ -258,6 +257,7 @@ STAGE = Stage(
     opened=opened,
     evaluator=evaluator,
     carried=carried,
+    beside=ptx_batches,
     check=check,
     phases=phases,
     arithmetic=arithmetic,
