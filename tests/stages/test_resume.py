@@ -12,7 +12,7 @@ from accorda.errors import Refusal, Stopped
 from accorda.recipe.load import load
 from accorda.recipe.write import dump
 from accorda.runs import events
-from accorda.stages import resume, train
+from accorda.stages import outcome, resume, train, verify
 from accorda.training.loop import Loop
 
 TRAIN = "import torch; torch.set_num_threads(1); from accorda.stages import train; import sys; train(sys.argv[1])"
@@ -55,6 +55,22 @@ def test_a_killed_run_ends_in_the_same_bytes(step, whole, tmp_path):
     assert adapter_bytes(run.folder) == whole
     assert run.proven
     assert [event["step"] for event in events.read(run.folder.events) if event["event"] == "step"] == list(range(1, 13))
+
+
+def test_a_run_killed_behind_its_card_verifies_once_it_is_resumed(tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(outcome, "report", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        child = os.fork()
+        if child == 0:
+            train(load(settings(tmp_path)))
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    run = tmp_path / "run"
+    assert (run / "adapter" / "README.md").is_file()
+    assert not (run / "result.json").exists()
+    resume(run)
+    assert all(proof.verdict == "holds" for proof in verify(run) if proof.name in ("save", "resume"))
+    assert (run / "adapter" / "README.md").is_file()
 
 
 def test_sigterm_saves_and_stops(whole, tmp_path, monkeypatch):

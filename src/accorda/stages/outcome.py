@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -136,6 +137,7 @@ def save(session: Session) -> None:
     else:
         beside = companions(session.tokenizer, session.renderer)
         save_adapter(session.model, session.folder.adapter, ADAPTER, beside=beside)
+    card_place(session).unlink(missing_ok=True)  # of a run killed after it: a proof would see it change
     kept = session.objective.beside(session.model) if isinstance(session.objective, StepObjective) else {}
     if kept:
         with replaced(session.folder.value) as new:
@@ -165,11 +167,16 @@ def finish(session: Session, totals: Mapping[str, Any], proofs: Sequence[Proof])
     """Card, report, and last of all result.json, which marks the run complete."""
     found = result(session, totals, proofs)
     folder = session.folder
-    place = folder.adapter if folder.adapter.is_dir() else folder.model
-    write_text(place / "README.md", card(folder.path, found))
+    write_text(card_place(session), card(folder.path, found))
     write_text(folder.report, report(folder.path, found))
     write_json(folder.result, found)
     return found
+
+
+def card_place(session: Session) -> Path:
+    """Where the card of the adapter or model lies."""
+    folder = session.folder
+    return (folder.adapter if folder.adapter.is_dir() else folder.model) / "README.md"
 
 
 def result(session: Session, totals: Mapping[str, Any], proofs: Sequence[Proof]) -> dict[str, Any]:
