@@ -1,11 +1,14 @@
 """Several methods under one name in a recipe."""
 
 import pytest
+from tests.zoo import make
 
 from accorda.errors import Refusal
 from accorda.methods.additive.prompt_tuning import PromptTuning
 from accorda.methods.composition import name_of, read, write
+from accorda.methods.install import freeze, install, installed
 from accorda.methods.reparametrized.lora import LoRA
+from accorda.methods.reparametrized.pissa import PiSSA
 from accorda.methods.selective.bitfit import BitFit
 
 
@@ -33,3 +36,12 @@ def test_settings_stand_under_the_name_of_each():
 def test_refusals(section, words):
     with pytest.raises(Refusal, match=words):
         read(section)
+
+
+def test_what_does_not_fit_a_model_is_named_as_the_recipe_does():
+    model = freeze(make("llama"))
+    with pytest.raises(Refusal, match=r"^method\.pissa\.rank = 500: "):
+        install(model, (BitFit(), PiSSA(rank=500)))
+    with pytest.raises(Refusal, match=r"^method\.rank = 500: "):
+        install(model, PiSSA(rank=500))
+    assert not installed(model)

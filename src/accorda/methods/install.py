@@ -5,6 +5,7 @@ What belongs to one module hangs on that module; prompts, side networks and shar
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import chain
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from accorda.errors import Refusal
+from accorda.errors import Refusal, renamed
 from accorda.methods import backbone, entries, host
 from accorda.methods.checks import check_install
 from accorda.methods.contract import Method, ModuleMethod, ParameterMethod, Part, PromptMethod, SideMethod
@@ -20,6 +21,7 @@ from accorda.methods.originals import Original
 from accorda.methods.routing import Route, Routing, routing
 from accorda.models.heads import new_heads
 from accorda.models.roles import sites
+from accorda.recipe.named import name_of
 
 Step = Callable[[], None]
 
@@ -55,7 +57,10 @@ def install(
     methods = method if isinstance(method, tuple) else (method,)
     state = routing(model)
     check_install(model, methods, name, state)
-    steps = [step for number, one in enumerate(methods) for step in _planned(model, one, name, number, state)]
+    steps: list[Step] = []
+    for number, one in enumerate(methods):
+        with told_as(one, methods):
+            steps += _planned(model, one, name, number, state)
     backbone.attend_to(model, state)
     for step in steps:
         step()
@@ -65,6 +70,11 @@ def install(
     else:
         state.go(state.route)
     return model
+
+
+def told_as(method: Method, methods: tuple[Method, ...]) -> AbstractContextManager[None]:
+    """Refusals of a method's settings name them as the recipe does: of one among several, under its name."""
+    return renamed("method.", f"method.{name_of(method)}.") if len(methods) > 1 else nullcontext()
 
 
 def remove(model: PreTrainedModel, name: str) -> PreTrainedModel:

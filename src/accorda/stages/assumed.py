@@ -49,7 +49,8 @@ def sampled(recipe: Recipe, two_sides: bool) -> Found:
     times = min(2, ceil(training.batch_size * number / rows))
     work = SampledWorkload((length,) * rows, (answer,) * rows, bool(training.packing))
     steps = training.max_steps or training.checkpoint_every + 1
-    passes = Passes((work,) * times + _beside(recipe, rows, length), answers=(at_once(recipe), max(1, length - answer), answer))
+    answered = at_once(recipe), max(1, length - answer), answer
+    passes = Passes((work,) * times + _beside(recipe, rows, length), answers=answered)
     return Found(passes, is_tried(recipe, steps, bool(recipe.data.eval_split)))
 
 

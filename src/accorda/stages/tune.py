@@ -9,7 +9,7 @@ from accorda.errors import Refusal
 from accorda.methods import composition, registry
 from accorda.methods.backbone import check_no_placeholders
 from accorda.methods.contract import Method
-from accorda.methods.install import freeze, install, installed, own_tensors, remove, trainable
+from accorda.methods.install import freeze, install, installed, own_tensors, remove, told_as, trainable
 from accorda.methods.open import Opened, open_model
 from accorda.methods.prepare import prepare
 from accorda.methods.storage import load_adapter
@@ -102,7 +102,11 @@ def put_method(recipe: Recipe, asked: Methods, opened: Opened, examples: Iterabl
     """
     model = freeze(opened.model)
     if opened.adapter_name is None:
-        methods = with_new_rows(model, tuple(prepare(model, method, examples) for method in asked))
+        prepared = list[Method]()
+        for method in asked:
+            with told_as(method, asked):
+                prepared.append(prepare(model, method, examples))
+        methods = with_new_rows(model, tuple(prepared))
         install(model, methods, ADAPTER)
         if composition.name_of(asked) == "rows" and added_tokens(model) is not None and len(methods) == 1:
             recipe = recipe.with_value("method", registry.write(methods[0]), "auto: the rows of model.added_tokens")
