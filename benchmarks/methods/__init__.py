@@ -5,9 +5,10 @@ One rule for every method:
 - `sft`: short runs of the bundled model on 600 rows of `bundled:tickets`; the lowest loss on 100 rows of
   `bundled:tickets-heldout` has the rate;
 - `classify`: short runs of MiniLM (22M parameters) on 600 sentences of SST-2, judged by the loss on 200 sentences of
-  its dev split, say where the long runs look: the best rate and the two places below it, and halfway to the place
-  above the best where some seeds break down. Long runs are 2,000 sentences and three epochs, of some methods with
-  three seeds; the rate is the one of the highest mean accuracy on the whole dev split;
+  its dev split, say where the long runs look: the best rate and the two places below it, further out while the best is
+  at an edge, and halfway to the place above the best where some seeds break down. Long runs are 2,000 sentences and
+  three epochs, of some methods with three seeds; the rate is the one of the highest mean accuracy on the whole dev
+  split;
 - the final table: the accuracy of the long runs at that rate on the test split beside a linear probe's.
 
 No choice sees the test split: long runs store their answers to it unscored, and only those at chosen rates are scored.

@@ -109,12 +109,13 @@ def candidates(losses: Mapping[float, float]) -> list[float]:
 
 
 def followed(rates: Sequence[float], accuracies: Mapping[float, float]) -> list[float]:
-    """The rates of the long runs and, while the lowest of them is the best, a place further down, MOST_LONG at most."""
+    """The rates of the long runs and, while the best of them is at an edge, a place beyond it, MOST_LONG at most."""
     found = list(rates)
     while len(found) < MOST_LONG and set(found) <= set(accuracies):
-        if most_accurate({rate: accuracies[rate] for rate in found}) != min(found):
+        top = most_accurate({rate: accuracies[rate] for rate in found})
+        if top not in (min(found), max(found)):
             break
-        found.append(step(min(found), -1))
+        found.append(step(top, -1 if top == min(found) else 1))
     return found
 
 

@@ -106,9 +106,10 @@ def rates() -> str:
     sft, short = cells.read(cells.RESULTS / "sft"), long.short_cells()
     tuned = [cell for cell in runs if cell["method"] != long.PROBE]
     edge = [name for name, entry in found["sft"]["rates"].items() if entry["origin"].startswith("at the edge")]
-    lowest = [name for name, entry in found["classify"]["rates"].items() if "the lowest of them" in entry["origin"]]
+    ends = [name for name, entry in found["classify"]["rates"].items() if "est of them" in entry["origin"]]
     best = {name: grid.best(cells.losses(short, name)) for name in found["classify"]["rates"]}
     kept = [name for name, rate in best.items() if found["classify"]["rates"][name]["rate"] == rate]
+    higher = [name for name, rate in best.items() if found["classify"]["rates"][name]["rate"] > rate]
     at_sft = paragraph(
         f"Stage `sft`: {methods_of(sft)} methods on {table.BUNDLED}, {len(sft)} runs in all; the lowest loss has the",
         f"rate. The best lies at the edge of the rates tried for: {names(edge)}. Nothing was learned by:",
@@ -117,12 +118,13 @@ def rates() -> str:
     at_classify = paragraph(
         f"Stage `classify`: {methods_of(short)} methods in {len(short)} short runs on MiniLM,",
         f"{ROWS['classify']} sentences and one epoch, judged by the loss on 200 sentences of dev; then {len(tuned)}",
-        "long runs at the best of those rates and the two places below it, and further down while the lowest is the",
-        "best, and halfway to the place above the best where only seeds that broke down (no better than the probe)",
-        f"keep that one from being it; {long.SEEDS} seeds or one; the highest accuracy on dev, the mean of the seeds,",
-        "has the rate.",
-        f"{len(kept)} of {len(best)} methods keep the best rate of the short runs, the others take a lower one.",
-        f"The rate is the lowest that was tried in long runs for: {names(lowest)}. No better on dev than the linear",
+        "long runs at the best of those rates and the two places below it, further out while the best is at an edge,",
+        f"{grid.MOST_LONG} rates at most, and halfway to the place above the best where only seeds that broke down (no",
+        f"better than the probe) keep that one from being it; {long.SEEDS} seeds or one; the highest accuracy on dev,",
+        "the mean of the seeds, has the rate.",
+        f"{len(kept)} of {len(best)} methods keep the best rate of the short runs, {len(higher)} take a higher one,",
+        "the others a lower one.",
+        f"The rate is at an edge of those tried in long runs for: {names(ends)}. No better on dev than the linear",
         f"probe at any rate, so without a rate of their own: {names(sorted(found['classify']['unlearned']))}.",
     )
     return f"{at_sft}\n{at_classify}"

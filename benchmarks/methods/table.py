@@ -57,8 +57,8 @@ def found_at_classify(short: Sequence[dict[str, Any]], runs: Sequence[dict[str, 
             continue
         seeds = len(long.seeds(method))
         mean = f", the mean of {seeds} seeds" if seeds > 1 else ""
-        lowest = ", the lowest of them" if rate == min(accuracies) else ""
-        origin = f"the best on dev of {len(accuracies)} rates{mean}{lowest}, on {MINILM}, {day}"
+        edges = {min(accuracies): ", the lowest of them", max(accuracies): ", the highest of them"}
+        origin = f"the best on dev of {len(accuracies)} rates{mean}{edges.get(rate, '')}, on {MINILM}, {day}"
         found["rates"][method] = {"rate": rate, "origin": origin}
     return found
 

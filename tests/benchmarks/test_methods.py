@@ -112,13 +112,22 @@ def test_the_highest_accuracy_on_dev_has_the_rate_and_the_lower_rate_of_two_alik
     )
 
 
-def test_long_runs_go_further_down_while_the_lowest_rate_is_the_best_but_not_for_ever():
-    rates = (3e-3, 1e-3, 3e-4, 1e-4, 3e-5)
-    runs = [run(rate, 0.8 - rate) for rate in rates]
-    for known, rate in ((3, 1e-4), (4, 3e-5)):
+@pytest.mark.parametrize(
+    ("rates", "better"), [((3e-3, 1e-3, 3e-4, 1e-4, 3e-5), -1), ((3e-3, 1e-3, 3e-4, 1e-2, 3e-2), 1)]
+)
+def test_long_runs_go_further_out_while_the_best_rate_is_at_an_edge_but_not_for_ever(rates, better):
+    runs = [run(rate, 0.8 + better * rate) for rate in rates]
+    for known, rate in ((3, rates[3]), (4, rates[4])):
         assert long.wanted(["rslora"], SHORT, runs[:known])[-1] == ("rslora", 0, rate)
+        assert long.chosen("rslora", SHORT, runs[:known]) is None
     assert long.wanted(["rslora"], SHORT, runs)[1:] == [("rslora", 0, rate) for rate in rates]
-    assert long.chosen("rslora", SHORT, runs) == 3e-5
+    assert long.chosen("rslora", SHORT, runs) == rates[4]
+
+
+def test_a_place_above_that_is_no_better_ends_the_search():
+    runs = [run(3e-3, 0.8), run(1e-3, 0.7), run(3e-4, 0.7)]
+    assert long.wanted(["rslora"], SHORT, runs)[-1] == ("rslora", 0, 1e-2)
+    assert long.chosen("rslora", SHORT, [*runs, run(1e-2, None)]) == 3e-3
 
 
 @pytest.mark.parametrize(
@@ -129,13 +138,14 @@ def test_long_runs_go_further_down_while_the_lowest_rate_is_the_best_but_not_for
         ([0.79, 0.6, 0.78], False),  # the sound seeds are no better than the best rate
         ([0.85, 0.71, 0.82], False),  # worse, but above the probe
         ([0.6, None, 0.6], False),  # nothing is sound
-        ([0.9, 0.9, 0.9], False),  # the place above is the best itself, and its own place above was never tried
+        ([0.9, 0.9, 0.9], False),  # the place above is the best itself, and nothing is sound above that
     ],
 )
 def test_halfway_is_tried_where_only_broken_seeds_keep_the_place_above_from_being_the_best(above, tried):
     short = [each | {"method": "lora"} for each in SHORT]
     runs = [run(rate, accuracy, "lora", seed) for rate, accuracy in ((1e-3, 0.8), (3e-4, 0.75)) for seed in range(3)]
     runs += [run(3e-3, accuracy, "lora", seed) for seed, accuracy in enumerate(above)]
+    runs += [run(1e-2, 0.5, "lora", seed) for seed in range(3)]
     wanted = [each for each in long.wanted(["lora"], short, [PROBE, *runs]) if each[2] == 2e-3]
     assert wanted == [("lora", seed, 2e-3) for seed in range(3) if tried]
     better = [run(2e-3, 0.81, "lora", seed) for seed in range(3)]

@@ -20,6 +20,7 @@ from accorda.data.dataset import Dataset
 from accorda.data.prompts.experience import Experience, PromptBatches, Sample, with_told
 from accorda.data.sampler import Batches, keys
 from accorda.errors import Refusal
+from accorda.models.heap import give_back
 from accorda.rl.backends.contract import Asked, Backend
 from accorda.rl.backends.registry import backends
 from accorda.rl.backends.torch import Here
@@ -156,6 +157,8 @@ class Phases(Making):
         if phase == 0:
             require_some(groups, self.reward)
         told = figures(groups) | watched(self.reward)
+        if self.model.device.type == "cpu":
+            give_back()  # holes that answering leaves, which learning would not fill (docs/decisions/056)
         with self.precision.autocast():  # of its own: casts that sampling made have no gradient
             if self.needs_scores:
                 with self.timed("scores"):
