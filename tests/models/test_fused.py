@@ -74,3 +74,32 @@ def test_on_a_gpu_a_fused_model_is_near_the_original(name):
             assert mine.grad is not None, key
             scale = float(theirs.grad.abs().max()) + 1e-6
             torch.testing.assert_close(mine.grad, theirs.grad, atol=5e-2 * scale, rtol=0)
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_a_model_without_memory_is_fused_as_one_with_it(name):
+    """So that a plan holds what the run will hold; without Triton the rotation stays as it is, which keeps nothing."""
+    model = make(name)
+    with torch.device("meta"):
+        hollow = type(model)(model.config)
+    found = {kernel: number for kernel, number in FUSED[name].items() if kernel != "rotary"}
+    assert fuse(hollow, compiled=False) == found
+
+
+def test_less_is_kept_for_the_way_back():
+    """Of a norm its input and a number per row, of a gated unit its two inputs: all of them there anyhow."""
+    x, up = (torch.randn(4, 32, dtype=torch.bfloat16).requires_grad_() for _ in range(2))
+    weight = torch.ones(32, dtype=torch.bfloat16)
+    assert kept(lambda: rms_norm.rms_norm(x, weight, 1e-6), x, weight) == 4
+    assert kept(lambda: rms_norm.reference(x, weight, 1e-6), x, weight) > 4 * 32  # in fp32
+    assert kept(lambda: swiglu.swiglu(x, up), x, up) == 0
+    assert kept(lambda: swiglu.reference(x, up), x, up) == 4 * 32
+
+
+def kept(use, *inputs):
+    """How many numbers a graph holds beside its inputs."""
+    found = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: found.append(tensor) or tensor, lambda tensor: tensor):
+        use()
+    own = {tensor.data_ptr() for tensor in inputs}
+    return sum(tensor.numel() for tensor in found if tensor.data_ptr() not in own)

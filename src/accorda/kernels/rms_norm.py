@@ -7,7 +7,7 @@ back, with c = mean_i(g_i n_i) for g = w dy,
 
     dx = (g - n c) / sqrt(mean_i x_i^2 + eps)        dw = sum over rows of dy n,
 
-so that x and one number per row are kept, where torch keeps three copies of x.
+so that x and one number per row are kept, where torch's own graph of the formula keeps x in fp32, and n if w trains.
 """
 
 from typing import Any
@@ -25,21 +25,48 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float, *, from_one: bool = False) -
 
     The result has the wider of both dtypes, with `from_one` that of x.
     """
-    if x.numel() and triton.takes(x, weight) and x.shape[-1] <= triton.WIDEST:
-        out = _RMSNorm.apply(x, weight, eps, from_one)
-        assert isinstance(out, Tensor)
-        return out
-    return reference(x, weight, eps, from_one=from_one)
+    compiled = x.numel() and triton.takes(x, weight) and x.shape[-1] <= triton.WIDEST
+    out = (_Compiled if compiled else _InTorch).apply(x, weight, eps, from_one)
+    assert isinstance(out, Tensor)
+    return out
 
 
 def reference(x: Tensor, weight: Tensor, eps: float, *, from_one: bool = False) -> Tensor:
-    """The same, in torch."""
+    """The formula as models write it."""
     wide = x.float()
     normalized = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
     return (normalized * (1 + weight.float())).to(x.dtype) if from_one else weight * normalized.to(x.dtype)
 
 
-class _RMSNorm(torch.autograd.Function):
+class _InTorch(torch.autograd.Function):
+    """The same values as the reference, bit for bit; what is new is written over where it can be."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, from_one: bool) -> Tensor:
+        wide = x.to(torch.float32, copy=True)
+        scales = wide.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
+        ctx.save_for_backward(x, weight, scales)
+        ctx.from_one = from_one
+        normalized = wide.mul_(scales)
+        return normalized.mul_(1 + weight.float()).to(x.dtype) if from_one else weight * normalized.to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, scales = ctx.saved_tensors
+        (gradient,) = gradients
+        normalized = x.to(torch.float32, copy=True).mul_(scales)
+        towards_weight = None
+        if ctx.needs_input_grad[1]:
+            towards_weight = (gradient.float() * normalized).flatten(0, -2).sum(0).to(weight.dtype)
+        if not ctx.needs_input_grad[0]:
+            return None, towards_weight, None, None
+        weighted = gradient.to(torch.float32, copy=True).mul_(weight.float() + ctx.from_one)
+        share = torch.linalg.vecdot(weighted, normalized).div_(x.shape[-1]).unsqueeze(-1)
+        towards_x = weighted.sub_(normalized.mul_(share)).mul_(scales)
+        return towards_x.to(x.dtype), towards_weight, None, None
+
+
+class _Compiled(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, from_one: bool) -> Tensor:
         rows = x.reshape(-1, x.shape[-1]).contiguous()

@@ -2,7 +2,8 @@
 
     h = silu(g) u    silu(g) = g sigmoid(g)    dg = dh u sigmoid(g) (1 + g (1 - sigmoid(g)))    du = dh silu(g)
 
-silu(g) is rounded to g's dtype before it is multiplied, as in the models. g and u are kept; torch keeps silu(g) too.
+silu(g) is rounded to g's dtype before it is multiplied, as in the models. g and u are kept; torch's own graph of the
+formula keeps silu(g) too.
 """
 
 from typing import Any
@@ -18,19 +19,35 @@ SIZE = 1024
 
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
     """silu(gate) * up, all (..., F)."""
-    if gate.numel() and triton.takes(gate, up) and gate.dtype == up.dtype and gate.shape == up.shape:
-        out = _SwiGLU.apply(gate, up)
-        assert isinstance(out, Tensor)
-        return out
-    return reference(gate, up)
+    if gate.dtype != up.dtype or gate.shape != up.shape:
+        return reference(gate, up)
+    out = (_Compiled if gate.numel() and triton.takes(gate, up) else _InTorch).apply(gate, up)
+    assert isinstance(out, Tensor)
+    return out
 
 
 def reference(gate: Tensor, up: Tensor) -> Tensor:
-    """The same, in torch."""
+    """The formula as models write it."""
     return F.silu(gate) * up
 
 
-class _SwiGLU(torch.autograd.Function):
+class _InTorch(torch.autograd.Function):
+    """The same values as the reference, bit for bit, and the same gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+        ctx.save_for_backward(gate, up)
+        return F.silu(gate).mul_(up)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        gate, up = ctx.saved_tensors
+        (gradient,) = gradients
+        towards_gate = torch.ops.aten.silu_backward(gradient * up, gate)
+        return towards_gate, F.silu(gate).mul_(gradient)
+
+
+class _Compiled(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
         gate, up = gate.contiguous(), up.contiguous()

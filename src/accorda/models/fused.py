@@ -21,16 +21,20 @@ from accorda.kernels import rms_norm, rotary, swiglu
 
 ROTATE = "apply_rotary_pos_emb"  # what models call the function that turns queries and keys
 NOTED = "accorda_kernels"  # the attribute of a model that says what was done
+WIDTH = 8  # of stand-ins
 PARTS = ("gate_proj", "up_proj", "down_proj", "act_fn")  # of a gated feed-forward
 
 
 @torch.no_grad()
-def fuse(model: PreTrainedModel) -> dict[str, int]:
-    """Give every module that a kernel can compute a forward that uses it; returns how many, by kernel."""
+def fuse(model: PreTrainedModel, *, compiled: bool = True) -> dict[str, int]:
+    """Give every module that a kernel can compute a forward that uses it; returns how many, by kernel.
+
+    compiled: Triton computes where the model lies; what gains nothing without it is left alone.
+    """
     found: Counter[str] = Counter()
     known: dict[object, Callable[..., Any] | None] = {}
     for module in model.modules():
-        for name, key, find in _candidates(module):
+        for name, key, find in _candidates(module, compiled):
             if key not in known:
                 known[key] = find(module, model.dtype)
             forward = known[key]
@@ -46,14 +50,16 @@ def fused_of(model: nn.Module) -> dict[str, int]:
     return dict(getattr(model, NOTED, {}))
 
 
-def _candidates(module: nn.Module) -> Iterator[tuple[str, object, Callable[..., Callable[..., Any] | None]]]:
+def _candidates(
+    module: nn.Module, compiled: bool
+) -> Iterator[tuple[str, object, Callable[..., Callable[..., Any] | None]]]:
     """The kernel that may compute a module, what tells modules apart for it, and how to find out."""
     weight = getattr(module, "weight", None)
     if isinstance(weight, nn.Parameter) and weight.ndim == 1 and len(module._parameters) == 1 and _eps(module):
         yield "rms_norm", (type(module), weight.dtype), _norm
     elif all(isinstance(getattr(module, part, None), nn.Module) for part in PARTS):
         yield "swiglu", (type(module), type(module.get_submodule("act_fn"))), _feed_forward
-    elif ROTATE in _function(module).__code__.co_names:
+    elif compiled and ROTATE in _function(module).__code__.co_names:
         yield "rotary", type(module), _attention
 
 
@@ -61,6 +67,7 @@ def _norm(module: nn.Module, dtype: torch.dtype) -> Callable[..., Tensor] | None
     """The forward of a root mean square norm of either form."""
     tried, eps = cast(Any, copy.deepcopy(module)), _eps(module)
     assert eps is not None
+    tried = tried.to_empty(device="cpu") if tried.weight.is_meta else tried
     tried.weight.copy_(_random(len(tried.weight), like=tried.weight))  # ones or zeros would tell the forms apart badly
     inputs = [_random(3, len(tried.weight), like=tried.weight.to(kind)) for kind in (torch.float32, dtype)]
     for from_one in (False, True):
@@ -80,12 +87,14 @@ def _norm_from_one(self: Any, hidden_states: Tensor) -> Tensor:
 
 def _feed_forward(module: nn.Module, dtype: torch.dtype) -> Callable[..., Tensor] | None:
     """The forward of a feed-forward gated by silu."""
-    gate, up, down = (module.get_submodule(part) for part in PARTS[:3])
-    width = getattr(gate, "in_features", None)
-    if width is None:
-        return None
-    x = _random(1, 2, width, like=next(module.parameters()).new_empty(0, dtype=dtype))
-    return _gated if _same(module(x), down(swiglu.reference(gate(x), up(x)))) else None
+    like = _like(module, dtype)
+    gate, up, down = (
+        _linear(*sizes, like=like) for sizes in ((WIDTH, 2 * WIDTH), (WIDTH, 2 * WIDTH), (2 * WIDTH, WIDTH))
+    )
+    tried = copy.copy(module)
+    tried.__dict__["_modules"] = {**module._modules, **dict(zip(PARTS, (gate, up, down), strict=False))}
+    x = _random(1, 2, WIDTH, like=like)
+    return _gated if _same(tried(x), down(swiglu.reference(gate(x), up(x)))) else None
 
 
 def _gated(self: Any, x: Tensor) -> Tensor:
@@ -96,7 +105,7 @@ def _attention(module: nn.Module, dtype: torch.dtype) -> Callable[..., Any] | No
     """A copy of the class's forward whose global function that turns queries and keys is the kernel's."""
     forward = _function(module)
     theirs = forward.__globals__.get(ROTATE)
-    like = next(module.parameters()).new_empty(0, dtype=dtype)
+    like = _like(module, dtype)
     q, k = _random(2, 4, 3, 8, like=like), _random(2, 2, 3, 8, like=like)
     angles = _random(2, 3, 8, like=like)
     try:
@@ -141,6 +150,19 @@ def _unknown() -> None:
 def _eps(module: nn.Module) -> float | None:
     found = getattr(module, "variance_epsilon", None) or getattr(module, "eps", None)
     return found if isinstance(found, float) else None
+
+
+def _like(module: nn.Module, dtype: torch.dtype) -> Tensor:
+    """An empty tensor where the module computes; of a module without memory, on the CPU."""
+    device = next(module.parameters()).device
+    return torch.empty(0, dtype=dtype, device="cpu" if device.type == "meta" else device)
+
+
+def _linear(before: int, behind: int, *, like: Tensor) -> nn.Linear:
+    """A small stand-in for a projection."""
+    made = nn.Linear(before, behind, bias=False, device="meta", dtype=like.dtype).to_empty(device=like.device)
+    made.weight.copy_(_random(behind, before, like=like))
+    return made
 
 
 def _random(*shape: int, like: Tensor) -> Tensor:

@@ -90,8 +90,7 @@ def load_model(
             raise Refusal("model.path: name a model folder or a hub id, or give model.config for random weights")
     use_attention(model)
     torch.nn.Module.to(model, options.device)
-    if triton.runs_on(options.device):
-        fuse(model)
+    fuse(model, compiled=triton.runs_on(options.device))
     return model.eval()
 
 

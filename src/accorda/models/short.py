@@ -3,8 +3,8 @@
 The fused backward pass takes three times as long for segments of one or two hundred tokens, and needs the output kept
 beside what it was made of. Here the weights P of a segment are formed once more,
 
-    P  = softmax(scaling q k^T)       dS = scaling P (dO V^T - sum(P dO V^T))
-    dV = P^T dO                       dQ = dS K        dK = dS^T Q,
+    P  = softmax(scaling q k^T)       dS = P (dO V^T - sum(P dO V^T))
+    dV = P^T dO                       dQ = scaling dS K        dK = dS^T (scaling Q),
 
 so the graph keeps q, k and v alone. `kernels.attend_segments` is the reference.
 """
@@ -69,17 +69,25 @@ def _backward(
     scaling = q_HTK.shape[-1] ** -0.5 if scoring.scaling is None else scoring.scaling
     heads, group = k_HTK.shape[0], q_HTK.shape[0] // k_HTK.shape[0]
     k, v = (x.repeat_interleave(group, 0) if group > 1 else x for x in (k_HTK, v_HTK))
-    scores = (q_HTK @ k.transpose(1, 2)).mul_(scaling)
-    if scoring.causal:
-        scores.masked_fill_(~visible(scores.shape[1], scores.shape[2], scoring, scores.device)[0], -torch.inf)
+    q = q_HTK * scaling  # far fewer numbers than scores
+    scores = _scores(q, k.transpose(1, 2), scoring)
     weights = scores.softmax(-1)
     towards_v = weights.transpose(1, 2) @ towards_out
     towards_weights = towards_out @ v.transpose(1, 2)
-    towards_scores = torch.ops.aten._softmax_backward_data(towards_weights, weights, -1, weights.dtype).mul_(scaling)
-    towards_k = towards_scores.transpose(1, 2) @ q_HTK
+    towards_scores = torch.ops.aten._softmax_backward_data(towards_weights, weights, -1, weights.dtype)
+    towards_k = towards_scores.transpose(1, 2) @ q
     if group > 1:
         towards_k, towards_v = (x.unflatten(0, (heads, group)).sum(1) for x in (towards_k, towards_v))
-    return towards_scores @ k, towards_k, towards_v
+    return (towards_scores @ k).mul_(scaling), towards_k, towards_v
+
+
+def _scores(q: Tensor, towards_k: Tensor, scoring: Scoring) -> Tensor:
+    """The product of queries (H, Q, K) and keys (H, K, T), minus infinity where nothing is seen."""
+    if not scoring.causal:
+        return q @ towards_k
+    seen = visible(q.shape[1], towards_k.shape[2], scoring, q.device)[0]
+    hidden = torch.zeros(seen.shape, dtype=q.dtype, device=q.device).masked_fill_(~seen, -torch.inf)
+    return torch.baddbmm(hidden.expand(len(q), -1, -1), q, towards_k)
 
 
 def _segments(borders: Borders) -> list[tuple[slice, slice]]:
