@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from tests.zoo import ARCHITECTURES, DECODERS, batch, make
+from torch import nn
 
 from accorda.kernels import rms_norm, rotary, swiglu
 from accorda.models.attention import use_attention
@@ -84,6 +85,62 @@ def test_a_model_without_memory_is_fused_as_one_with_it(name):
         hollow = type(model)(model.config)
     found = {kernel: number for kernel, number in FUSED[name].items() if kernel != "rotary"}
     assert fuse(hollow, compiled=False) == found
+
+
+class Gated(nn.Module):
+    """A feed-forward with the parts of Llama's."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate_proj, self.up_proj = (nn.Linear(8, 16, bias=False) for _ in range(2))
+        self.down_proj, self.act_fn = nn.Linear(16, 8, bias=False), nn.SiLU()
+
+    def forward(self, x):
+        return self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Limited(Gated):
+    """What no small random input tells from it."""
+
+    limit = 10.0
+
+    def forward(self, x):
+        up = self.up_proj(x).clamp(-self.limit, self.limit)
+        return self.down_proj(self.act_fn(self.gate_proj(x)) * up)
+
+
+class Normed(Gated):
+    """What does not run with parts of another width."""
+
+    def __init__(self):
+        super().__init__()
+        self.act_fn = nn.Sequential(nn.SiLU(), nn.LayerNorm(5))
+
+
+class Norm(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight, self.eps = nn.Parameter(torch.ones(8)), 1e-6
+
+    def forward(self, x):
+        return rms_norm.reference(x, self.weight, self.eps)
+
+
+class GateNorm(Norm):
+    """A norm whose second input changes what comes out."""
+
+    def forward(self, x, gate=None):
+        return super().forward(x if gate is None else x * gate)
+
+
+@pytest.mark.parametrize(
+    ("made", "found"),
+    [(Gated, {"swiglu": 1}), (Limited, {}), (Normed, {}), (Norm, {"rms_norm": 1}), (GateNorm, {})],
+)
+def test_what_a_random_input_cannot_tell_stays_as_it_is(made, found):
+    model = make("gpt2")
+    model.add_module("other", made())
+    assert fuse(model) == found
 
 
 def test_less_is_kept_for_the_way_back():

@@ -2,11 +2,13 @@
 
 Nothing is patched globally: a module instance gets a `forward` of its own, and its hooks act as before. Which modules
 is not asked of a list of classes but tried: one whose answer to a random input is, bit for bit, that of the kernel's
-reference computes the same. The first of a class and dtype is tried for all of them. What is not recognised stays as it
-is.
+reference computes the same. A random input does not reach everything (a limit, dropout, a second argument), so a class
+is only tried if its code takes one tensor and, of a gated feed-forward, names nothing but its parts. The first of a
+class and dtype is tried for all of them. What is not recognised, or cannot be tried, stays as it is.
 """
 
 import copy
+import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -21,6 +23,7 @@ from accorda.kernels import rms_norm, rotary, swiglu
 
 ROTATE = "apply_rotary_pos_emb"  # what models call the function that turns queries and keys
 NOTED = "accorda_kernels"  # the attribute of a model that says what was done
+VARIADIC = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 WIDTH = 8  # of stand-ins
 PARTS = ("gate_proj", "up_proj", "down_proj", "act_fn")  # of a gated feed-forward
 
@@ -36,7 +39,7 @@ def fuse(model: PreTrainedModel, *, compiled: bool = True) -> dict[str, int]:
     for module in model.modules():
         for name, key, find in _candidates(module, compiled):
             if key not in known:
-                known[key] = find(module, model.dtype)
+                known[key] = _found(find, module, model.dtype)
             forward = known[key]
             if forward is not None:
                 cast(Any, module).forward = MethodType(forward, module)
@@ -55,12 +58,24 @@ def _candidates(
 ) -> Iterator[tuple[str, object, Callable[..., Callable[..., Any] | None]]]:
     """The kernel that may compute a module, what tells modules apart for it, and how to find out."""
     weight = getattr(module, "weight", None)
+    code = _function(module).__code__
+    alone = code.co_argcount == 2 and not code.co_kwonlyargcount and not code.co_flags & VARIADIC
     if isinstance(weight, nn.Parameter) and weight.ndim == 1 and len(module._parameters) == 1 and _eps(module):
-        yield "rms_norm", (type(module), weight.dtype), _norm
+        if alone:
+            yield "rms_norm", (type(module), weight.dtype), _norm
     elif all(isinstance(getattr(module, part, None), nn.Module) for part in PARTS):
-        yield "swiglu", (type(module), type(module.get_submodule("act_fn"))), _feed_forward
-    elif compiled and ROTATE in _function(module).__code__.co_names:
+        if alone and set(code.co_names) <= set(PARTS):
+            yield "swiglu", (type(module), type(module.get_submodule("act_fn"))), _feed_forward
+    elif compiled and ROTATE in code.co_names:
         yield "rotary", type(module), _attention
+
+
+def _found(find: Callable[..., Callable[..., Any] | None], module: nn.Module, dtype: torch.dtype) -> Any:
+    """The forward that takes the place of a module's own; None where it computes something else, or cannot be tried."""
+    try:
+        return find(module, dtype)
+    except Exception:  # code of others, run on an input that it was not made for
+        return None
 
 
 def _norm(module: nn.Module, dtype: torch.dtype) -> Callable[..., Tensor] | None:
