@@ -150,6 +150,7 @@ def told_rows(folder):
 
 NAMES = {
     "reward/score",
+    "reward/total",
     "kl/seq",
     "kl/k3",
     "kl_coef",
@@ -158,6 +159,7 @@ NAMES = {
     "policy/ratio_max",
     "policy/entropy",
     "value/explained_var",
+    "value/loss",
     "len/mean",
     "len/eos_rate",
     "rollout_vs_train/abs_logp_diff",
@@ -169,6 +171,8 @@ def test_figures_have_the_names_that_the_field_gives_them(tmp_path):
     told = build(load(settings(tmp_path, algorithm={"name": "ppo"}))).loop.step()
     assert told.keys() >= NAMES
     assert told["policy/approxkl"] >= 0 < told["len/mean"]
+    assert told["reward/total"] == pytest.approx(told["reward/score"] - told["kl_coef"] * told["kl/seq"], abs=1e-6)
+    assert told["value/loss"] > 0
     assert {sign.figure for sign in SIGNS} <= told.keys()
     drawn = {key for *_, keys in CHARTS for key in keys}
     assert drawn - told.keys() == {"reward/kept"}  # of rejection sampling
@@ -461,7 +465,34 @@ def test_a_function_that_can_judge_nothing_is_refused_before_the_first_step(name
     said = [record.getMessage() for record in caplog.records if "bad.py" in record.getMessage()]
     assert len(said) <= 12  # five and a sum of held-out answers, and of the phase
     assert not said or said[-1].endswith("11 more of these 16 answers could not be judged")
-    assert not (tmp_path / "run" / "adapter").exists()
+    assert not (tmp_path / "run").exists()  # nothing is in the way of the next try
+
+
+@pytest.mark.parametrize("method", ["full", "layernorm", "top_layers"])
+def test_a_value_model_has_no_base_weights_of_its_own(method, tmp_path):
+    recipe = settings(tmp_path, method={"name": method}, algorithm={"name": "ppo", "value": "adapter"})
+    with pytest.raises(Refusal, match=f"algorithm.value = adapter: {method} trains the base's own weights"):
+        train(load(recipe))
+    assert not (tmp_path / "run").exists()
+
+
+def test_more_minibatches_than_the_few_prompts_have_answers_are_refused(tmp_path):
+    algorithm = {"name": "rloo", "num_minibatches": 10}
+    recipe = settings(tmp_path, rows=ASKED[:2], data={"eval_split": 0.0}, algorithm=algorithm)
+    with pytest.raises(
+        Refusal, match=r"a phase has 8 answers \(the data has 2 prompts, rollout.num_generations = 4 each\)"
+    ):
+        train(load(recipe))
+
+
+def test_the_pass_that_scored_is_not_kept_where_the_method_has_a_loss_of_its_own(tmp_path, monkeypatch):
+    kept = []
+    real = Policy.scored
+    monkeypatch.setattr(Policy, "scored", lambda *args, keep=False: (kept.append(keep), real(*args, keep=keep))[1])
+    for method in ("lora", "adalora"):
+        session = build(load(settings(tmp_path, method, method={"name": method}, training={"micro_batch_size": 64})))
+        session.loop.step()
+    assert kept == [True, False]
 
 
 def test_a_file_of_rewards_is_run_as_python_runs_one(tmp_path):

@@ -20,6 +20,7 @@ from accorda.data.dataset import Dataset
 from accorda.data.prompts.experience import Experience, PromptBatches, Sample, with_told
 from accorda.data.sampler import Batches, keys
 from accorda.errors import Refusal
+from accorda.methods.stepping import extra_loss
 from accorda.models.heap import give_back
 from accorda.rl.backends.contract import Asked, Backend
 from accorda.rl.backends.registry import backends
@@ -162,7 +163,9 @@ class Phases(Making):
         with self.precision.autocast():  # of its own: casts that sampling made have no gradient
             if self.needs_scores:
                 with self.timed("scores"):
-                    groups, more = self.scored(groups, keep=self.algorithm.updates == 1)
+                    # beside a loss of the method's own gradients would add up in another order
+                    keep = self.algorithm.updates == 1 and extra_loss(self.model) is None
+                    groups, more = self.scored(groups, keep=keep)
                 told |= more
             self.memory.figures = {}
             rows = self.algorithm.experience(groups, self.memory)

@@ -91,7 +91,7 @@ class PPO(ClippedTokens):
     """Bring rewards to mean 0 and variance 1, as they are in the first phase."""
     ptx_data: Text | None = None
     """Rows, as stage sft reads them, that are learned beside the answers so that nothing is forgotten (PPO-ptx)."""
-    ptx_coef: NonNegativeFloat = 1.0
+    ptx_coef: PositiveFloat = 1.0
     """The weight of their loss, a mean over their tokens; InstructGPT's is 27.8."""
     ptx_rows: PositiveInt = 8
     """How many of them every optimizer step learns."""
@@ -148,6 +148,7 @@ class PPO(ClippedTokens):
         advantages, returns = gae(rewards, values, mask, gae_lambda=self.gae_lambda)
         memory.figures = {
             "value/explained_var": float(explained_variance(values, returns, mask)),
+            "reward/total": float((scores - price * kl.sum(-1)).mean()),
             "kl_coef": price,
         }
         if self.kl_target is not None:

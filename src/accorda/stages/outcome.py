@@ -74,7 +74,7 @@ def surroundings(session: Session) -> dict[str, Any]:
     return {
         "device": str(session.device),
         **({} if kernel is None else {"kernel of 4-bit weights": kernel.name}),
-        **({} if not fused else {"fused by Triton": fused}),
+        **({} if not fused else {"computed by kernels": fused}),
         "threads": session.recipe.training.threads,
         "seed": session.recipe.training.seed,
         "data": data,

@@ -97,15 +97,17 @@ def settle(recipe: Recipe, labels: Labels | None) -> Recipe:
     return recipe
 
 
-def require_minibatches(recipe: Recipe, chosen: Algorithm, sampling: RolloutSettings) -> None:
+def require_minibatches(recipe: Recipe, chosen: Algorithm, sampling: RolloutSettings, rows: int | None = None) -> None:
     """Refuse a pass over a phase in more updates than it has answers: the last would learn nothing."""
-    answers = recipe.training.batch_size * sampling.num_generations
+    prompts, told = recipe.training.batch_size, f"training.batch_size = {recipe.training.batch_size} prompts"
+    if rows is not None and rows < prompts:
+        prompts, told = rows, f"the data has {rows} prompts"
+    answers = prompts * sampling.num_generations
     number = chosen.num_minibatches if isinstance(chosen, PolicyAlgorithm) else 1
     if number > answers:
         raise Refusal(
-            f"algorithm.num_minibatches = {number}: a phase has {answers} answers (training.batch_size = "
-            f"{recipe.training.batch_size} prompts, rollout.num_generations = {sampling.num_generations} each), fewer "
-            "than that; use fewer minibatches, or more answers"
+            f"algorithm.num_minibatches = {number}: a phase has {answers} answers ({told}, rollout.num_generations = "
+            f"{sampling.num_generations} each), fewer than that; use fewer minibatches, or more answers"
         )
 
 
@@ -143,7 +145,9 @@ def carried(session: Session) -> Phases:
 
 def check(session: Session) -> None:
     """Ask whoever samples for a few answers, and whether they are the policy's."""
-    phases, length = session.loop.carried, session.recipe.data.max_length
+    recipe, phases = session.recipe, session.loop.carried
+    require_minibatches(recipe, algorithm(recipe), rollout(recipe), len(session.train))
+    length = recipe.data.max_length
     assert isinstance(phases, Phases)
     assert isinstance(length, int)
     try_out(phases, length, session.folder.path)

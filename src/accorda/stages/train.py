@@ -1,5 +1,6 @@
 """One run from recipe to result: preflight, then a folder, then steps, files, proofs, and last of all result.json."""
 
+import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -91,8 +92,13 @@ def train_by_turns(
         session.loop.part = part
         if session.loop.carried is not None:
             session.loop.carried.timed = part
-    with inside(session.folder):
-        return (yield from go(session, resume=False, watch=watch, signals=signals))
+    try:
+        with inside(session.folder):
+            return (yield from go(session, resume=False, watch=watch, signals=signals))
+    except Refusal:
+        if not session.loop.step_number:  # a run that is refused leaves nothing
+            shutil.rmtree(session.folder.path, ignore_errors=True)
+        raise
 
 
 def resume(folder: str | Path | RunFolder, *, watch: Watch | None = None) -> Run:

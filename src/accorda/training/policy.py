@@ -16,6 +16,8 @@ from transformers import PreTrainedModel
 
 from accorda.data.batch import IGNORE_INDEX, Batch
 from accorda.data.prompts.experience import Experience, flat
+from accorda.errors import Refusal
+from accorda.methods.composition import name_of
 from accorda.methods.install import install, installed, own_tensors
 from accorda.methods.routing import acting, routing, use
 from accorda.models.dropout import without_dropout
@@ -68,6 +70,7 @@ class Value:
         self.adapter = adapter
         if adapter is not None and adapter not in installed(model):
             (policy,) = acting(model)
+            require_beside(model, policy)
             with use(model, None):
                 install(model, installed(model)[policy], adapter, active=False)
         self.head = nn.Linear(width, 1, device=embedding.device, dtype=torch.float32)
@@ -141,7 +144,8 @@ class Policy(StepObjective):
         self.text, self.text_coef, self.num_text = NextToken(model), text_coef, 0
         self.parameters = tail_parameters(model)
         self.chunk = positions_at_once(model)
-        self.seen, self.largest, self.apart, self.seen_text = Figures(), list[Tensor](), list[Tensor](), list[Tensor]()
+        self.seen, self.largest, self.apart = Figures(), list[Tensor](), list[Tensor]()
+        self.seen_text, self.seen_values = list[Tensor](), list[Tensor]()
         self.step = Step(1, 1, 1, max_new_tokens)
         self.kept: Kept | None = None
 
@@ -168,7 +172,7 @@ class Policy(StepObjective):
         )
         beside = [batch for batch in batches if not isinstance(batch, Experience)]
         self.num_text = sum(int((batch.labels != IGNORE_INDEX).sum()) for batch in beside)
-        self.seen, self.largest, self.apart, self.seen_text = Figures(), [], [], []
+        self.seen, self.largest, self.apart, self.seen_text, self.seen_values = Figures(), [], [], [], []
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         if not isinstance(batch, Experience):
@@ -207,7 +211,9 @@ class Policy(StepObjective):
         """The micro-batch's share of the value model's loss."""
         values = values_N.detach()
         self.seen.add({"value/error": (values - batch.returns).square(), "value/mean": values})
-        return self.learns.value_loss(batch.dense(values_N), batch, self.step)
+        loss = self.learns.value_loss(batch.dense(values_N), batch, self.step)
+        self.seen_values.append(loss.detach())
+        return loss
 
     def passed(self, model: PreTrainedModel, batch: Experience) -> Kept:
         """A pass over the rows: the one that scored them, where it was kept."""
@@ -264,10 +270,19 @@ class Policy(StepObjective):
 
     def figures(self) -> dict[str, float]:
         found = self.seen.means()
-        if self.seen_text:  # shares of a mean over the step's tokens
-            found["ptx/loss"] = float(torch.stack(self.seen_text).sum())
+        shares = {"ptx/loss": self.seen_text, "value/loss": self.seen_values}  # of means over the step's tokens
+        found |= {name: float(torch.stack(parts).sum()) for name, parts in shares.items() if parts}
         most = {"policy/ratio_max": self.largest, f"{DIFFERENCE}_max": self.apart}
         return found | {name: float(torch.stack(parts).max()) for name, parts in most.items() if parts}
+
+
+def require_beside(model: PreTrainedModel, policy: str) -> None:
+    """Refuse a policy whose method trains the base's own parameters: a step needs them and another role's at once."""
+    if any(policy in original.owners() for original in routing(model).originals):
+        raise Refusal(
+            f"algorithm.value = adapter: {name_of(installed(model)[policy])} trains the base's own weights, which "
+            "cannot be the policy's and a value model's in one step; use algorithm.value = head"
+        )
 
 
 def written(model: nn.Module) -> int:
