@@ -115,6 +115,16 @@ def test_one_answer_alone_is_printed_as_it_is(tiny, capsys):
     assert capsys.readouterr().out == found["text"].rstrip("\n") + "\n"
 
 
+def test_an_empty_answer_is_told(tiny, capsys, caplog, monkeypatch):
+    from accorda.data.renderer import Renderer
+
+    (found,) = told(capsys, str(tiny), "--prompt", "Once upon a time")
+    monkeypatch.setattr(Renderer, "stop_ids", (found["token_ids"][0],))
+    (ended,) = told(capsys, str(tiny), "--prompt", "Once upon a time")
+    assert (ended["text"], ended["stopped"]) == ("", True)
+    assert "the answer is empty: the model ended it at once" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -132,6 +142,7 @@ def test_one_answer_alone_is_printed_as_it_is(tiny, capsys):
         (["MODEL", "--prompt", "a", "--temperature", "nan"], "--temperature: nan must be a number of at least 0"),
         (["MODEL"], "standard input: is empty; give --prompt TEXT, --file F, or text there"),
         (["nope", "--prompt", "a"], "model.path = nope: no such folder"),
+        (["bundel", "--prompt", "a"], "model.path = bundel: no such folder; did you mean bundled?"),
         (["MODEL", "--prompt", "a", "--column", "a=b"], "--column: names columns of --file, which is not given"),
         (["MODEL", "--prompt", "a", "--column", "prompt"], "--column prompt: write it as ours=theirs"),
     ],

@@ -235,3 +235,9 @@ def test_a_needed_setting_left_open():
 def test_a_decided_value_is_checked_too():
     with pytest.raises(Refusal, match=r"data\.max_length"):
         load().with_value("data.max_length", 0, "auto: nothing")
+
+
+def test_rows_in_the_place_of_a_recipe_are_known(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("prompt,completion\na,b: c\n")
+    assert refused(path) == f"{path}: a file of rows and no recipe; give it with --data {path}"

@@ -436,7 +436,13 @@ def of_lists(prompts, completions, **columns):
 
 def by_place(completion, /):
     return 1.0
+
+def words(completion):
+    return "good"
 """
+
+
+FAILING = 1 + BAD_REWARDS.splitlines().index('    return columns["gold"]')
 
 
 @pytest.mark.parametrize(
@@ -453,6 +459,8 @@ def by_place(completion, /):
         ),
         ("leaves", "none of the first 16 answers could be judged, so nothing can be learned; the first: SystemExit: 3"),
         ("by_place", "by_place must take `completion`"),
+        ("words", "the first: gave good, which is no number"),
+        ("fails", f"the first: KeyError: 'gold' (bad.py:{FAILING})"),
     ],
 )
 def test_a_function_that_can_judge_nothing_is_refused_before_the_first_step(name, line, tmp_path, caplog):
@@ -469,6 +477,12 @@ def test_a_function_that_can_judge_nothing_is_refused_before_the_first_step(name
 
 
 @pytest.mark.parametrize("method", ["full", "layernorm", "top_layers"])
+def test_a_reward_that_is_always_the_same_is_told(tmp_path, caplog):
+    (tmp_path / "same.py").write_text("def same(completion):\n    return 0\n")
+    build(load(settings(tmp_path, reward=f"{tmp_path / 'same.py'}:same"))).loop.step()
+    assert "all answers of the first phase got 0, so there is nothing to learn from them" in caplog.text
+
+
 def test_a_value_model_has_no_base_weights_of_its_own(method, tmp_path):
     recipe = settings(tmp_path, method={"name": method}, algorithm={"name": "ppo", "value": "adapter"})
     with pytest.raises(Refusal, match=f"algorithm.value = adapter: {method} trains the base's own weights"):

@@ -6,6 +6,7 @@ A classifier gives every text its label and the probabilities of all of them.
 """
 
 import argparse
+import logging
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -77,6 +78,8 @@ def run(arguments: argparse.Namespace) -> Outcome:
         )
     shown = [opened.tokenizer.decode(prompt) for prompt in prompts]
     found = [{"prompt": prompt, **vars(done)} for prompt, done in zip(shown, completions, strict=True)]
+    if len(found) == 1 and not found[0]["text"]:
+        logging.getLogger("accorda").warning("the answer is empty: the model ended it at once")
     return Outcome(result={"model": arguments.run, "completions": found}, text=told(found))
 
 

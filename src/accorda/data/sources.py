@@ -12,7 +12,7 @@ from typing import Any, cast
 from accorda.data.example import BadRow
 from accorda.data.read import READERS, RawRow, read_file, without_rows
 from accorda.errors import Refusal
-from accorda.recipe.words import install
+from accorda.recipe.words import choice, install
 from accorda.recipe.words import shown as shortened
 
 HUB = "hf:"
@@ -104,7 +104,7 @@ def _bundled(name: str, setting: str) -> Path:
     """The file of `bundled:tickets` and the other data sets that come with the package."""
     files = {BUNDLED + file.stem: file for file in sorted(BUNDLED_FOLDER.glob("*.jsonl"))}
     if name not in files:
-        raise Refusal(f"{setting} = {name}: accorda brings no such data; choose one of {', '.join(files)}")
+        raise Refusal(f"{setting} = {name}: accorda brings no such data{choice(name, files)}")
     return files[name]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from accorda.errors import Refusal
 from accorda.recipe.types import BUNDLED
+from accorda.recipe.words import meant
 from accorda.runs.near import near
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -25,6 +26,6 @@ def hub_id(path: str | Path, setting: str = "model.path") -> str:
     text, folder = str(path), Path(path).expanduser()
     if HUB_ID.fullmatch(text) and not folder.parent.is_dir():
         return text
-    found = near(folder)
+    found = near(folder) or (BUNDLED if meant(text, [BUNDLED]) else None)
     kinds = "name a model folder, an adapter, a run, a hub id (owner/name), or bundled"
     raise Refusal(f"{setting} = {text}: no such folder; {f'did you mean {found}?' if found else kinds}")

@@ -55,7 +55,7 @@ def price(priced: Priced) -> Bill:
     )
     own_mapping = threshold() if packed_linears(priced.model) else 0
     found = moments(rehearsal, c_library=kind == "cpu", own_mapping=own_mapping)
-    if priced.trial:
+    if priced.trial and kind == "cpu":  # of a GPU's state the copies are in the host's memory
         found += trial(next(moment for moment in found if moment.name == TRAINING), state_bytes(priced))
     sampled = kind == "cpu" and any(isinstance(work, SampledWorkload) for work in priced.passes.step)
     standing = {

@@ -29,12 +29,17 @@ CONSTRUCTORS = {
 COMMENT = re.compile(r"\s+# (.*)")
 
 
+ROWS = (".csv", ".tsv", ".jsonl", ".parquet")
+
+
 def parse_file(path: str) -> tuple[dict[str, Any], dict[str, str]]:
     """A recipe file's mapping and, by dotted name, `path:line` of every value (or the origin written behind it).
 
     Raises:
         Refusal: no such file, not UTF-8, not YAML, not a mapping, a key given twice.
     """
+    if Path(path).suffix.lower() in ROWS:
+        raise Refusal(f"{path}: a file of rows and no recipe; give it with --data {path}")
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:

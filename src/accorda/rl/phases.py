@@ -4,6 +4,7 @@ A pure function of the step and of what the loop's state holds: a phase begins w
 random numbers are made from its number, and what its later updates still need is part of the state.
 """
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -39,6 +40,7 @@ from accorda.training.policy import Policy
 from accorda.training.precision import Precision
 
 Figures = dict[str, Any]
+logger = logging.getLogger(__name__)
 FEW, MOST = 2, 4  # prompts, and the shortest of their answers, that proofs look at
 PROBE = (1 << 32) + 1  # in place of a phase's number
 
@@ -155,17 +157,15 @@ class Phases(Making):
             sampled = perf_counter() - began
             with self.timed("rewards"):
                 groups = self.judged(groups)
-        if phase == 0:
-            require_some(groups, self.reward)
         told = figures(groups) | watched(self.reward)
+        if phase == 0:
+            require_some(groups, told, self.reward)
         if self.model.device.type == "cpu":
             give_back()  # holes that answering leaves, which learning would not fill (docs/decisions/056)
         with self.precision.autocast():  # of its own: casts that sampling made have no gradient
             if self.needs_scores:
                 with self.timed("scores"):
-                    # beside a loss of the method's own gradients would add up in another order
-                    keep = self.algorithm.updates == 1 and extra_loss(self.model) is None
-                    groups, more = self.scored(groups, keep=keep)
+                    groups, more = self.scored(groups, keep=learns_once(self.algorithm, self.model))
                 told |= more
             self.memory.figures = {}
             rows = self.algorithm.experience(groups, self.memory)
@@ -247,13 +247,27 @@ class Phases(Making):
         self.told = {}
 
 
-def require_some(groups: Sequence[Group], reward: Reward) -> None:
-    """Refuse a reward that could judge none of the first answers: it would not judge later ones either."""
+def learns_once(algorithm: Algorithm, model: PreTrainedModel) -> bool:
+    """Whether the pass that scores is learned from. Beside a loss of the method's own gradients add up otherwise."""
+    return algorithm.updates == 1 and extra_loss(model) is None
+
+
+def require_some(groups: Sequence[Group], told: Figures, reward: Reward) -> None:
+    """Refuse a reward that could judge none of the first answers, as it would not later ones; tell where all are alike.
+
+    told: the figures of these answers.
+    """
     answers = answers_of(groups)
     if all(one.reward is None for one in answers):
         raise Refusal(
             f"reward: none of the first {len(answers)} answers could be judged, so nothing can be learned; the first: "
             f"{reward.trouble or 'no finite number'}"
+        )
+    if not told["reward/std"]:
+        logger.warning(
+            "reward: all answers of the first phase got %g, so there is nothing to learn from them; where that goes "
+            "on, nothing will have moved: reward what answers differ in",
+            told["reward/score"],
         )
 
 

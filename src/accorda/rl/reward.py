@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import chain, count
 from pathlib import Path
+from traceback import walk_tb
 from types import ModuleType
 from typing import Any
 
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from accorda.data.prompts.experience import Sample
 from accorda.errors import Refusal
+from accorda.recipe.words import shown
 
 logger = logging.getLogger(__name__)
 SHOWN = 60  # characters of a prompt that is named
@@ -114,9 +116,13 @@ class FunctionReward(Reward):
             name: value for name, value in {**answer.columns, **given}.items() if name in self.takes or self.takes_all
         }
         try:
-            found = float(self.function(**taken))
+            said = self.function(**taken)
         except (Exception, SystemExit) as error:
-            return self._none(answer, f"{type(error).__name__}: {error}")
+            return self._none(answer, f"{type(error).__name__}: {error}{_line_of(error, self.function)}")
+        try:
+            found = float(said)
+        except (TypeError, ValueError):
+            return self._none(answer, f"gave {shown(said)}, which is no number")
         return found if math.isfinite(found) else self._none(answer, f"gave {found!r}, which is no finite number")
 
     def _none(self, answer: Said, why: str) -> float:
@@ -125,6 +131,13 @@ class FunctionReward(Reward):
             logger.warning("reward %s: %s: %s", self.name, answer.place(), why)
         self.trouble = self.trouble or why
         return math.nan
+
+
+def _line_of(error: BaseException, function: Callable[..., Any]) -> str:
+    """` (file.py:12)`, the last line of the function's own file that an error went through; nothing where none did."""
+    file = getattr(getattr(function, "__code__", None), "co_filename", None)
+    lines = [line for frame, line in walk_tb(error.__traceback__) if frame.f_code.co_filename == file]
+    return f" ({Path(file).name}:{lines[-1]})" if file and lines else ""
 
 
 class WeightedReward(Reward):

@@ -13,6 +13,7 @@ from accorda.errors import Refusal
 from accorda.methods.checkpointing import enable_checkpointing
 from accorda.methods.contract import Method
 from accorda.methods.locate import locate
+from accorda.methods.named import require_name
 from accorda.methods.open import Opened, open_model
 from accorda.methods.vocabulary import grow_by
 from accorda.models.attention import use_attention
@@ -202,6 +203,7 @@ def load_shape(recipe: Recipe, config: Any, dtype: str, labels: Labels | None) -
 
 def bare(path: str, code: bool) -> Path | None:
     """The folder of a model that holds no weights, a hub id's without downloading them; None for anything else."""
+    require_name(path)
     try:
         folder = Path(locate(path).base) if Path(path).expanduser().exists() else Path()
     except Refusal:

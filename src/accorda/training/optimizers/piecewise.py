@@ -98,14 +98,14 @@ class Piecewise(torch.optim.Optimizer):
         return home
 
     def copied(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Copies; of states that live in pages they live in pages too."""
+        """Copies in the host's memory; of states that live in pages they live in pages too."""
         home_of = {tensor.data_ptr(): p for p in self.paged for tensor in self.homes.get(p, {}).values()}
         owners = {home_of[tensor.data_ptr()] for tensor in tensors.values() if tensor.data_ptr() in home_of}
         pages = self._room_for(owners) if owners else None
         copies = {}
         for name, tensor in tensors.items():
             if pages is None or tensor.data_ptr() not in home_of:
-                copies[name] = tensor.detach().clone()
+                copies[name] = tensor.detach().to("cpu", copy=True)
             else:
                 copies[name] = pages.new(tensor.shape, tensor.dtype)
                 self._fill(copies[name], tensor, pages, self.pages)

@@ -38,10 +38,10 @@ def load_states(
 
 
 def copied(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies of tensors; of states that live in pages they live in pages too."""
+    """Copies of tensors in the host's memory, which a GPU's is not; of states in pages they live in pages too."""
     if isinstance(optimizer, Piecewise):
         return optimizer.copied(tensors)
-    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
 
 
 def letting_go(optimizer: torch.optim.Optimizer) -> Callable[[Tensor], None]:
