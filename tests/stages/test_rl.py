@@ -527,10 +527,6 @@ def test_a_plan_needs_no_rows_and_no_reward_file(tmp_path):
             "rollout.missing_end_penalty = 1.0 (python): no such setting; did you mean rollout.missing_eos_penalty?",
         ),
         (
-            {"algorithm": {"name": "ppo", "trace": 1.0}},
-            "algorithm.trace = 1.0 (python): no such setting; did you mean algorithm.gae_lambda?",
-        ),
-        (
             {"rollout": {"max_new_tokens": 4096}, "data": {"max_length": 64}},
             "rollout.max_new_tokens = 4096 (python): of",
         ),
