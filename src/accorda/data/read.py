@@ -17,7 +17,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from accorda.data.disguised import LENGTH, refuse_disguised
 from accorda.data.example import BadRow
@@ -72,7 +72,7 @@ def _as_row(shown: str, line: int, row: Any) -> Any:
     return BadRow(shown, line, f"the row is {type(row).__name__}, not an object")
 
 
-def _open(path: Path) -> IO[bytes]:
+def _open(path: Path) -> io.BufferedIOBase:
     return gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")
 
 
