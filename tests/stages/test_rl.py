@@ -807,6 +807,8 @@ def test_eval_draws_otherwise_where_it_is_asked_to(tmp_path, capsys):
     for flag, value in (("shots", "0"), ("train", some), ("column", "prompt=a"), ("quantization", "nf4")):
         assert main(["eval", str(run.folder.path), f"--{flag}", value]) == 2
         assert f"error: --{flag} {value}: {run.folder.path} is of stage rl" in capsys.readouterr().err
+    assert main(["eval", str(run.folder.path), "--no-double-quantization"]) == 2
+    assert f"error: --no-double-quantization: {run.folder.path} is of stage rl" in capsys.readouterr().err
     assert main(["eval", str(run.folder.path), "--best-of", "4", "--temperature", "0"]) == 2
     assert "temperature" in capsys.readouterr().err.splitlines()[-1]
 
