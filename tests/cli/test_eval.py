@@ -96,7 +96,7 @@ def test_a_model_alone_is_a_base(folder, capsys):
             ["{adapter}", "--data", "{rows}", *COLUMNS, "--train", "{folder}/none.jsonl"],
             "none.jsonl: no such file",
         ),
-        (["{adapter}", "--seed", "9" * 30], "must be a whole number of at least 0"),
+        (["{adapter}", "--seed", "9" * 30], "is too large; the largest is 9,223,372,036,854,775,807"),
         (["{adapter}", "--shots", "-1"], "--shots: -1 must be a whole number of at least 0"),
         (["{adapter}", "--limit", "0"], "--limit: 0 must be a whole number of at least 1"),
         ([], "RUN: missing"),

@@ -85,6 +85,26 @@ def test_a_policy_is_measured_on_text_where_metrics_of_text_are_named(tiny, caps
     assert capsys.readouterr().err.splitlines()[-1].endswith("--metrics perplexity, or another of text")
     assert main(["eval", "run", "--data", "text.jsonl", "--metrics", "perplexity"]) == 0
     assert "perplexity" in capsys.readouterr().out
+    for metrics in ([], ["--metrics", "perplexity"]):
+        assert main(["eval", "run", "--column", "prompt=a", *metrics]) == 2
+        says = "error: --column: names columns of --data, which is not given"
+        assert capsys.readouterr().err.splitlines()[-1] == says
+
+
+def test_a_policy_has_a_loss_of_compared_answers_and_the_base_of_its_training(tiny, capsys, tmp_path):
+    assert main(flags(tiny, "preference")) == 0
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    write_rows(tmp_path / "text.jsonl", [{"prompt": "3 plus 4 is ", "completion": "7"}])
+    capsys.readouterr()
+    assert main(["eval", "run", "--metrics", "eval_loss", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert row["metrics"]["eval_loss"]["value"] == pytest.approx(result["eval_loss"], rel=1e-5)
+    assert main(["eval", "run", "--metrics", "eval_loss", "--data", "text.jsonl"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith("--metrics perplexity, or another of text")
+    for more in (["--quantization", "nf4"], ["--no-double-quantization"], ["--trust-remote-code"]):
+        assert main(["eval", "run", *more]) == 2
+        says = f"error: {' '.join(more)}: run is of stage preference: its base is opened as in training; leave it out"
+        assert capsys.readouterr().err.splitlines()[-1] == says
 
 
 def test_a_policy_is_trained_and_writes(tiny, capsys):

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from accorda.data import read
 from accorda.data.example import BadRow
 from accorda.data.read import read_file
 from accorda.data.sources import Origin, origins
@@ -50,6 +51,14 @@ FORMS = {
     "lines.json": (lambda: "\n".join(map(json.dumps, ROWS)), [1, 2]),
     "rows.csv": (lambda: as_csv(ROWS), [2, 3]),
 }
+
+
+@pytest.mark.parametrize("name", ["list.json", "list.json.gz"])
+def test_of_a_long_line_a_few_bytes_tell_what_the_file_is(tmp_path, monkeypatch, name: str):
+    heads = []
+    monkeypatch.setattr(read, "refuse_disguised", lambda head, shown: heads.append(head))
+    assert len(parsed(write(tmp_path, name, json.dumps(ROWS)))) == len(ROWS)
+    assert heads == [b'[{"p']
 
 
 @pytest.mark.parametrize("zipped", ["", ".gz"])

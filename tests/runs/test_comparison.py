@@ -51,6 +51,15 @@ def test_other_held_out_rows_are_said(tmp_path):
     assert "NOT the same for every run (7 of a, 7 of b, 7 of c)" in about(found)
 
 
+@pytest.mark.parametrize("content", ["{", None])
+def test_a_number_of_rows_that_no_file_tells_is_unknown(content, tmp_path):
+    runs = [make(tmp_path / name, 1.0) for name in "ab"]
+    (runs[0] / "data.json").unlink()
+    if content is not None:
+        (runs[0] / "data.json").write_text(content)
+    assert "measured on an unknown number of held-out rows, the same for every run" in about(compare(runs))
+
+
 def test_names_are_as_short_as_they_can_be(tmp_path):
     assert named([tmp_path / "x" / "lora", tmp_path / "y" / "bitfit"]) == ["lora", "bitfit"]
     assert named([tmp_path / "x" / "lora", tmp_path / "y" / "lora"]) == ["x/lora", "y/lora"]

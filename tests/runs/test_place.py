@@ -34,6 +34,19 @@ def test_permissions_that_lie_are_found_out(tmp_path, monkeypatch):
     assert refused(tmp_path / "run") == f"--output {shortened(str(tmp_path / 'run'))}: {way_out}"
 
 
+def test_a_folder_that_is_there_is_tried_itself(tmp_path, monkeypatch):
+    (tmp_path / "there").mkdir()
+    usual = tempfile.mkdtemp
+
+    def closed(suffix=None, prefix=None, dir=None):
+        if dir == tmp_path / "there":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return usual(suffix, prefix, dir)
+
+    monkeypatch.setattr(tempfile, "mkdtemp", closed)
+    assert f"{tmp_path / 'there'} cannot be written to (permission denied)" in refused(tmp_path / "there")
+
+
 def test_below_a_file_nothing_can_stand(tmp_path):
     (tmp_path / "file").touch()
     assert "file cannot be written to (not a directory)" in refused(tmp_path / "file" / "run")

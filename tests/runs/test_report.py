@@ -337,5 +337,12 @@ def test_merging_is_offered_where_it_can_be_done(run, mergeable, offered):
     run.adapter.mkdir()
     run.result.write_text(json.dumps({"status": "complete", "stage": "sft", "mergeable": mergeable}))
     commands = [command.split()[1] for command in re.findall(r"accorda \w+ [^<]*my-run[^<]*", report(run.path))]
-    assert {"generate", "chat", "eval", "verify"} <= set(commands)
+    assert {"generate", "chat", "verify"} <= set(commands)
     assert ("merge" in commands) == offered
+
+
+@pytest.mark.parametrize(("held_out", "offered"), [({"rows": {"kept": 3}}, True), (None, False)])
+def test_measuring_is_offered_where_rows_were_held_out(run, held_out, offered):
+    run.result.write_text(json.dumps({"status": "complete", "stage": "rl"}))
+    run.data.write_text(json.dumps({"eval": held_out}))
+    assert (f"accorda eval {run.path}" in report(run.path)) == offered

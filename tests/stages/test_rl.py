@@ -572,10 +572,6 @@ def test_a_plan_needs_no_rows_and_no_reward_file(tmp_path):
             "rollout.missing_end_penalty = 1.0 (python): no such setting; did you mean rollout.missing_eos_penalty?",
         ),
         (
-            {"algorithm": {"name": "ppo", "trace": 1.0}},
-            "algorithm.trace = 1.0 (python): no such setting; did you mean algorithm.gae_lambda?",
-        ),
-        (
             {"rollout": {"max_new_tokens": 4096}, "data": {"max_length": 64}},
             "rollout.max_new_tokens = 4096 (python): of",
         ),
@@ -856,6 +852,8 @@ def test_eval_draws_otherwise_where_it_is_asked_to(tmp_path, capsys):
     for flag, value in (("shots", "0"), ("train", some), ("column", "prompt=a"), ("quantization", "nf4")):
         assert main(["eval", str(run.folder.path), f"--{flag}", value]) == 2
         assert f"error: --{flag} {value}: {run.folder.path} is of stage rl" in capsys.readouterr().err
+    assert main(["eval", str(run.folder.path), "--no-double-quantization"]) == 2
+    assert f"error: --no-double-quantization: {run.folder.path} is of stage rl" in capsys.readouterr().err
     assert main(["eval", str(run.folder.path), "--best-of", "4", "--temperature", "0"]) == 2
     assert "temperature" in capsys.readouterr().err.splitlines()[-1]
 

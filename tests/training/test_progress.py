@@ -2,6 +2,9 @@ import io
 import re
 from typing import Any
 
+import pytest
+
+from accorda.training import progress
 from accorda.training.progress import Display, duration
 
 
@@ -61,7 +64,9 @@ def test_loss_and_speed_are_smoothed() -> None:
     assert out.getvalue().splitlines()[1] == "step 2/2  mean loss 1.9000  190 tokens/s  0:00 left"
 
 
-def test_a_lasting_slow_down_is_told_once_and_a_short_one_not() -> None:
+@pytest.mark.parametrize(("threads", "advised"), [(1, False), (2, True)])
+def test_a_lasting_slow_down_is_told_once_and_a_short_one_not(threads, advised, monkeypatch) -> None:
+    monkeypatch.setattr(progress, "get_num_threads", lambda: threads)
     out = io.StringIO()
     display = Display(400, out, clock=lambda: 0.0)
     usual, slow = [0.1] * 20, [2.0] * 60
@@ -70,7 +75,17 @@ def test_a_lasting_slow_down_is_told_once_and_a_short_one_not() -> None:
         if number == 48:
             assert "as long as at first" not in out.getvalue()
     (line,) = [line for line in out.getvalue().splitlines() if "as long as at first" in line]
-    assert re.match(r"steps take \d+ times as long as at first: other programs use the machine too", line)
+    assert line.startswith("steps take 20 times as long as at first: other programs may use the machine too")
+    assert ("training.threads=1" in line) == advised
+
+
+def test_answers_that_become_shorter_and_phases_that_begin_slowly_are_no_slow_down() -> None:
+    out = io.StringIO()
+    display = Display(200, out, clock=lambda: 0.0)
+    for number in range(1, 201):
+        seconds = 9.0 if number % 20 == 1 else 0.1
+        display(step(number, seconds=seconds) | {"tokens": 1000 if number <= 40 else 50})
+    assert "as long as at first" not in out.getvalue()
 
 
 def test_durations() -> None:

@@ -84,7 +84,9 @@ def about(found: Mapping[str, Any]) -> str:
 def rows_of(found: Mapping[str, Any]) -> str:
     """How many held-out rows, and of which run where they are not the same."""
     if found["held_out"]["same"]:
-        return f"{found['held_out']['rows']:,} held-out rows, the same for every run"
+        rows = found["held_out"]["rows"]
+        number = "an unknown number of" if rows is None else f"{rows:,}"
+        return f"{number} held-out rows, the same for every run"
     counts = ", ".join(f"{row['held_out_rows'] or 'unknown'} of {row['run']}" for row in found["runs"])
     how = "one measured on others than the baseline shows no difference"
     return f"held-out rows that are NOT the same for every run ({counts}): {how}"

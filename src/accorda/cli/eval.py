@@ -25,6 +25,7 @@ OF_TEXTS = {"shots": 3, "max_new_tokens": 128, "temperature": 0.0, "seed": 0}
 """Options of answers that are written, and what each is where it was not given."""
 ROWS_AT_ONCE = 8
 COMPARED = "compared answers are judged, and none are written"
+AS_TRAINED = "its base is opened as in training"
 OF_THE_ROW = "row's own answer"  # where a model that others are compared with is called the reference
 OF_PAIRS = "preference_accuracy,reward_margin"
 
@@ -81,10 +82,13 @@ def run(arguments: argparse.Namespace) -> Outcome:
             f"--best-of {arguments.best_of}: the reward chooses among answers, and {arguments.run} is no complete run "
             "of stage rl asked about its own prompts; leave it out, or --data and --metrics beside it"
         )
+    if arguments.column and not (arguments.data or arguments.train):
+        raise Refusal("--column: names columns of --data, which is not given")
     arguments.batch_size = arguments.batch_size or ROWS_AT_ONCE
     metrics = read_metrics(arguments.metrics or "perplexity")
     if (session := of_preference(arguments, metrics)) is not None:
         require_unset(arguments, (*OF_TEXTS, "train"), COMPARED)
+        require_unset(arguments, base(arguments), f"{arguments.run} is of stage preference: {AS_TRAINED}")
         return preferring(arguments, session)
     opened = open_model(arguments.run, **base(arguments))
     settle_threads(opened.model)
@@ -116,8 +120,9 @@ def require_unset(arguments: argparse.Namespace, names: Iterable[str], why: str)
     add_arguments(parser)
     for name in names:
         if (value := getattr(arguments, name)) != parser.get_default(name):
-            said = ", ".join(value) if isinstance(value, list) else value
-            raise Refusal(f"--{name.replace('_', '-')} {said}: {why}; leave it out")
+            said = "" if isinstance(value, bool) else f" {', '.join(value) if isinstance(value, list) else value}"
+            flag = f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
+            raise Refusal(f"{flag}{said}: {why}; leave it out")
 
 
 def is_of_rl(arguments: argparse.Namespace) -> bool:
@@ -135,7 +140,8 @@ def rewarded(arguments: argparse.Namespace) -> Outcome:
     from accorda.stages import reopen
 
     why = f"{arguments.run} is of stage rl: its prompts are answered as it answered them, and nobody is shown examples"
-    require_unset(arguments, ("shots", "train", "column", "quantization"), why)
+    require_unset(arguments, ("shots", "train", "column"), why)
+    require_unset(arguments, base(arguments), f"{arguments.run} is of stage rl: {AS_TRAINED}")
     found = report(
         reopen(arguments.run),
         arguments.limit,
@@ -149,14 +155,16 @@ def rewarded(arguments: argparse.Namespace) -> Outcome:
 
 
 def of_preference(arguments: argparse.Namespace, metrics: Mapping[str, Any]) -> Any:
-    """The session of a run of stage preference, unless metrics are named that are none of compared answers."""
+    """The session of a run of stage preference, unless a metric of texts is named and none of compared answers."""
     from accorda.data.recorded import recorded
     from accorda.runs.layout import RunFolder
 
     folder = RunFolder(arguments.run)
     if not folder.is_complete() or recorded(folder).stage != "preference":
         return None
-    if arguments.metrics and not any(metric.needs == "preferences" for metric in metrics.values()):
+    needed = {metric.needs for metric in metrics.values()}
+    of_texts = "generations" in needed or "perplexity" in metrics
+    if arguments.metrics and of_texts and "preferences" not in needed:
         return None
     from accorda.stages import reopen
 
@@ -180,7 +188,7 @@ def preferring(arguments: argparse.Namespace, session: Any) -> Outcome:
                 batch_size=arguments.batch_size,
             )
     except Refusal as refusal:
-        if arguments.metrics or not arguments.data:
+        if arguments.metrics not in (None, "eval_loss") or not arguments.data:
             raise
         raise Refusal(f"{refusal}; of rows that compare nothing: --metrics perplexity, or another of text") from None
     return Outcome(result={"model": arguments.run, **found}, text=told(found))

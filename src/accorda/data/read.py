@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from accorda.data.disguised import refuse_disguised
+from accorda.data.disguised import LENGTH, refuse_disguised
 from accorda.data.example import BadRow
 from accorda.errors import Refusal
 from accorda.recipe import words
@@ -45,7 +45,8 @@ def read_file(path: Path, shown: str) -> Iterator[RawRow]:
     reader = READERS[ending]
     try:
         if ending != ".parquet":
-            refuse_disguised(next(_bytes(path), b""), shown)
+            with _open(path) as file:
+                refuse_disguised(file.read(LENGTH), shown)
         for line, row in reader(path, shown):
             yield shown, line, _as_row(shown, line, row)
     except (OSError, EOFError) as error:
@@ -71,8 +72,12 @@ def _as_row(shown: str, line: int, row: Any) -> Any:
     return BadRow(shown, line, f"the row is {type(row).__name__}, not an object")
 
 
+def _open(path: Path) -> io.BufferedIOBase:
+    return gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")
+
+
 def _bytes(path: Path) -> Iterator[bytes]:
-    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+    with _open(path) as file:
         yield from file
 
 

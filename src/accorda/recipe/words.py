@@ -25,7 +25,6 @@ OTHER_NAMES = {
     "r": "rank",
     "lam": "gae_lambda",
     "lambda": "gae_lambda",
-    "trace": "gae_lambda",
 }
 """What settings are called elsewhere, where no letters of it would lead to the name."""
 

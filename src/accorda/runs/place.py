@@ -15,7 +15,8 @@ def require_writable(path: str | os.PathLike[str], at: str) -> None:
     """Refuse a file or folder that cannot be written there.
 
     Permissions alone do not tell: to the superuser every folder seems open, one of the kernel's or on a read-only disk
-    too. So a folder is made beside it and removed. `at`: the setting, as the refusal begins: `--output`, `output =`.
+    too. So a folder is made in it, where it is one, and beside it, and removed. `at`: the setting, as the refusal
+    begins: `--output`, `output =`.
 
     Raises:
         Refusal: a folder that takes nothing, a file in the place of a folder, a name too long.
@@ -23,10 +24,11 @@ def require_writable(path: str | os.PathLike[str], at: str) -> None:
     told, place = f"{at} {shortened(str(path))}", Path(path).absolute()
     ground = place.parent
     try:
-        ground = next(parent for parent in place.parents if os.path.lexists(parent))
-        require_short(place, ground, told)
-        with tempfile.TemporaryDirectory(prefix=".accorda-", dir=ground):
-            pass
+        ground = there = next(parent for parent in place.parents if os.path.lexists(parent))
+        require_short(place, there, told)
+        for ground in (place, there) if place.is_dir() else (there,):
+            with tempfile.TemporaryDirectory(prefix=".accorda-", dir=ground):
+                pass
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise Refusal(f"{told}: {str(error.strerror).lower()}; choose a shorter one") from error

@@ -1,18 +1,20 @@
 """What a person sees while a run goes: a bar on a terminal, a plain line now and then anywhere else."""
 
 import sys
+from collections import deque
 from collections.abc import Callable
-from statistics import median
+from statistics import median, median_low
 from time import monotonic
 from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from torch import get_num_threads
 
 QUIET_SECONDS = 10.0
 SMOOTHING = 0.9
 FIRST, SLOW, LONG = 12, 4.0, 20
-"""A slow-down is told where the speed lies below a quarter of the first dozen steps' for twenty steps on end."""
+"""A slow-down is told where most of the last twenty steps took four times as long as the first dozen's median."""
 
 
 class Display:
@@ -33,7 +35,8 @@ class Display:
         self._seconds_per_step: float | None = None
         self._speed: float | None = None
         self._first: list[float] = []
-        self._slow: int | None = 0
+        self._last: deque[float] = deque(maxlen=LONG)
+        self._told = False
         self._last_line = -QUIET_SECONDS
         self._bar, self._task = self._start(done) if self.stream.isatty() else (None, TaskID(0))
 
@@ -67,7 +70,7 @@ class Display:
         self._loss = smooth(self._loss, event["loss"])
         self._speed = smooth(self._speed, event["tokens"] / max(event["seconds"], 1e-9))
         self._seconds_per_step = smooth(self._seconds_per_step, event["seconds"])
-        self._watch(event["tokens"] / max(event["seconds"], 1e-9))
+        self._watch(event["seconds"])
         step, facts = event["step"], f"mean loss {self._loss:.4f}  {self._speed:,.0f} tokens/s"
         if self._bar:
             self._bar.update(self._task, completed=step, facts=facts)
@@ -78,19 +81,20 @@ class Display:
             left = duration((self.num_steps - step) * self._seconds_per_step)
             self.say(f"step {step}/{self.num_steps}  {facts}  {left} left")
 
-    def _watch(self, speed: float) -> None:
-        """Tell once where other programs have come to use the machine: threads that wait for each other suffer most."""
+    def _watch(self, seconds: float) -> None:
+        """Tell once where other programs may have come to use the machine: threads that wait for each other suffer."""
         if len(self._first) < FIRST:
-            self._first.append(speed)
-        elif self._slow is not None:
-            usual = median(self._first)
-            self._slow = self._slow + 1 if (self._speed or speed) * SLOW < usual else 0
-            if self._slow >= LONG:
-                self._slow, times = None, usual / (self._speed or speed)
-                self.say(
-                    f"steps take {times:.0f} times as long as at first: other programs use the machine too; fewer "
-                    "threads suffer less from that (training.threads=1)"
-                )
+            self._first.append(seconds)
+            return
+        self._last.append(seconds)
+        if self._told or len(self._last) < LONG:
+            return
+        times = median_low(self._last) / max(median(self._first), 1e-9)
+        if times > SLOW:
+            self._told = True
+            slow = f"steps take {times:.0f} times as long as at first: other programs may use the machine too"
+            advice = "" if get_num_threads() == 1 else "; fewer threads suffer less from that (training.threads=1)"
+            self.say(slow + advice)
 
     def _start(self, done: int) -> tuple[Progress, TaskID]:
         columns = [TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[facts]}")]

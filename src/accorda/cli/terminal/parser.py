@@ -79,8 +79,10 @@ def whole_number(least: int) -> Any:
             value = int(text)
         except ValueError:
             value = least - 1
-        if not least <= value < 2**63:
+        if value < least:
             raise argparse.ArgumentTypeError(f"{shown(text)} must be a whole number of at least {least}")
+        if value >= 2**63:
+            raise argparse.ArgumentTypeError(f"{shown(text)} is too large; the largest is {2**63 - 1:,}")
         return value
 
     return parse

@@ -28,7 +28,8 @@ def commands(story: Story) -> list[tuple[str, str]]:
     rows = [(f"accorda resume {run}", "go on from the last checkpoint; the result is the uninterrupted run's")]
     if story.result:
         stage = str(story.setting("stage"))
-        rows = [(f"accorda eval {run}", MEASURED.get(stage, BASE_AND_TUNED))]
+        held_out = bool(story.rows_of("eval"))
+        rows = [(f"accorda eval {run}", MEASURED.get(stage, BASE_AND_TUNED))] if held_out else []
         if stage not in SILENT:
             rows[:0] = [
                 (f"accorda generate {run} --prompt {shlex.quote(asked(story))}", "one answer"),
