@@ -51,7 +51,9 @@ def test_lora_on_a_small_llama_by_hand():
     assert bill["adapter"] == 4 * adapter
     assert bill["optimizer states"] == 8 * adapter + 4 * (2 * len(LINEARS) * BLOCKS)  # two moments, a step count each
     assert bill["copies"] == 0  # of the proof of resume: in the host's memory
-    assert planned("cpu", method={"name": "lora", "rank": rank}, training={"precision": "fp32"})["copies"] >= 12 * adapter
+    assert (
+        planned("cpu", method={"name": "lora", "rank": rank}, training={"precision": "fp32"})["copies"] >= 12 * adapter
+    )
     training = next(moment for moment in bill.moments if moment.name == "training")
     assert training["gradients"] <= 4 * adapter
     assert bill.fits is True
@@ -171,7 +173,8 @@ def whole_bill(config):
 
 
 def test_what_does_not_fit_comes_with_changes_that_do(monkeypatch):
-    recipe = {"model": {"config": CONFIG}, "method": "full", "training": {"batch_size": 16, "precision": "fp32"}}
+    training = {"batch_size": 16, "precision": "fp32"}
+    recipe = {"model": {"config": CONFIG}, "method": "full", "training": training, "data": {"max_length": 8}}
     total = accorda.plan(recipe, device="rtx-4090").total
     small = Device("small", "cuda", total - 1, True)
     monkeypatch.setattr(MODULE, "find_device", lambda name: small)
