@@ -43,8 +43,9 @@ def how(found: Sequence[dict[str, Any]]) -> str:
         f"that did best on the dev split. Accuracy on the {one['tested']:,} sentences of the test split: the mean and",
         f"range of {long.SEEDS} seeds or one, and the first seed's 95% interval over rows; no choice was made with the",
         f"test split. Measured on {one['gpu'] or 'a CPU'} that many runs shared ({one['date']}), so seconds of",
-        f"training compare only roughly; memory is the allocator's peak. {elsewhere(found, one['gpu'])}`python -m benchmarks methods` measures what",
-        "is missing and needs both data and model; the docstring of `benchmarks/methods` tells from where.",
+        f"training compare only roughly; memory is the allocator's peak. {elsewhere(found, one['gpu'])}",
+        "`python -m benchmarks methods` measures what is missing and needs both data and model; the docstring of",
+        "`benchmarks/methods` tells from where.",
         *([ROUNDED] if rounded else []),
     )
 
@@ -52,7 +53,7 @@ def how(found: Sequence[dict[str, Any]]) -> str:
 def elsewhere(found: Sequence[dict[str, Any]], gpu: str | None) -> str:
     """A sentence about the methods whose cells are of another device, whose costs do not compare at all."""
     other = sorted({cell["method"] for cell in found if cell["gpu"] != gpu and cell["method"] != long.PROBE})
-    return f"Of {names(other)} seconds and memory are another machine's. " if other else ""
+    return f"Of {names(other)} seconds and memory are another machine's." if other else ""
 
 
 def paragraph(*parts: str) -> str:

@@ -265,6 +265,10 @@ def test_the_page_is_written_between_its_marks(tmp_path, monkeypatch):
     assert page.PAGE.read_text() == f"before\n{page.BEGIN}new\n{page.END}after\n"
 
 
+def test_the_committed_page_says_what_the_committed_cells_say():
+    assert f"{page.BEGIN}{page.text()}{page.END}" in page.PAGE.read_text(encoding="utf-8")
+
+
 def test_the_page_tells_of_rounded_weights():
     cell = {"tested": 9, "gpu": None, "date": "2026-01-01"}
     assert "rounded" in page.how([cell | {"weights": ["BF16", "F32"]}])

@@ -14,7 +14,6 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from accorda.data.prompts.experience import Experience, PromptBatches, with_told
-from accorda.errors import Refusal
 from accorda.generation.sample import evaluating
 from accorda.methods.install import installed
 from accorda.methods.routing import routing, use
@@ -31,12 +30,7 @@ def reference_of(model: PreTrainedModel) -> str | None:
 
 def can_be_asked(model: PreTrainedModel) -> bool:
     """Whether the reference is still there: what trains in place may have been told not to keep the base."""
-    try:
-        for original in routing(model).originals:
-            original.value_of(reference_of(model))
-    except Refusal:
-        return False
-    return True
+    return all(original.has(reference_of(model)) for original in routing(model).originals)
 
 
 @torch.no_grad()

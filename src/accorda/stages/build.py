@@ -84,7 +84,7 @@ def build(
     recipe = settle.settle_packing(recipe, kept_attention, opened.model)
     tokenizer = tune.read_tokenizer(recipe, opened, grown=trained and folder.model.is_dir())
     with part("data"):
-        data = stage.kind.read(recipe, opened.model, tokenizer, labels)
+        data = stage.read(recipe, opened.model, tokenizer, labels)
     recipe = settle.settle_micro_batch(recipe, find_device(opened.model.device.type), len(data.train), opened.model)
     seed_all(recipe.training.seed)
     if trained:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from accorda.data.renderer import Renderer
 from accorda.data.sampler import Batches
@@ -18,7 +18,7 @@ from accorda.methods.open import Opened
 from accorda.models.labels import Labels
 from accorda.planning.judge import Judge
 from accorda.recipe.sections import Recipe
-from accorda.stages.rows import KINDS, Rows
+from accorda.stages.rows import KINDS, Data, Rows
 from accorda.training.loop import Objective
 from accorda.training.objective import Making
 from accorda.training.session import Session
@@ -76,6 +76,13 @@ class Stage:
     def kind(self) -> Rows:
         """How such rows are read, batched, and assumed in a plan."""
         return KINDS[self.rows]
+
+    def read(
+        self, recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: Labels | None
+    ) -> Data:
+        """The rows of a recipe as tokens."""
+        alone = {"thumbs": True} if self.thumbs(recipe) else {}
+        return self.kind.read(recipe, model, tokenizer, labels, **alone)
 
 
 @cache

@@ -79,7 +79,7 @@ def billed(recipe: Recipe, device: Device) -> tuple[Recipe, Bill]:
     tokenizer = tune.read_tokenizer(recipe, opened) if needed else None
     data = None
     if tokenizer is not None and recipe.data.train is not None:
-        data = stage.kind.read(recipe, opened.model, tokenizer, labels)
+        data = stage.read(recipe, opened.model, tokenizer, labels)
     rows, num_weights = len(data.train) if data else recipe.training.batch_size, num_parameters(opened.model)
     recipe = settle.settle_micro_batch(recipe, device, rows, opened.model)
     precision = choose_precision(recipe.training.precision, device.kind, num_weights, device.bf16)

@@ -39,7 +39,8 @@ class Data:
     pad_id: int
 
 
-Reader = Callable[[Recipe, PreTrainedModel, PreTrainedTokenizerBase, Labels | None], Data]
+Reader = Callable[..., Data]
+"""Of a recipe, the model, its tokenizer and the labels of its head."""
 
 
 def read_texts(
@@ -73,15 +74,16 @@ def read_labelled(
 
 
 def read_preferences(
-    recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: Labels | None
+    recipe: Recipe,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    labels: Labels | None,
+    thumbs: bool = False,
 ) -> Data:
-    """Rows of compared answers; a model with a reward head is told the id that pads."""
-    from accorda.stages.contract import find_stage  # it names kinds of rows itself
-
+    """Rows of compared answers, with `thumbs` each by itself; a model with a reward head is told the id that pads."""
     if is_classifier(model):
         settle_padding(model, tokenizer)
     section, length = recipe.data, recipe.data.max_length
-    thumbs = find_stage(recipe.stage).thumbs(recipe)
     renderer = PreferenceRenderer(tokenizer, section.template, section.reasoning, thumbs=thumbs)
     train, evaluation = prepare_preferences(section, renderer, max_length=length, seed=recipe.training.seed)
     return Data(renderer=renderer, train=train, eval=evaluation, pad_id=renderer.pad_id)

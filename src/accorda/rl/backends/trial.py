@@ -6,7 +6,6 @@ log-probabilities before the temperature, would otherwise teach for hours what n
 
 import os
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,14 +13,13 @@ import torch
 from torch import Tensor
 
 from accorda.errors import Refusal
-from accorda.models.heads import last_hidden
+from accorda.generation.sample import evaluating
 from accorda.rl.backends.contract import Backend
+from accorda.rl.distance import says
 from accorda.rl.health import MOST_DIFFERENCE
 from accorda.rl.phases import FEW, PROBE, Phases
 from accorda.rl.rollout import Answer
 from accorda.training.guard import Unreachable
-from accorda.training.next_token import positions_at_once
-from accorda.training.scores import at_temperature, log_probs_of
 
 TOKENS, MOST_APART = 16, 0.25  # of each answer; nats per token, by which other precisions are not apart
 
@@ -86,15 +84,6 @@ def compare(phases: Phases, max_length: int) -> None:
 @torch.no_grad()
 def scored_here(phases: Phases, answers: list[Answer], temperature: float) -> Tensor:
     """What the policy says of every sampled token, (N,)."""
-    model = phases.model
     batch = phases.prompts.joined([one.sample for one in answers])
-    training = model.training
-    model.eval()
-    try:
-        with phases.precision.autocast():
-            positions, labels = batch.targets()
-            hidden = last_hidden(model, **batch.inputs()).flatten(0, 1).index_select(0, positions)
-            head = partial(at_temperature, model, temperature)
-            return log_probs_of(hidden, labels, head, positions_at_once(model)).cpu()
-    finally:
-        model.train(training)
+    with evaluating(phases.model), phases.precision.autocast():
+        return says(phases.model, batch, temperature).cpu()
