@@ -472,17 +472,17 @@ def test_a_function_that_can_judge_nothing_is_refused_before_the_first_step(name
     assert line.format(rows=tmp_path / "run.jsonl") in str(refusal.value)
     said = [record.getMessage() for record in caplog.records if "bad.py" in record.getMessage()]
     assert len(said) <= 12  # five and a sum of held-out answers, and of the phase
-    assert not said or said[-1].endswith("11 more of these 16 answers could not be judged")
+    assert not said or said[-1].endswith("12 more of these 16 answers could not be judged")
     assert not (tmp_path / "run").exists()  # nothing is in the way of the next try
 
 
-@pytest.mark.parametrize("method", ["full", "layernorm", "top_layers"])
 def test_a_reward_that_is_always_the_same_is_told(tmp_path, caplog):
     (tmp_path / "same.py").write_text("def same(completion):\n    return 0\n")
     build(load(settings(tmp_path, reward=f"{tmp_path / 'same.py'}:same"))).loop.step()
     assert "all answers of the first phase got 0, so there is nothing to learn from them" in caplog.text
 
 
+@pytest.mark.parametrize("method", ["full", "layernorm", "top_layers"])
 def test_a_value_model_has_no_base_weights_of_its_own(method, tmp_path):
     recipe = settings(tmp_path, method={"name": method}, algorithm={"name": "ppo", "value": "adapter"})
     with pytest.raises(Refusal, match=f"algorithm.value = adapter: {method} trains the base's own weights"):

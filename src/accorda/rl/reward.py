@@ -75,7 +75,8 @@ class FunctionReward(Reward):
     """
 
     def __init__(self, function: Callable[..., Any], name: str, text: bytes = b"") -> None:
-        self.function, self.name, self.text, self.unjudged = function, name, text, 0
+        self.function, self.name, self.text = function, name, text
+        self.unjudged, self.told = 0, set[str]()
         parameters = inspect.signature(function).parameters.values()
         self.takes_all = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters)
         named = [one for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
@@ -87,10 +88,10 @@ class FunctionReward(Reward):
         return sha256(self.text).hexdigest()
 
     def judge(self, answers: Sequence[Said]) -> list[float]:
-        self.trouble, self.unjudged = "", 0
+        self.trouble, self.unjudged, self.told = "", 0, set()
         found = [self._one(answer) for answer in answers]
-        if self.unjudged > NAMED:
-            more, each = self.unjudged - NAMED, len(answers)
+        if self.unjudged > len(self.told):
+            more, each = self.unjudged - len(self.told), len(answers)
             logger.warning("reward %s: %d more of these %d answers could not be judged", self.name, more, each)
         return found
 
@@ -127,8 +128,10 @@ class FunctionReward(Reward):
 
     def _none(self, answer: Said, why: str) -> float:
         self.unjudged += 1
-        if self.unjudged <= NAMED:
-            logger.warning("reward %s: %s: %s", self.name, answer.place(), why)
+        line = f"{answer.place()}: {why}"  # often the same for several answers to a prompt
+        if len(self.told) < NAMED and line not in self.told:
+            self.told.add(line)
+            logger.warning("reward %s: %s", self.name, line)
         self.trouble = self.trouble or why
         return math.nan
 
