@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from accorda.kernels import triton
+from accorda.kernels.pretended import keeps_little
 
 PROGRAMS = 256  # of the backward pass, each with its own sum of dw
 
@@ -26,6 +27,8 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float, *, from_one: bool = False) -
     The result has the wider of both dtypes, with `from_one` that of x.
     """
     compiled = x.numel() and triton.takes(x, weight) and x.shape[-1] <= triton.WIDEST
+    if not compiled and not keeps_little(x):
+        return reference(x, weight, eps, from_one=from_one)
     out = (_Compiled if compiled else _InTorch).apply(x, weight, eps, from_one)
     assert isinstance(out, Tensor)
     return out
@@ -39,31 +42,35 @@ def reference(x: Tensor, weight: Tensor, eps: float, *, from_one: bool = False) 
 
 
 class _InTorch(torch.autograd.Function):
-    """The same values as the reference, bit for bit; what is new is written over where it can be."""
+    """The same values as the reference, bit for bit. What stays is made first, so that no hole is left below it."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, from_one: bool) -> Tensor:
+        dtype = x.dtype if from_one else torch.promote_types(x.dtype, weight.dtype)
+        out = torch.empty_like(x, dtype=dtype)
+        scales = torch.empty(*x.shape[:-1], 1, dtype=torch.float32, device=x.device)
         wide = x.to(torch.float32, copy=True)
-        scales = wide.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
+        torch.mean(wide.square(), -1, keepdim=True, out=scales)
+        normalized = wide.mul_(scales.add_(eps).rsqrt_())
         ctx.save_for_backward(x, weight, scales)
         ctx.from_one = from_one
-        normalized = wide.mul_(scales)
-        return normalized.mul_(1 + weight.float()).to(x.dtype) if from_one else weight * normalized.to(x.dtype)
+        if from_one:
+            return out.copy_(normalized.mul_(1 + weight.float()))
+        return torch.mul(weight, normalized.to(x.dtype), out=out)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, scales = ctx.saved_tensors
         (gradient,) = gradients
+        of_x, of_weight = ctx.needs_input_grad[:2]
+        towards_x = torch.empty_like(x) if of_x else None
         normalized = x.to(torch.float32, copy=True).mul_(scales)
-        towards_weight = None
-        if ctx.needs_input_grad[1]:
-            towards_weight = (gradient.float() * normalized).flatten(0, -2).sum(0).to(weight.dtype)
-        if not ctx.needs_input_grad[0]:
-            return None, towards_weight, None, None
-        weighted = gradient.to(torch.float32, copy=True).mul_(weight.float() + ctx.from_one)
-        share = torch.linalg.vecdot(weighted, normalized).div_(x.shape[-1]).unsqueeze(-1)
-        towards_x = weighted.sub_(normalized.mul_(share)).mul_(scales)
-        return towards_x.to(x.dtype), towards_weight, None, None
+        towards_weight = (gradient.float() * normalized).flatten(0, -2).sum(0).to(weight.dtype) if of_weight else None
+        if towards_x is not None:
+            weighted = gradient.to(torch.float32, copy=True).mul_(weight.float() + ctx.from_one)
+            share = torch.linalg.vecdot(weighted, normalized).div_(x.shape[-1]).unsqueeze(-1)
+            towards_x.copy_(weighted.sub_(normalized.mul_(share)).mul_(scales))
+        return towards_x, towards_weight, None, None
 
 
 class _Compiled(torch.autograd.Function):

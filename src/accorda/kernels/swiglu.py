@@ -17,11 +17,14 @@ from accorda.kernels import triton
 SIZE = 1024
 
 
-def swiglu(gate: Tensor, up: Tensor) -> Tensor:
-    """silu(gate) * up, all (..., F)."""
+def swiglu(gate: Tensor, up: Tensor, *, keep_little: bool = True) -> Tensor:
+    """silu(gate) * up, all (..., F). `keep_little`: also where Triton does not run."""
     if gate.dtype != up.dtype or gate.shape != up.shape:
         return reference(gate, up)
-    out = (_Compiled if gate.numel() and triton.takes(gate, up) else _InTorch).apply(gate, up)
+    compiled = gate.numel() and triton.takes(gate, up)
+    if not compiled and not keep_little:
+        return reference(gate, up)
+    out = (_Compiled if compiled else _InTorch).apply(gate, up)
     assert isinstance(out, Tensor)
     return out
 
@@ -43,8 +46,9 @@ class _InTorch(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         gate, up = ctx.saved_tensors
         (gradient,) = gradients
-        towards_gate = torch.ops.aten.silu_backward(gradient * up, gate)
-        return towards_gate, F.silu(gate).mul_(gradient)
+        towards_up, towards_gate = F.silu(gate).mul_(gradient), gradient * up
+        torch.ops.aten.silu_backward(towards_gate, gate, grad_input=towards_gate)
+        return towards_gate, towards_up
 
 
 class _Compiled(torch.autograd.Function):

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from accorda.kernels import rms_norm, rotary, swiglu
+from accorda.kernels.pretended import keeps_little
 
 ROTATE = "apply_rotary_pos_emb"  # what models call the function that turns queries and keys
 NOTED = "accorda_kernels"  # the attribute of a model that says what was done
@@ -113,7 +114,7 @@ def _feed_forward(module: nn.Module, dtype: torch.dtype) -> Callable[..., Tensor
 
 
 def _gated(self: Any, x: Tensor) -> Tensor:
-    return self.down_proj(swiglu.swiglu(self.gate_proj(x), self.up_proj(x)))
+    return self.down_proj(swiglu.swiglu(self.gate_proj(x), self.up_proj(x), keep_little=keeps_little(x)))
 
 
 def _attention(module: nn.Module, dtype: torch.dtype) -> Callable[..., Any] | None:
