@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import torch
 from torch import Tensor
 
 _PRETENDED: ContextVar[str | None] = ContextVar("pretended", default=None)
@@ -32,6 +33,7 @@ def keeps_little(x: Tensor) -> bool:
     """Whether forms in torch keep their inputs alone, as Triton's do: in 16-bit models, or where a GPU is pretended.
 
     x: what a block works on, of the model's dtype. In an fp32 model on a CPU the graph of the formula itself stands:
-    holes in the heap come instead of what it keeps, and the bill does not foresee them (docs/decisions/068).
+    holes in the heap come instead of what it keeps, and the bill does not foresee them (docs/decisions/068). Where no
+    gradient is asked for nothing is kept, and calling an autograd function takes time of its own.
     """
-    return x.dtype.itemsize < 4 or pretended() == "cuda"
+    return torch.is_grad_enabled() and (x.dtype.itemsize < 4 or pretended() == "cuda")

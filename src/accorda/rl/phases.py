@@ -160,8 +160,8 @@ class Phases(Making):
         told = figures(groups) | watched(self.reward)
         if phase == 0:
             require_some(groups, told, self.reward)
-        if self.model.device.type == "cpu":
-            give_back()  # holes that answering leaves, which learning would not fill (docs/decisions/056)
+        if self.current is None and self.model.device.type == "cpu":
+            give_back()  # once: holes that answering leaves, which learning would not fill (docs/decisions/056)
         with self.precision.autocast():  # of its own: casts that sampling made have no gradient
             if self.needs_scores:
                 with self.timed("scores"):
