@@ -8,7 +8,8 @@ from accorda.evaluation.questions import Question, questions
 from accorda.generation import sample
 from accorda.generation.sample import Completion
 from accorda.generation.stopping import stop_ids
-from accorda.methods.routing import has_base, use
+from accorda.methods.originals import BASE
+from accorda.methods.routing import has_values_of, use
 from accorda.training.rng import undisturbed
 from accorda.training.session import Session
 
@@ -32,7 +33,7 @@ def side_by_side(session: Session, seconds: float) -> dict[str, Any] | None:
     began = monotonic()
     with undisturbed(), session.loop.precision.autocast():
         base = None
-        if has_base(session.model):
+        if has_values_of(session.model, BASE):
             with use(session.model, None):
                 base = answered(session, asked, longest, within(seconds / 2))
         tuned = answered(session, asked, longest, within(seconds / 2))

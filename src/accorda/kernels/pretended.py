@@ -8,9 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-import torch
-from torch import Tensor
-
 _PRETENDED: ContextVar[str | None] = ContextVar("pretended", default=None)
 
 
@@ -27,13 +24,3 @@ def pretending(device_type: str) -> Iterator[None]:
 def pretended() -> str | None:
     """The type of the device that is pretended; None where tensors are what they are."""
     return _PRETENDED.get()
-
-
-def keeps_little(x: Tensor) -> bool:
-    """Whether forms in torch keep their inputs alone, as Triton's do: in 16-bit models, or where a GPU is pretended.
-
-    x: what a block works on, of the model's dtype. In an fp32 model on a CPU the graph of the formula itself stands:
-    holes in the heap come instead of what it keeps, and the bill does not foresee them (docs/decisions/068). Where no
-    gradient is asked for nothing is kept, and calling an autograd function takes time of its own.
-    """
-    return torch.is_grad_enabled() and (x.dtype.itemsize < 4 or pretended() == "cuda")

@@ -16,18 +16,18 @@ import torch
 from torch import Tensor
 
 from accorda.kernels import triton
-from accorda.kernels.pretended import keeps_little
 
 PROGRAMS = 256  # of the backward pass, each with its own sum of dw
 
 
-def rms_norm(x: Tensor, weight: Tensor, eps: float, *, from_one: bool = False) -> Tensor:
+def rms_norm(x: Tensor, weight: Tensor, eps: float, *, from_one: bool = False, keep_little: bool = True) -> Tensor:
     """Normalize x (..., D) by weight (D,). `from_one`: the weight is added to one.
 
+    `keep_little`: where Triton does not run, keep what its form would, and not what the formula's own graph does.
     The result has the wider of both dtypes, with `from_one` that of x.
     """
     compiled = x.numel() and triton.takes(x, weight) and x.shape[-1] <= triton.WIDEST
-    if not compiled and not keeps_little(x):
+    if not (compiled or keep_little):
         return reference(x, weight, eps, from_one=from_one)
     out = (_Compiled if compiled else _InTorch).apply(x, weight, eps, from_one)
     assert isinstance(out, Tensor)

@@ -18,11 +18,14 @@ SIZE = 1024
 
 
 def swiglu(gate: Tensor, up: Tensor, *, keep_little: bool = True) -> Tensor:
-    """silu(gate) * up, all (..., F). `keep_little`: also where Triton does not run."""
+    """silu(gate) * up, all (..., F).
+
+    `keep_little`: where Triton does not run, keep what its form would, and not what the formula's own graph does.
+    """
     if gate.dtype != up.dtype or gate.shape != up.shape:
         return reference(gate, up)
     compiled = gate.numel() and triton.takes(gate, up)
-    if not compiled and not keep_little:
+    if not (compiled or keep_little):
         return reference(gate, up)
     out = (_Compiled if compiled else _InTorch).apply(gate, up)
     assert isinstance(out, Tensor)

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from accorda.errors import Refusal
 from accorda.methods.contract import Method
-from accorda.methods.originals import BASE, Original
+from accorda.methods.originals import Original
 from accorda.models.attention import Prefix
 
 KEY = "adapter_routing"  # the attribute of the root model
@@ -131,9 +131,9 @@ def routing(model: PreTrainedModel) -> Routing:
     return model.__dict__[KEY]
 
 
-def has_base(model: PreTrainedModel) -> bool:
-    """Whether the model can be run as its base: the base's value of every parameter that trains in place was kept."""
-    return all(original.has(BASE) for original in routing(model).originals)
+def has_values_of(model: PreTrainedModel, owner: str | None) -> bool:
+    """Whether an adapter, or the base, can act: its value of every parameter that trains in place was kept."""
+    return all(original.has(owner) for original in routing(model).originals)
 
 
 def acting(model: PreTrainedModel) -> list[str]:

@@ -7,30 +7,21 @@ It asks both, with nothing dropped, whatever the algorithm itself asks for; the 
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel
 
-from accorda.data.prompts.experience import Experience, PromptBatches, with_told
+from accorda.data.prompts.experience import PromptBatches, with_told
 from accorda.generation.sample import evaluating
-from accorda.methods.install import installed
-from accorda.methods.routing import routing, use
+from accorda.methods.routing import has_values_of, use
 from accorda.rl.rollout import Answer
-from accorda.training.next_token import positions_at_once, predicting
-from accorda.training.preferring import REFERENCE
-from accorda.training.scores import at_temperature, log_probs_of
-
-
-def reference_of(model: PreTrainedModel) -> str | None:
-    """The adapter that the reference is: the copy of what the policy went on from; None for the base by itself."""
-    return REFERENCE if REFERENCE in installed(model) else None
+from accorda.training.preferring import reference_of
+from accorda.training.scores import sampled_log_probs
 
 
 def can_be_asked(model: PreTrainedModel) -> bool:
     """Whether the reference is still there: what trains in place may have been told not to keep the base."""
-    return all(original.has(reference_of(model)) for original in routing(model).originals)
+    return has_values_of(model, reference_of(model))
 
 
 @torch.no_grad()
@@ -44,20 +35,14 @@ def with_distance(
     for places in prompts.grouped([len(one) for one in samples]):
         batch = prompts.joined([samples[place] for place in places])
         with evaluating(model):
-            own = says(model, batch, temperature)
+            own = sampled_log_probs(model, batch, temperature)
             with use(model, reference_of(model)):
-                theirs = says(model, batch, temperature)
+                theirs = sampled_log_probs(model, batch, temperature)
         told = zip(*(each.split(list(batch.learned)) for each in (own, theirs)), strict=True)
         for place, (mine, other) in zip(places, told, strict=True):
             told_sample = with_told(samples[place], old_log_probs=mine, reference_log_probs=other)
             found[place] = replace(found[place], sample=told_sample)
     return found
-
-
-def says(model: PreTrainedModel, batch: Experience, temperature: float) -> Tensor:
-    """The log-probability of every sampled token as the model's adapters act now, (N,)."""
-    hidden_ND, labels_N = predicting(model, batch)
-    return log_probs_of(hidden_ND, labels_N, partial(at_temperature, model, temperature), positions_at_once(model))
 
 
 def distance(answer: Answer) -> float | None:

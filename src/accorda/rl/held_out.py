@@ -14,10 +14,11 @@ from accorda.generation.words import decoded
 from accorda.methods.base_of_run import base_of, restore_base
 from accorda.methods.routing import use
 from accorda.rl.best_of_n import best, most_kl
-from accorda.rl.distance import distance, reference_of, with_distance
+from accorda.rl.distance import distance, with_distance
 from accorda.rl.health import held_out
 from accorda.rl.phases import Phases
 from accorda.rl.rollout import Answer, Group, answers_of, with_answers
+from accorda.training.preferring import reference_of
 
 EVALUATION = 1 << 32
 """In place of a phase's number, in what random numbers are made from."""

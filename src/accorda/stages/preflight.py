@@ -20,6 +20,7 @@ from accorda.recipe.layers import leaves, mapping
 from accorda.stages.build import ATTENTION_NOTE, OPENED_NOTE, OPTIMIZER_NOTE, STEPS_NOTE
 from accorda.stages.contract import find_stage
 from accorda.stages.pricing import file_dtype, is_tried, judged, passes
+from accorda.training.objective import Making
 from accorda.training.rng import undisturbed
 from accorda.training.session import Session
 from accorda.training.trackers.follow import require
@@ -88,7 +89,8 @@ def bill(session: Session) -> Bill:
     """What the run will hold in memory; the session and the generators are as before."""
     opened, recipe = session.notes[OPENED_NOTE], session.recipe
     stage = find_stage(recipe.stage)
-    beside = stage.beside(recipe, session.renderer, session.batches)
+    carried = session.loop.carried
+    beside = carried.beside if isinstance(carried, Making) else None
     found = passes(recipe, session.batches, session.eval, beside)
     with undisturbed():
         return price(

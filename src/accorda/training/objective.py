@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from accorda.data.batch import Batch, Segment
+from accorda.data.sampler import Batches
 from accorda.training.checkpoint import State
 from accorda.training.parts import Part
 
@@ -63,6 +64,9 @@ class Carried(ABC):
 
 class Making(Carried):
     """Batches that a model makes itself: what `loop.Batches` says, and what has to be known from step to step."""
+
+    beside: Batches | None
+    """Ordinary rows that every step learns, too."""
 
     @property
     @abstractmethod

@@ -28,8 +28,8 @@ from accorda.objectives.policy.ratio import token_ratio
 from accorda.training.figures import Figures
 from accorda.training.next_token import NextToken, Tail, carried_back, positions_at_once, predicting
 from accorda.training.objective import StepObjective
-from accorda.training.preferring import REFERENCE
-from accorda.training.scores import at_temperature, log_probs_of, scored
+from accorda.training.preferring import reference_of
+from accorda.training.scores import at_temperature, log_probs_of, sampled_log_probs, scored
 
 VALUE = "value"
 """The name of the adapter of a value model that has one of its own."""
@@ -137,10 +137,7 @@ class Policy(StepObjective):
     ) -> None:
         without_dropout(model)
         self.learns, self.temperature, self.value = learns, temperature, value
-        self.reference = REFERENCE if REFERENCE in installed(model) else None
-        self.has_reference = reference
-        for original in routing(model).originals if reference else ():
-            original.value_of(self.reference)  # refuses now where the base's values were not kept
+        self.reference, self.has_reference = reference_of(model, needed=reference), reference
         self.text, self.text_coef, self.num_text = NextToken(model), text_coef, 0
         self.parameters = tail_parameters(model)
         self.chunk = positions_at_once(model)
@@ -248,8 +245,7 @@ class Policy(StepObjective):
     def referred(self, model: PreTrainedModel, batch: Experience) -> Tensor:
         """What the reference says of every sampled token, (N,)."""
         with use(model, self.reference):
-            hidden_ND, labels_N = predicting(model, batch)
-            return log_probs_of(hidden_ND, labels_N, self.head(model), self.chunk)
+            return sampled_log_probs(model, batch, self.temperature)
 
     def value_of(self, model: PreTrainedModel, batch: Experience) -> Tensor:
         """What the value model says under its own adapter, (N,)."""

@@ -29,15 +29,25 @@ REFERENCE = "reference"
 """The name of the frozen copy of an adapter that the model brought."""
 
 
+def reference_of(model: PreTrainedModel, *, needed: bool = False) -> str | None:
+    """The adapter that the reference is: the copy of what the policy went on from; None for the base by itself.
+
+    Raises:
+        Refusal: it is `needed`, and the values that it had were not kept.
+    """
+    reference = REFERENCE if REFERENCE in installed(model) else None
+    for original in routing(model).originals if needed else ():
+        original.value_of(reference)
+    return reference
+
+
 class Preferring(Comparing):
     """(model, batch) -> the algorithm's loss summed over the batch's rows."""
 
     def __init__(self, algorithm: Algorithm, model: PreTrainedModel) -> None:
         super().__init__(model)
         self.algorithm = algorithm
-        self.reference = REFERENCE if REFERENCE in installed(model) else None
-        for original in routing(model).originals if algorithm.needs_reference else ():
-            original.value_of(self.reference)  # refuses now where the base's values were not kept
+        self.reference = reference_of(model, needed=algorithm.needs_reference)
         self.sequence_loss = SequenceLoss(model)
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:

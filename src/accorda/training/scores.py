@@ -1,14 +1,17 @@
 """What a policy says of tokens that were sampled: log-probabilities and entropies at a temperature, few at a time."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from accorda.data.batch import Batch
 from accorda.kernels.softmax_loss import SCORES_AT_ONCE
 from accorda.models.heads import logits
 from accorda.objectives.policy.entropy import log_probs_alone, log_probs_and_entropy
+from accorda.training.next_token import positions_at_once, predicting
 
 
 def at_temperature(model: PreTrainedModel, temperature: float, hidden: Tensor) -> Tensor:
@@ -29,6 +32,13 @@ def log_probs_of(hidden_ND: Tensor, labels_N: Tensor, head: Callable[[Tensor], T
     """The first of `scored` alone, bit for bit."""
     parts = [log_probs_alone(*part) for part in logits_by_part(hidden_ND, labels_N, head, chunk)]
     return torch.cat(parts or [_nothing(hidden_ND)])
+
+
+@torch.no_grad()
+def sampled_log_probs(model: PreTrainedModel, batch: Batch, temperature: float) -> Tensor:
+    """What the model, as its adapters act now, says of every sampled token of a batch, (N,)."""
+    head = partial(at_temperature, model, temperature)
+    return log_probs_of(*predicting(model, batch), head, positions_at_once(model))
 
 
 def logits_by_part(

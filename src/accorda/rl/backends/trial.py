@@ -15,11 +15,11 @@ from torch import Tensor
 from accorda.errors import Refusal
 from accorda.generation.sample import evaluating
 from accorda.rl.backends.contract import Backend
-from accorda.rl.distance import says
 from accorda.rl.health import MOST_DIFFERENCE
 from accorda.rl.phases import FEW, PROBE, Phases
 from accorda.rl.rollout import Answer
 from accorda.training.guard import Unreachable
+from accorda.training.scores import sampled_log_probs
 
 TOKENS, MOST_APART = 16, 0.25  # of each answer; nats per token, by which other precisions are not apart
 
@@ -81,9 +81,8 @@ def compare(phases: Phases, max_length: int) -> None:
         )
 
 
-@torch.no_grad()
 def scored_here(phases: Phases, answers: list[Answer], temperature: float) -> Tensor:
     """What the policy says of every sampled token, (N,)."""
     batch = phases.prompts.joined([one.sample for one in answers])
     with evaluating(phases.model), phases.precision.autocast():
-        return says(phases.model, batch, temperature).cpu()
+        return sampled_log_probs(phases.model, batch, temperature).cpu()
