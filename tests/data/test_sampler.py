@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accorda.data.batch import Segment
-from accorda.data.sampler import Batches, EndlessBatches, order, padded_groups
+from accorda.data.order import order
+from accorda.data.sampler import Batches, EndlessBatches, padded_groups
 
 
 class Rows:

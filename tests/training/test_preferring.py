@@ -147,7 +147,7 @@ def test_the_distance_is_that_of_prompts_with_other_rows_answers(tmp_path):
 
 
 def _key(index):
-    from accorda.data.sampler import keys
+    from accorda.data.order import keys
 
     return keys(0, 0, np.array([index]))[0]
 

@@ -52,15 +52,15 @@ def check(
     whole = replace(section, eval=None, eval_split=0.0)
     making = preparation(Settings(whole, renderer, max_length, stage, store_folder=store_folder, strict=False))
     dataset, table = making.train(), making.table("train")
-    again, both = repeats(table), 0
+    (num_repeats, places), both = repeats(table), 0
     if section.eval is not None:
         both = in_both(table, preparation(replace(making.settings, section=section)).table("eval"))
     return {
         **dataset.report.to_dict(),
         "kind": renderer.kind,
-        "duplicates": {"rows": len(again), "places": again[:LISTED]},
+        "duplicates": {"rows": num_repeats, "places": places},
         "in_both": both,
-        "warnings": list(_warnings(dataset, section, renderer, len(again), both)),
+        "warnings": list(_warnings(dataset, section, renderer, num_repeats, both)),
         "sample": sample(dataset, tokenizer, color),
     }
 
@@ -72,11 +72,13 @@ def sources(files: str | Sequence[Any]) -> Any:
     return tuple(Source(path=file) for file in files)
 
 
-def repeats(table: Table) -> list[list[str]]:
-    """[place, place of the same content before] of every row that is not the first of its content."""
+def repeats(table: Table) -> tuple[int, list[list[str]]]:
+    """How many rows are not the first of their content; [place, place of the same content before] of `LISTED`."""
     _, first, inverse = np.unique(table.digests, return_index=True, return_inverse=True)
-    before = first[inverse].tolist()
-    return [[_place(table, row), _place(table, earlier)] for row, earlier in enumerate(before) if earlier != row]
+    before = first[inverse]
+    again = np.flatnonzero(before != np.arange(len(before)))
+    listed = again[:LISTED].tolist()
+    return len(again), [[_place(table, row), _place(table, int(before[row]))] for row in listed]
 
 
 def _place(table: Table, row: int) -> str:

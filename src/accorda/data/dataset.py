@@ -12,6 +12,7 @@ import numpy as np
 from accorda.data.batch import Segment
 from accorda.data.example import Example
 from accorda.data.overlong import span_lengths
+from accorda.data.spill import forget, kept, pieces
 from accorda.data.store import Store
 
 
@@ -76,10 +77,12 @@ class Dataset:
         self.spans = spans
         self.report = report
         self.everything = everything
-        self._lengths = span_lengths(spans)
+        self._lengths = kept(map(self._sizes_of, pieces(spans)), np.int64)
         self.two_sides = two_sides
-        self.encoder_lengths = self._prompt_lengths() if two_sides else np.zeros(len(spans), np.int64)
+        self.encoder_lengths = np.zeros(len(spans), np.int64)
         """Tokens that the encoder reads, per row, (n,); 0 where there is no encoder."""
+        if two_sides:
+            self.encoder_lengths = kept(map(self._prompt_lengths, pieces(spans)), np.int64)
 
     def __len__(self) -> int:
         return len(self.spans)
@@ -90,9 +93,10 @@ class Dataset:
         return self._lengths
 
     @property
-    def longest_sides(self) -> np.ndarray:
-        """Tokens of the longer side of each row, (n,): what `max_length` bounds."""
-        return np.maximum(self.encoder_lengths, self.lengths - self.encoder_lengths)
+    def longest(self) -> int:
+        """Tokens of the longest row, or side of a row: what `max_length` bounds."""
+        sides = zip(pieces(self.encoder_lengths), pieces(self.lengths), strict=True)
+        return max(int(np.maximum(encoder, whole - encoder).max()) for encoder, whole in sides)
 
     def __getitem__(self, index: int) -> Segment:
         """Row `index` as ids and labels."""
@@ -106,13 +110,22 @@ class Dataset:
         row = int(index) % len(self)
         return Segment(row, ids, supervised, part.shown, line, int(self.encoder_lengths[row]))
 
-    def _prompt_lengths(self) -> np.ndarray:
+    def _sizes_of(self, spans: np.ndarray) -> np.ndarray:
+        """Tokens of each row, (n,)."""
+        return span_lengths(spans)
+
+    def _prompt_lengths(self, spans: np.ndarray) -> np.ndarray:
         """Ids in front of every row's last completion, less what was cut of them, (n,)."""
-        lengths = self.spans["head"] + self.spans["start"] - self.spans["cut"]
+        return spans["head"] + spans["start"] - spans["cut"] + self._column("prompt", spans)
+
+    def _column(self, name: str, spans: np.ndarray) -> np.ndarray:
+        """What the stores' tables say of each span, (n,)."""
+        found = np.zeros(len(spans), self.parts[0].store.rows.dtype[name])
         for number, part in enumerate(self.parts):
-            mine = self.spans["part"] == number
-            lengths[mine] += part.store.rows["prompt"][self.spans["row"][mine]]
-        return lengths
+            mine = spans["part"] == number
+            found[mine] = part.store.rows[name][spans["row"][mine]]
+            forget(part.store.rows)
+        return found
 
     def _tokens(self, values: np.ndarray, span: np.void) -> np.ndarray:
         head = values[span["start"] : span["start"] + span["head"]]
@@ -136,16 +149,13 @@ class Dataset:
     @property
     def digests(self) -> np.ndarray:
         """What identifies the content of every row, (n,): equal for equal rows, whatever file they stand in."""
-        found = np.zeros(len(self), np.uint64)
-        for number, part in enumerate(self.parts):
-            mine = self.spans["part"] == number
-            found[mine] = part.store.rows["digest"][self.spans["row"][mine]]
-        return found
+        return kept((self._column("digest", piece) for piece in pieces(self.spans)), np.uint64)
 
     @cached_property
     def hash(self) -> str:
         """SHA-256 of every row's tokens and labels, in order."""
         content = hashlib.sha256(json.dumps([part.store.digest for part in self.parts]).encode())
-        content.update(np.ascontiguousarray(self.spans).tobytes())
+        for piece in pieces(self.spans):
+            content.update(np.ascontiguousarray(piece).tobytes())
         content.update(b"everything" if self.everything else b"")
         return content.hexdigest()

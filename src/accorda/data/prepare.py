@@ -1,16 +1,18 @@
 """From a recipe's data section to the datasets of a run."""
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from accorda.data.dataset import DataReport, Dataset
-from accorda.data.overlong import QUARTER, Fitted, fit, fit_sides
+from accorda.data.overlong import QUARTER, SPAN, Fitted, fit, fit_sides
 from accorda.data.renderer import Renderer
-from accorda.data.reporting import report
+from accorda.data.reporting import Tally
 from accorda.data.settings import Settings, Split, Stage
+from accorda.data.spill import kept, pieces
 from accorda.data.split import held_out, repeated
 from accorda.data.table import Table, load
 from accorda.errors import Refusal
@@ -55,6 +57,7 @@ class Preparation:
 
     ways: ClassVar[str] = "skip, truncate_prompt or truncate"
     """What `data.overlong` may say instead of auto."""
+    tally: ClassVar[type[Tally]] = Tally
 
     def __init__(self, settings: Settings):
         self.settings = settings
@@ -70,12 +73,9 @@ class Preparation:
     def train(self) -> Dataset:
         """What is learned: all of `data.train`, less what is set apart, sources mixed by weight."""
         table = self.table("train")
-        fitted, told = self._fitted(table, np.flatnonzero(~self._apart(table)), "train")
-        taken = []
-        for part, origin in enumerate(table.origins):
-            mine = np.flatnonzero(fitted.spans["part"] == part)
-            taken.append(mine[repeated(len(mine), origin.weight, self.settings.seed, part)])
-        spans = taken_of(fitted.spans, np.concatenate(taken))
+        spans, told = self._fitted(table, self._apart(table), "train")
+        if any(origin.weight != 1 for origin in table.origins):
+            spans = self._mixed(table, spans)
         if self.settings.strict and not len(spans):
             raise Refusal(f"data.max_length={self.settings.max_length}: not one of {told.rows['seen']} rows fits")
         return self._dataset(table, spans, told)
@@ -84,10 +84,9 @@ class Preparation:
         """What is evaluated: `data.eval`, or what is set apart of `data.train`; None where neither holds a row."""
         own = self.section.eval is not None
         table = self.table("eval" if own else "train")
-        chosen = np.arange(len(table.spans)) if own else np.flatnonzero(self._apart(table))
-        fitted, told = self._fitted(table, chosen, "eval")
-        if len(fitted.spans):
-            return self._dataset(table, fitted.spans, told)
+        spans, told = self._fitted(table, self._apart(table), "eval")
+        if len(spans):
+            return self._dataset(table, spans, told)
         if told.rows["overlong"] and self.settings.strict and not (own and self.settings.renderer.kind == "text"):
             where, number = "data.eval" if own else "data.eval_split", told.rows["overlong"]
             limit = f"data.max_length={self.settings.max_length}"
@@ -95,6 +94,7 @@ class Preparation:
         return None
 
     def _apart(self, table: Table) -> np.ndarray:
+        """Which rows of `data.train` are set apart, (n,)."""
         share = self.section.eval_split if self.section.eval is None else 0.0
         return held_out(table.digests, share, self.settings.seed)
 
@@ -102,13 +102,30 @@ class Preparation:
         blocks = self.settings.stage == "pretrain"
         return Dataset(table.parts, spans, told, everything=blocks, two_sides=table.two_sides)
 
-    def _fitted(self, table: Table, chosen: np.ndarray, split: Split) -> tuple[Fitted, DataReport]:
-        spans = taken_of(table.spans, chosen)
-        fitted = self._fit(table, spans)
-        told = report(self.settings, table, spans, fitted, split)
+    def _fitted(self, table: Table, apart: np.ndarray, split: Split) -> tuple[np.ndarray, DataReport]:
+        """The spans of a split that fit, and a report on all of them."""
+        tally = self.tally(self.settings, table, split)
+        own = split == "eval" and self.section.eval is not None
+
+        def fitted() -> Iterator[np.ndarray]:
+            for piece, out in zip(pieces(table.spans), pieces(apart), strict=True):
+                chosen = piece if own else piece[out == (split == "eval")]
+                found = self._fit(table, chosen)
+                tally.add(chosen, found)
+                yield found.spans
+
+        spans = kept(fitted(), SPAN)
         if self.settings.strict:
-            self._judge(told, table.sizes(spans))
-        return fitted, told
+            self._judge(tally)
+        return spans, tally.report()
+
+    def _mixed(self, table: Table, spans: np.ndarray) -> np.ndarray:
+        """The spans as often as the weights of their sources say."""
+        taken = []
+        for part, origin in enumerate(table.origins):
+            mine = np.flatnonzero(spans["part"] == part)
+            taken.append(mine[repeated(len(mine), origin.weight, self.settings.seed, part)])
+        return kept((spans[piece] for piece in pieces(np.concatenate(taken))), SPAN)
 
     def _fit(self, table: Table, spans: np.ndarray) -> Fitted:
         longest, policy = self.settings.max_length, self.section.overlong
@@ -118,25 +135,23 @@ class Preparation:
         first = table.column("first", spans) if self.settings.stage == "sft" else np.zeros(len(spans), np.int64)
         return fit(spans, first, longest, policy, num_prefix)
 
-    def _judge(self, told: DataReport, sizes: np.ndarray) -> None:
-        lost, limit = told.rows["overlong"], f"data.max_length={self.settings.max_length}"
-        if lost and self.section.overlong == "error":
+    def _judge(self, tally: Tally) -> None:
+        lost, limit = tally.num_lost, f"data.max_length={self.settings.max_length}"
+        if not lost:
+            return
+        told = tally.report()
+        if self.section.overlong == "error":
             row = told.overlong_rows[0]
             raise Refusal(
                 f"{row['file']}:{row['line']}: {row['tokens']} tokens, more than {limit} ({lost} such rows), and "
                 "data.overlong=error"
             )
         drawn = told.split == "eval" and self.section.eval is None  # a few of the same rows: the others were judged
-        if self.section.overlong == "auto" and not drawn and lost > QUARTER * len(sizes):
-            needed = int(np.quantile(sizes, 1 - QUARTER, method="higher"))
+        number = tally.num_rows
+        if self.section.overlong == "auto" and not drawn and lost > QUARTER * number:
+            needed = tally.size_at(np.ceil((1 - QUARTER) * (number - 1)))
             raise Refusal(
-                f"{limit}: {lost} of {len(sizes)} {told.split} rows are longer (half of all over "
+                f"{limit}: {lost} of {number} {told.split} rows are longer (half of all over "
                 f"{told.lengths['p50']} tokens, the longest {told.lengths['p100']}), more than a quarter: say "
                 f"data.overlong={self.ways}, or data.max_length={needed} if the model takes it"
             )
-
-
-def taken_of(spans: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """The chosen ones (their numbers), and no copy where all are, in their order."""
-    whole = len(chosen) == len(spans) and bool((chosen[1:] > chosen[:-1]).all())
-    return spans if whole else spans[chosen]

@@ -5,7 +5,7 @@ from transformers import PreTrainedTokenizerBase
 
 from accorda.data.batch import Segment
 from accorda.data.dataset import Dataset
-from accorda.data.sampler import order
+from accorda.data.order import order
 
 LEARNED, READ_ONLY, PLACE, END = "\033[1;32m", "\033[2m", "\033[4m", "\033[0m"
 LONGEST = 600

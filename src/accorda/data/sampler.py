@@ -11,7 +11,9 @@ import numpy as np
 import torch
 
 from accorda.data.batch import Batch, Segment, pack_batch, pad_batch
+from accorda.data.order import order
 from accorda.data.packing import best_fit_decreasing
+from accorda.data.spill import forget
 
 
 class Segments(Protocol):
@@ -26,26 +28,6 @@ class Segments(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> Segment: ...
-
-
-def mix(values: np.ndarray) -> np.ndarray:
-    """Scrambles uint64 values one to one (the output function of splitmix64; Steele, Lea, Flood 2014)."""
-    with np.errstate(over="ignore"):
-        values = values + np.uint64(0x9E3779B97F4A7C15)
-        values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return values ^ (values >> np.uint64(31))
-
-
-def keys(seed: int, epoch: int, values: np.ndarray) -> np.ndarray:
-    """One pseudo-random uint64 per value: a pure function of (seed, epoch, value), equal with every numpy version."""
-    stream = mix(mix(np.array([seed % 2**64], np.uint64)) ^ np.uint64(epoch % 2**64))
-    return mix(mix(values.astype(np.uint64)) ^ stream)
-
-
-def order(seed: int, epoch: int, n: int) -> np.ndarray:
-    """The order (n,) in which `epoch` visits rows 0 to n - 1: by their keys, so a row's key does not depend on n."""
-    return np.argsort(keys(seed, epoch, np.arange(n)), kind="stable")
 
 
 class Batches:
@@ -113,6 +95,8 @@ class Batches:
             groups = best_fit_decreasing(self.dataset.lengths[rows].tolist(), self.micro_tokens)
         else:
             groups = padded_groups(self.sides(rows), self.micro_tokens)
+        for read in (self.dataset.lengths, self.dataset.encoder_lengths, *(self._epoch or ())[1:]):
+            forget(read)
         return [rows[group] for group in groups[self.rank :: self.world]]
 
     def sides(self, rows: np.ndarray) -> list[tuple[int, int]]:

@@ -1,7 +1,8 @@
 """The tokenised sources of one setting, and a table of all their rows, or of the blocks cut out of them."""
 
 import logging
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -12,12 +13,15 @@ from accorda.data.example import Kind, digest
 from accorda.data.overlong import SPAN, span_lengths
 from accorda.data.settings import Settings, Split
 from accorda.data.sources import Origin, no_rows, origins
+from accorda.data.spill import forget, kept, pieces
 from accorda.data.store import Store, store_root
 from accorda.data.tokenise import tokenised
 from accorda.errors import Refusal
 from accorda.recipe.words import several
 
 logger = logging.getLogger(__name__)
+BLOCKS = 1 << 12
+"""Blocks that are cut together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,12 +44,11 @@ class Table:
 
     def column(self, name: str, spans: np.ndarray) -> np.ndarray:
         """A column of the stores' tables, for each span (n,)."""
-        if len(self.stores) == 1:
-            return self.stores[0].rows[name][spans["row"]].astype(np.int64, copy=False)
         values = np.zeros(len(spans), np.int64)
         for part, store in enumerate(self.stores):
             mine = spans["part"] == part
             values[mine] = store.rows[name][spans["row"][mine]]
+            forget(store.rows)
         return values
 
     def sizes(self, spans: np.ndarray) -> np.ndarray:
@@ -87,11 +90,12 @@ def load(settings: Settings, setting: Split) -> Table:
         raise _none_readable(listed, stores, setting)
     if filled and renderer.kind is None:
         renderer.kind = cast(Kind, filled[0].kind.partition("/")[0])
-    blocks = settings.max_length if settings.stage == "pretrain" else None
-    found = [
-        _rows(store, part) if blocks is None else _blocks(store, part, blocks) for part, store in enumerate(stores)
-    ]
-    spans, digests = found[0] if len(found) == 1 else (np.concatenate(columns) for columns in zip(*found, strict=True))
+    if settings.stage == "pretrain":
+        spans = kept(_blocks(stores, settings.max_length), SPAN)
+        digests = kept((_contents(stores, piece) for piece in pieces(spans)), np.uint64)
+    else:
+        spans = kept(_rows(stores), SPAN)
+        digests = kept((piece for store in stores for piece in pieces(store.rows["digest"][:-1])), np.uint64)
     return Table(listed, stores, spans, digests, two_sides)
 
 
@@ -104,18 +108,31 @@ def _none_readable(listed: Sequence[Origin], stores: Sequence[Store], setting: s
     )
 
 
-def _rows(store: Store, part: int) -> tuple[np.ndarray, np.ndarray]:
-    rows = store.rows
-    return _spans(part, np.arange(len(store)), rows["start"][:-1], rows["start"][1:]), np.array(rows["digest"][:-1])
+def _rows(stores: Sequence[Store]) -> Iterator[np.ndarray]:
+    """Every row whole."""
+    for part, store in enumerate(stores):
+        starts, number = store.rows["start"], 0
+        for piece, ends in zip(pieces(starts[:-1]), pieces(starts[1:]), strict=True):
+            yield _spans(part, np.arange(number, number + len(piece)), piece, ends)
+            number += len(piece)
 
 
-def _blocks(store: Store, part: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+def _blocks(stores: Sequence[Store], length: int) -> Iterator[np.ndarray]:
     """All tokens end to end, cut every `length`; a last piece of one token, which predicts nothing, is dropped."""
-    starts = np.arange(0, max(len(store.ids) - 1, 0), length)
-    ends = np.minimum(starts + length, len(store.ids))
-    rows = np.searchsorted(store.rows["start"][:-1], starts, side="right") - 1
-    digests = [digest(store.ids[start:end].tobytes()) for start, end in zip(starts, ends, strict=True)]
-    return _spans(part, rows, starts, ends), np.array(digests, np.uint64)
+    for part, store in enumerate(stores):
+        begins = store.rows["start"][:-1]
+        for first in range(0, max(len(store.ids) - 1, 0), length * BLOCKS):
+            starts = np.arange(first, min(first + length * BLOCKS, len(store.ids) - 1), length)
+            low, high = (bisect_right(begins, start) for start in starts[[0, -1]])
+            rows = low - 1 + np.searchsorted(begins[low - 1 : high], starts, side="right") - 1
+            yield _spans(part, rows, starts, np.minimum(starts + length, len(store.ids)))
+            forget(store.rows)
+
+
+def _contents(stores: Sequence[Store], spans: np.ndarray) -> np.ndarray:
+    """A digest of the tokens of each block."""
+    ids = (stores[span["part"]].ids[span["start"] : span["end"]] for span in spans)
+    return np.array([digest(tokens.tobytes()) for tokens in ids], np.uint64)
 
 
 def _spans(part: int, rows: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:

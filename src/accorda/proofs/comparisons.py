@@ -127,7 +127,7 @@ def _ranks(dataset: PreferenceDataset, sample: Sequence[int]) -> Check:
 
 def _overlong(dataset: PreferenceDataset) -> Check:
     """What over-length cost; it only fails where the counts do not add up."""
-    report, rows, longest = dataset.report, dataset.report.rows, int(dataset.longest_sides.max())
+    report, rows, longest = dataset.report, dataset.report.rows, dataset.longest
     told = "no answer was too long"
     if rows["overlong"]:
         told = f"{rows['overlong']} rows with an answer over {report.max_length} tokens left out"

@@ -193,10 +193,8 @@ def _overlong(dataset: Dataset) -> Check:
         if lost or cut
         else cost
     )
-    adds_up = rows["seen"] == rows["kept"] + rows["skipped"] + lost and dataset.longest_sides.max() <= report.max_length
-    return check(
-        "over-length", bool(adds_up), told, f"the counts do not add up: {rows}, longest {dataset.longest_sides.max()}"
-    )
+    adds_up = rows["seen"] == rows["kept"] + rows["skipped"] + lost and dataset.longest <= report.max_length
+    return check("over-length", bool(adds_up), told, f"the counts do not add up: {rows}, longest {dataset.longest}")
 
 
 def _labels_right(dataset: Dataset, batch: Batch) -> bool:

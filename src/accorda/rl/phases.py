@@ -18,8 +18,9 @@ from transformers import PreTrainedModel
 
 from accorda.data.batch import Batch, Segment
 from accorda.data.dataset import Dataset
+from accorda.data.order import keys
 from accorda.data.prompts.experience import Experience, PromptBatches, Sample, with_told
-from accorda.data.sampler import Batches, keys
+from accorda.data.sampler import Batches
 from accorda.errors import Refusal
 from accorda.methods.stepping import extra_loss
 from accorda.models.heap import give_back

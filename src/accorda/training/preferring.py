@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from accorda.data.batch import Batch
+from accorda.data.order import keys
 from accorda.data.preferences.batch import PreferenceBatch, mismatched, preference_batch
-from accorda.data.sampler import keys
 from accorda.methods.install import installed
 from accorda.methods.routing import routing, use
 from accorda.models.positions import positions

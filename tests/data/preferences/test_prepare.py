@@ -41,7 +41,7 @@ def test_every_answer_is_the_row_that_stage_sft_would_learn(rows, tmp_path):
             assert answer.supervised.tolist() == rendered.supervised.tolist()
         assert train.prompt_ids(row) == plain.prompt_ids(example.asked())
         assert train.lengths[row] == len(segment) == sum(map(len, segment.answers))
-        assert train.longest_sides[row] == max(map(len, segment.answers))
+    assert train.longest == max(len(answer) for row in range(len(train)) for answer in train[row].answers)
 
 
 @pytest.mark.parametrize("packed", [True, False])

@@ -5,12 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from accorda.data.check import LISTED, in_both, repeats, sources
+from accorda.data.check import in_both, repeats, sources
 from accorda.data.labelled.dataset import LabelledDataset
 from accorda.data.labelled.found import Kind, found_labels
 from accorda.data.labelled.prepare import LabelledPreparation
 from accorda.data.labelled.renderer import LabelledRenderer
-from accorda.data.sampler import order
+from accorda.data.order import order
 from accorda.data.settings import Settings
 from accorda.recipe.sections import DataSection
 from accorda.recipe.words import several
@@ -42,16 +42,16 @@ def check_labelled(
     making = LabelledPreparation(settings)
     dataset, table = making.train(), making.table("train")
     assert isinstance(dataset, LabelledDataset)
-    again = repeats(table)
+    num_repeats, places = repeats(table)
     both = 0
     if section.eval is not None:
         both = in_both(table, LabelledPreparation(replace(settings, section=section)).table("eval"))
     return {
         **dataset.report.to_dict(),
         "kind": renderer.kind,
-        "duplicates": {"rows": len(again), "places": again[:LISTED]},
+        "duplicates": {"rows": num_repeats, "places": places},
         "in_both": both,
-        "warnings": list(_warnings(dataset, len(again), both)),
+        "warnings": list(_warnings(dataset, num_repeats, both)),
         "sample": "\n\n".join(_shown(dataset, row) for row in sorted(order(0, 0, len(dataset))[:ROWS].tolist())),
     }
 

@@ -32,15 +32,10 @@ class LabelledDataset(Dataset):
         renderer: LabelledRenderer,
         max_length: int,
     ):
-        super().__init__(parts, spans, report)
         self.renderer, self.max_length = renderer, max_length
+        super().__init__(parts, spans, report)
         numbers = {name: number for number, name in enumerate(renderer.labels.names)}
         self.values = np.array([self._value(row, numbers) for row in range(len(spans))], np.float64)
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Tokens per row, (n,), after cutting."""
-        return np.minimum(super().lengths, self.max_length)
 
     def __getitem__(self, index: int) -> LabelledSegment:
         """Row `index` as ids and label."""
@@ -53,6 +48,10 @@ class LabelledDataset(Dataset):
     def hash(self) -> str:
         """SHA-256 of every row's tokens and labels, and of how long a row may be."""
         return f"{super().hash[:48]}-{hash_of(self.values, self.max_length)}"
+
+    def _sizes_of(self, spans: np.ndarray) -> np.ndarray:
+        """Tokens of each row after cutting, (n,)."""
+        return np.minimum(super()._sizes_of(spans), self.max_length)
 
     def _value(self, row: int, numbers: dict[str, int]) -> float:
         example = self.example(row)

@@ -14,33 +14,38 @@ from accorda.data.labelled.dataset import LabelledDataset, counted
 from accorda.data.labelled.renderer import LabelledRenderer
 from accorda.data.overlong import Fitted, span_lengths
 from accorda.data.prepare import Preparation
-from accorda.data.reporting import report
-from accorda.data.settings import Settings, Split
+from accorda.data.reporting import Tally
+from accorda.data.settings import Settings
 from accorda.data.table import Table
 from accorda.errors import Refusal
 
 CUTTING = ("auto", "truncate")
 
 
+class LabelledTally(Tally):
+    """Counts rows that are cut when they are read; a cut row still has its one label."""
+
+    def tokens_of(self, fitted: Fitted) -> int:
+        return int(np.minimum(span_lengths(fitted.spans), self.settings.max_length).sum())
+
+    def supervised_of(self, fitted: Fitted) -> int:
+        return int(self.table.column("supervised", fitted.spans).sum())
+
+
 class LabelledPreparation(Preparation):
     """The datasets of one section."""
 
-    def _fitted(self, table: Table, chosen: np.ndarray, split: Split) -> tuple[Fitted, DataReport]:
-        policy, most = self.section.overlong, self.settings.max_length
+    tally = LabelledTally
+
+    def _fit(self, table: Table, spans: np.ndarray) -> Fitted:
+        policy = self.section.overlong
         if policy == "truncate_prompt":
             raise Refusal(
                 "data.overlong = truncate_prompt: rows with labels have no prompt; say truncate, skip or error"
             )
-        spans = table.spans[chosen]
-        long = span_lengths(spans) > most
+        long = span_lengths(spans) > self.settings.max_length
         kept = np.ones(len(spans), np.bool_) if policy in CUTTING else ~long
-        fitted = Fitted(spans[kept], np.flatnonzero(kept), (long & kept)[kept])
-        told = report(self.settings, table, spans, uncut(fitted), split)
-        tokens = int(np.minimum(span_lengths(fitted.spans), most).sum())
-        told = replace(told, tokens=tokens, rows=told.rows | {"truncated": int(fitted.shortened.sum())})
-        if self.settings.strict:
-            self._judge(told, spans)
-        return fitted, told
+        return Fitted(spans[kept], np.flatnonzero(kept), (long & kept)[kept])
 
     def train(self) -> Dataset:
         frame = labelled(self.settings).frame
@@ -61,11 +66,6 @@ def labelled(settings: Settings) -> LabelledRenderer:
     """The renderer of these settings."""
     assert isinstance(settings.renderer, LabelledRenderer)
     return settings.renderer
-
-
-def uncut(fitted: Fitted) -> Fitted:
-    """As if none were cut: a cut row still has its one label."""
-    return Fitted(fitted.spans, fitted.kept, np.zeros_like(fitted.shortened))
 
 
 def prepare_labelled(section: Any, renderer: LabelledRenderer, **settings: Any) -> tuple[Dataset, Dataset | None]:

@@ -9,11 +9,11 @@ import numpy as np
 
 from accorda.data.check import LISTED, READ, about_rows, in_both, repeats, sources
 from accorda.data.example import Example, Message
+from accorda.data.order import order
 from accorda.data.preferences.dataset import PreferenceDataset
 from accorda.data.preferences.prepare import PreferencePreparation, told_known
 from accorda.data.preferences.renderer import PreferenceRenderer
 from accorda.data.sample import shown
-from accorda.data.sampler import order
 from accorda.data.settings import Settings
 from accorda.recipe.sections import DataSection
 from accorda.recipe.words import several
@@ -77,7 +77,7 @@ def check_preferences(
     )
     dataset, table = making.train(), making.table("train")
     assert isinstance(dataset, PreferenceDataset)
-    again, both, known = repeats(table), 0, ""
+    (num_repeats, places), both, known = repeats(table), 0, ""
     if section.eval is not None:
         apart = PreferencePreparation(replace(making.settings, section=section))
         both, held = in_both(table, apart.table("eval")), apart.held()
@@ -88,10 +88,10 @@ def check_preferences(
     return {
         **dataset.report.to_dict(),
         "kind": renderer.kind,
-        "duplicates": {"rows": len(again), "places": again[:LISTED]},
+        "duplicates": {"rows": num_repeats, "places": places},
         "in_both": both,
         "preferences": found.to_dict(),
-        "warnings": [*about_rows(dataset.report, section), *_warnings(found, len(again), both, known)],
+        "warnings": [*about_rows(dataset.report, section), *_warnings(found, num_repeats, both, known)],
         "sample": "\n\n".join(
             shown(dataset, row, tokenizer, color) for row in sorted(order(0, 0, len(dataset))[:ROWS].tolist())
         ),

@@ -16,7 +16,7 @@ class PreferenceDataset(Dataset):
     def __init__(self, parts: Sequence[Part], spans: np.ndarray, report: DataReport, thumbs: bool = False):
         super().__init__(parts, spans, report)
         self.thumbs = thumbs
-        self._borders = borders_of(parts, spans)
+        self._borders = borders_of([answers_at(part.store) for part in parts], spans)
         examples = [super(PreferenceDataset, self).example(row) for row in range(len(spans))]
         self._ranks = [example.ranks for example in examples]
         self.prompts = np.array([prompt_of(example) for example in examples], np.uint64)
@@ -39,9 +39,9 @@ class PreferenceDataset(Dataset):
         return self._sizes
 
     @property
-    def longest_sides(self) -> np.ndarray:
-        """Tokens of the longest answer of each row, (n,), prompt included: what `max_length` bounds."""
-        return np.array([np.diff(self._borders[row]).max() for row in self._row], np.int64)
+    def longest(self) -> int:
+        """Tokens of the longest answer, prompt included: what `max_length` bounds."""
+        return max(int(np.diff(borders).max()) for borders in self._borders)
 
     def __getitem__(self, index: int) -> PreferenceSegment:
         """Row `index` as ids, with what was thought of its answers."""
@@ -87,9 +87,11 @@ def prompt_of(example: Example) -> int:
     return digest(example.asked().to_json().encode())
 
 
-def borders_of(parts: Sequence[Part], spans: np.ndarray) -> list[np.ndarray]:
-    """Of each row 0, the ends of its answers, and so its length: an answer ends where what is learned ends."""
-    starts = [answers_at(part.store) for part in parts]
+def borders_of(starts: Sequence[np.ndarray], spans: np.ndarray) -> list[np.ndarray]:
+    """Of each row 0, the ends of its answers, and so its length: an answer ends where what is learned ends.
+
+    `starts`: where the answers of every store begin (`answers_at`).
+    """
     found = []
     for span in spans:
         mine = starts[span["part"]]

@@ -2,13 +2,14 @@
 
 import logging
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from accorda.data.by_prompt import PreparationByPrompt
 from accorda.data.dataset import DataReport, Dataset
-from accorda.data.preferences.dataset import PreferenceDataset, borders_of
+from accorda.data.preferences.dataset import PreferenceDataset, answers_at, borders_of
 from accorda.data.preferences.renderer import PreferenceRenderer
 from accorda.data.settings import Settings, Split
 from accorda.data.table import Table
@@ -20,8 +21,13 @@ logger = logging.getLogger(__name__)
 class ComparedTable(Table):
     """The rows of one setting; a row is as long as its longest answer."""
 
+    @cached_property
+    def starts(self) -> list[np.ndarray]:
+        """Where the answers of every store begin."""
+        return [answers_at(store) for store in self.stores]
+
     def sizes(self, spans: np.ndarray) -> np.ndarray:
-        return np.array([np.diff(borders).max() for borders in borders_of(self.parts, spans)], np.int64)
+        return np.array([np.diff(borders).max() for borders in borders_of(self.starts, spans)], np.int64)
 
 
 class PreferencePreparation(PreparationByPrompt):
