@@ -11,7 +11,6 @@ from typing import Annotated
 import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
-from torch.nn.functional import pad
 
 from accorda.objectives.language_model import log_probs
 
@@ -49,9 +48,9 @@ def choose(logits_BV: Tensor, sampling: Sampling, uniforms: Tensor) -> tuple[Ten
     if sampling.temperature == 0:
         likeliest = logits_BV.argmax(-1)
         return likeliest, log_probs(logits_BV, likeliest)
-    scores_BV = warped(logits_BV, sampling)
-    drawn = _place(scores_BV.softmax(-1), uniforms)
-    return drawn, log_probs(scores_BV, drawn)
+    probabilities_BV = warped(logits_BV, sampling).softmax(-1)
+    drawn = _place(probabilities_BV, uniforms)
+    return drawn, probabilities_BV.gather(-1, drawn[:, None])[:, 0].log()  # no second pass over all tokens
 
 
 def warped(logits_BV: Tensor, sampling: Sampling) -> Tensor:
@@ -72,17 +71,20 @@ def warped(logits_BV: Tensor, sampling: Sampling) -> Tensor:
 def _place(probabilities_BV: Tensor, uniforms: Tensor) -> Tensor:
     """The first token whose cumulated probability exceeds the number.
 
-    Sums of STRETCH tokens are cumulated first and then the tokens of one stretch: of a large vocabulary a quarter of
-    the time of cumulating all.
+    Sums of STRETCH tokens (fp32) are cumulated first (fp64) and then the tokens of one stretch: of a large vocabulary
+    a tenth of the time of cumulating all.
     """
-    rows, tokens = probabilities_BV.shape
-    stretches = pad(probabilities_BV, (0, -tokens % STRETCH)).view(rows, -1, STRETCH)
-    sums = stretches.sum(-1, dtype=torch.float64).cumsum(-1)
-    reached = uniforms * sums[:, -1]
-    place = _first_beyond(sums, reached)
-    before = torch.where(place > 0, sums.gather(1, (place - 1).clamp(min=0)[:, None])[:, 0], 0.0)
-    inside = stretches[torch.arange(rows, device=place.device), place].double().cumsum(-1)
-    return place * STRETCH + _first_beyond(inside, reached - before)
+    whole = probabilities_BV.shape[-1] // STRETCH * STRETCH
+    sums = probabilities_BV[:, :whole].unflatten(-1, (-1, STRETCH)).sum(-1)
+    rest = probabilities_BV[:, whole:].sum(-1, keepdim=True)  # the last stretch, which is shorter, or empty
+    cumulated = torch.cat((sums, rest), -1).double().cumsum(-1)
+    reached = uniforms * cumulated[:, -1]
+    place = _first_beyond(cumulated, reached)
+    before = torch.where(place > 0, cumulated.gather(1, (place - 1).clamp(min=0)[:, None])[:, 0], 0.0)
+    tokens = place[:, None] * STRETCH + torch.arange(STRETCH, device=place.device)
+    outside = tokens >= probabilities_BV.shape[-1]
+    inside = probabilities_BV.gather(1, tokens.masked_fill(outside, 0)).masked_fill(outside, 0.0)
+    return place * STRETCH + _first_beyond(inside.double().cumsum(-1), reached - before)
 
 
 def _first_beyond(cumulated: Tensor, numbers: Tensor) -> Tensor:

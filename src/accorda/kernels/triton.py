@@ -19,9 +19,11 @@ def runs_on(device: torch.device) -> bool:
     return (device.type == "cuda" or interprets) and _installed()
 
 
-def takes(*tensors: Tensor) -> bool:
+def takes(first: Tensor, *others: Tensor) -> bool:
     """Whether they lie where Triton runs and hold numbers of at most 32 bits."""
-    return all(runs_on(tensor.device) and tensor.dtype.itemsize <= 4 for tensor in tensors)
+    return runs_on(first.device) and all(
+        runs_on(tensor.device) and tensor.dtype.itemsize <= 4 for tensor in (first, *others)
+    )
 
 
 def next_power(number: int) -> int:
