@@ -30,7 +30,7 @@ LORA = {"name": "lora", "rank": RANK, "alpha": 2 * RANK}
 CASES = {
     "lora": Case(LORA),
     "full": Case({"name": "full"}, base="float32", rate=2e-5),
-    "bitfit": Case({"name": "bitfit"}, biased=True, rate=1e-3),
+    "bitfit": Case({"name": "bitfit", "only_existing": True}, biased=True, rate=1e-3),
     "dora": Case({"name": "dora", "rank": RANK, "alpha": 2 * RANK}),
     "prompt_tuning": Case({"name": "prompt_tuning"}, rate=1e-2),
     "classify": Case(LORA, shape="bert", stage="classify", data={"columns": {"text": "text", "label": "label"}}),

@@ -32,7 +32,12 @@ def loaded(place: Path, case: Case) -> Any:
                 parameter.requires_grad_(True)
     if case.method["name"] in ("full", "bitfit"):
         return base
-    return PeftModel.from_pretrained(base, str(place / "start"), is_trainable=True)
+    if case.method["name"] != "prompt_tuning":
+        return PeftModel.from_pretrained(base, str(place / "start"), is_trainable=True)
+    model = PeftModel.from_pretrained(base, str(place / "start"))  # peft loads prompts frozen alone
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith("prompt_encoder."))
+    return model
 
 
 def collate(rows: list[Row], pad: int = 0) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from tests.stages.runs import SUMS, settings, write_rows
 from tests.zoo import tiny_tokenizer
+from transformers import AutoConfig, AutoModelForCausalLM
 
 import accorda
 from accorda.errors import Refusal
@@ -15,6 +16,7 @@ from accorda.planning.devices import Device
 from accorda.recipe.load import load
 from accorda.stages import preflight
 from accorda.stages.build import build
+from accorda.training import precision
 
 MODULE = sys.modules[accorda.plan.__module__]
 D, INNER, BLOCKS, HEADS, KV, V = 64, 96, 2, 4, 2, 300  # a small Llama, keys and values of half the width
@@ -149,6 +151,22 @@ def test_before_the_run_and_without_it_the_bill_is_the_same(tmp_path):
     assert [moment.name for moment in again.moments] == [moment.name for moment in bill.moments]
     for item in ("weights", "adapter", "optimizer states", "activations"):
         assert again[item] == bill[item], item
+
+
+@pytest.mark.parametrize("more", [0, -1], ids=["as many", "one more"])
+def test_what_a_method_adds_does_not_decide_what_products_run_in(more, tmp_path, monkeypatch):
+    """`auto` counts the base's parameters, in a run as in its plan; full fine-tuning keeps them a second time."""
+    recipe = settings(tmp_path) | {"method": {"name": "full"}}
+    recipe["training"] = recipe["training"] | {"precision": "auto"}
+    with torch.device("meta"):
+        config = AutoConfig.from_pretrained(recipe["model"]["path"])
+        number = AutoModelForCausalLM.from_config(config).num_parameters()
+    monkeypatch.setattr(precision, "SMALL_MODEL", number + more)
+    monkeypatch.setattr(precision, "has_bf16", lambda kind: True)
+    run = build(load(recipe))
+    assert run.recipe.training.precision == ("fp32" if more == 0 else "bf16")
+    again = accorda.plan(recipe, device="cpu", savings=False)
+    assert again["activations"] == preflight.bill(run)["activations"]
 
 
 def test_a_deep_model_is_told_by_two_shallow_ones():

@@ -7,7 +7,9 @@ from accorda.planning.bill import Moment
 from accorda.planning.rehearsal import ACTIVATION, FORWARD, LOSS, OTHER, TRAINING, Rehearsal
 from accorda.planning.replay import Course, held
 
-REPEATS = 3  # optimizer steps after the second: by then the holes between tensors no longer grow
+REPEATS = (0.83, 0.92, 0.77, 0.88, 0.97, 0.7, 1.0)
+"""Optimizer steps after the second, of rows that are shorter, as those of most steps are: what one leaves of holes, the
+next does not fill. By then the holes between tensors hardly grow."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def unusable(rehearsal: Rehearsal, own_mapping: int) -> dict[str, int]:
     """By name of the stretch, the most that the C library holds, holes included; empty where it cannot tell."""
     stretches = rehearsal.stretches
     last = max(place for place, stretch in enumerate(stretches) if stretch.name == TRAINING)
-    order = [*stretches[: last + 1], *[stretches[last]] * REPEATS, *stretches[last + 1 :]]
+    order = [*stretches[: last + 1], *[stretches[last]] * len(REPEATS), *stretches[last + 1 :]]
     labels, recorded = rehearsal.ledger.labels, rehearsal.ledger.recorded
     graph = [number for number, label in labels.items() if label in (FORWARD, LOSS) and number in recorded]
     most = held(
@@ -67,6 +69,7 @@ def unusable(rehearsal: Rehearsal, own_mapping: int) -> dict[str, int]:
             graph=graph,
             ends=rehearsal.backwards_end,
             own_mapping=own_mapping,
+            sizes=[*[1.0] * (last + 1), *REPEATS, *[1.0] * (len(stretches) - last - 1)],
         )
     )
     found: dict[str, int] = {}

@@ -38,6 +38,7 @@ class Course:
     stretches: (begin, end) of the parts to be told apart, in the order of the replay; the same part may come again.
     outside: tensors that come from elsewhere. graph: those with a node in the graph; ends: events at which it goes.
     own_mapping: bytes from which a run has the library give blocks mappings of their own; 0: by the library's rule.
+    sizes: how large in each stretch is what comes and goes in it, as a share of what the events say; none: all of it.
     """
 
     events: Sequence[tuple[int, int | None]]
@@ -46,6 +47,7 @@ class Course:
     graph: Sequence[int]
     ends: Sequence[int]
     own_mapping: int = 0
+    sizes: Sequence[float] = ()
 
 
 def held(course: Course) -> list[int] | None:
@@ -108,7 +110,9 @@ def replay(course: Course) -> list[int]:
     sizes = {number: size for number, size in course.events if size is not None}
     elsewhere = set(course.outside) | {number for number, size in sizes.items() if size > LARGEST}
     graph, ends, outside, most = set(course.graph), set(course.ends), 0, []
-    for begin, end in course.stretches:
+    for place, (begin, end) in enumerate(course.stretches):
+        share = course.sizes[place] if course.sizes else 1.0
+        passing = passing_in(course.events[begin:end]) if share < 1 else set[int]()
         most.append(library.held() + outside)
         for event in range(begin, end):
             number, size = course.events[event]
@@ -121,11 +125,18 @@ def replay(course: Course) -> list[int]:
                 library.free(blocks.pop(number))
             else:
                 first, *others = SMALL_TENSOR
+                size = int(size * share) if number in passing else size
                 blocks[number] = [*library.small([first]), library.tensor(size), *library.small(others)]
                 nodes += library.small(SMALL_NODE) if number in graph else []
             if size is not None and size >= LOOKED_AT:
                 most[-1] = max(most[-1], library.held() + outside)
     return most
+
+
+def passing_in(events: Sequence[tuple[int, int | None]]) -> set[int]:
+    """The tensors that come and go among these events."""
+    made = set[int]()
+    return {number for number, size in events if (made.add(number) if size is not None else number in made)}
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from accorda.planning.devices import find_device
 from accorda.recipe.sections import Recipe
 from accorda.runs.layout import RunFolder, default_output
 from accorda.stages import settle, tune
-from accorda.stages.contract import Stage, find_stage
+from accorda.stages.contract import find_stage
 from accorda.stages.resident import Resident
 from accorda.stages.rows import Data
 from accorda.training.loop import Loop
@@ -33,7 +33,7 @@ from accorda.training.optimizers.contract import Settings as OptimizerSettings
 from accorda.training.optimizers.groups import parameter_groups
 from accorda.training.optimizers.registry import read as read_optimizer
 from accorda.training.parts import Part, unwatched
-from accorda.training.precision import choose_precision
+from accorda.training.precision import Precision, choose_precision
 from accorda.training.rng import seed_all
 from accorda.training.schedule import Schedule
 from accorda.training.session import Session
@@ -78,7 +78,9 @@ def build(
     method, recipe = tune.continued(recipe, method, opened)
     config = opened.model.config
     kind = config.model_type if config.is_encoder_decoder else None
-    recipe = settle.settle_rate(recipe, method, num_parameters(opened.model), kind)
+    num_weights = num_parameters(opened.model)  # of the base alone, as `plan` counts them
+    precision = choose_precision(recipe.training.precision, opened.model.device, num_weights)
+    recipe = settle.settle_precision(settle.settle_rate(recipe, method, num_weights, kind), precision)
     recipe = settle.settle_length(recipe, opened.model)
     kept_attention = use_attention(opened.model) or stage.padded
     recipe = settle.settle_packing(recipe, kept_attention, opened.model)
@@ -91,7 +93,7 @@ def build(
         methods = tune.put_trained(method, opened, folder)
     else:
         methods, recipe = tune.put_method(recipe, method, opened, examples(recipe, data, opened.model.device))
-    session = assemble(recipe, stage, methods, opened, data, optimizer, folder, memory)
+    session = assemble(recipe, methods, opened, data, optimizer, precision, folder, memory)
     session.notes[ATTENTION_NOTE] = kept_attention
     return session
 
@@ -110,18 +112,16 @@ def place(recipe: Recipe, folder: RunFolder | None) -> tuple[Recipe, RunFolder]:
 
 def assemble(
     recipe: Recipe,
-    stage: Stage,
     methods: tuple[Method, ...],
     opened: Opened,
     data: Data,
     optimizer: OptimizerSettings,
+    precision: Precision,
     folder: RunFolder,
     memory: PeakMemory,
 ) -> Session:
     """The loop over everything that has been read, and the session around it."""
-    model, training = opened.model, recipe.training
-    precision = choose_precision(training.precision, model.device, num_parameters(model))
-    recipe = settle.settle_precision(recipe, precision)
+    stage, model, training = find_stage(recipe.stage), opened.model, recipe.training
     precision.prepare(model)
     if training.gradient_checkpointing:
         enable_checkpointing(model)
