@@ -51,6 +51,18 @@ def test_other_held_out_rows_are_said(tmp_path):
     assert "NOT the same for every run (7 of a, 7 of b, 7 of c)" in about(found)
 
 
+def test_losses_of_other_algorithms_are_not_taken_from_each_other(tmp_path):
+    runs = [
+        make(tmp_path / name, loss, low=loss, high=loss) for name, loss in {"dpo": 0.6, "ipo": 3.0, "too": 0.5}.items()
+    ]
+    for run, algorithm in zip(runs, ("dpo", "ipo", "dpo"), strict=True):
+        RunFolder(run).recipe.write_text(f"stage: preference\nalgorithm:\n  name: {algorithm}\n")
+    found = compare(runs)
+    assert [row["metrics"]["eval_loss"]["difference"] for row in found["runs"]] == [0.0, None, pytest.approx(-0.1)]
+    assert "of different stages or algorithms" in about(found)
+    assert "of different stages" not in about(compare([runs[0], runs[2]]))
+
+
 @pytest.mark.parametrize("content", ["{", None])
 def test_a_number_of_rows_that_no_file_tells_is_unknown(content, tmp_path):
     runs = [make(tmp_path / name, 1.0) for name in "ab"]

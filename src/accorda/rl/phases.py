@@ -24,6 +24,7 @@ from accorda.data.sampler import Batches
 from accorda.errors import Refusal
 from accorda.methods.stepping import extra_loss
 from accorda.models.heap import give_back
+from accorda.models.packed import packed_linears
 from accorda.rl.backends.contract import Asked, Backend
 from accorda.rl.backends.registry import backends
 from accorda.rl.backends.torch import Here
@@ -161,8 +162,8 @@ class Phases(Making):
         told = figures(groups) | watched(self.reward)
         if phase == 0:
             require_some(groups, told, self.reward)
-        if self.current is None and self.model.device.type == "cpu":
-            give_back()  # once: holes that answering leaves, which learning would not fill (docs/decisions/056)
+        if self.model.device.type == "cpu" and (self.current is None or packed_linears(self.model)):
+            give_back()  # holes that answering leaves, which learning would not fill (docs/decisions/056)
         with self.precision.autocast():  # of its own: casts that sampling made have no gradient
             if self.needs_scores:
                 with self.timed("scores"):

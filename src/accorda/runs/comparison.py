@@ -18,10 +18,11 @@ NUMBERS = ("method", "status", "steps", "train_seconds", "trainable_parameters",
 def compare(paths: Sequence[Path]) -> dict[str, Any]:
     """What `accorda compare --json` prints; the first run is the baseline. A sweep's folder stands for its runs.
 
-    Keys: "baseline", "broken" (files that cannot be read), "metrics" (names), "held_out" ("rows", "same": whether all
-    runs were measured on the same ones), and "runs", each with its numbers, "kept_parameters", "held_out_rows", and per
-    metric "value", "low", "high", the "difference" from the baseline (None where that was measured on other rows) and
-    "apart", whether the two intervals have nothing in common (None where one has no interval).
+    Keys: "baseline", "broken" (files that cannot be read), "losses_alike" (all mean the same), "metrics" (names),
+    "held_out" ("rows", "same": whether all runs were measured on the same ones), and "runs", each with its numbers,
+    "kept_parameters", "held_out_rows", and per metric "value", "low", "high", the "difference" from the baseline (None
+    where that was measured on other rows, and of the losses of other stages or algorithms) and "apart", whether the two
+    intervals have nothing in common (None where one has no interval).
 
     Raises:
         Refusal: a path holds no complete run; fewer than two runs.
@@ -36,6 +37,7 @@ def compare(paths: Sequence[Path]) -> dict[str, Any]:
         "metrics": list(dict.fromkeys(metric for story in stories for metric in story.metrics())),
         "held_out": held_out(stories),
         "runs": rows,
+        "losses_alike": len({loss_of(story) for story in stories}) == 1,
         "broken": [file for story in stories for file in story.broken],
     }
 
@@ -75,7 +77,8 @@ def named(paths: Sequence[Path]) -> list[str]:
 def row(name: str, story: Story, baseline: Story) -> dict[str, Any]:
     """One run beside the baseline, where both were measured on the same rows."""
     same = held_out_hash(story) is not None and held_out_hash(story) == held_out_hash(baseline)
-    base = measured(baseline.chosen()) if same else {}
+    alike = loss_of(story) == loss_of(baseline)
+    base = {name: one for name, one in measured(baseline.chosen()).items() if same and (alike or name != "eval_loss")}
     metrics = {metric: beside(found, base.get(metric)) for metric, found in measured(story.chosen()).items()}
     return {
         "run": name,
@@ -85,6 +88,11 @@ def row(name: str, story: Story, baseline: Story) -> dict[str, Any]:
         "held_out_rows": num_held_out(story),
         "metrics": metrics,
     }
+
+
+def loss_of(story: Story) -> tuple[str, str]:
+    """What decides the meaning of a run's loss: its stage and, where that has several, its algorithm."""
+    return story.setting("stage"), story.setting("algorithm.name")
 
 
 def beside(found: Mapping[str, float | None], base: Mapping[str, float | None] | None) -> dict[str, Any]:
