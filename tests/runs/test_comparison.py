@@ -56,7 +56,7 @@ def test_losses_of_other_algorithms_are_not_taken_from_each_other(tmp_path):
         make(tmp_path / name, loss, low=loss, high=loss) for name, loss in {"dpo": 0.6, "ipo": 3.0, "too": 0.5}.items()
     ]
     for run, algorithm in zip(runs, ("dpo", "ipo", "dpo"), strict=True):
-        RunFolder(run).recipe.write_text(f"stage: preference\nalgorithm:\n  name: {algorithm}\n")
+        RunFolder(run).recipe.write_text(f"stage: preference  # yours\nalgorithm:\n  name: {algorithm}  # yours\n")
     found = compare(runs)
     assert [row["metrics"]["eval_loss"]["difference"] for row in found["runs"]] == [0.0, None, pytest.approx(-0.1)]
     assert "of different stages or algorithms" in about(found)
