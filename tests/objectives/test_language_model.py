@@ -1,5 +1,7 @@
 """The chunked loss against the whole logits and torch's own cross-entropy."""
 
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -11,6 +13,7 @@ from accorda.objectives.language_model import (
     LOGITS_AT_ONCE,
     LOGITS_ON_GPU,
     MOST_LOGITS,
+    Ahead,
     chunk_size,
     chunked_log_probs,
     chunked_loss,
@@ -205,3 +208,32 @@ def test_logits_far_apart_leave_the_loss_finite() -> None:
     loss.backward()
     assert hidden.grad is not None
     assert hidden.grad.flatten().tolist() == [0.0, -2.0]
+
+
+@pytest.mark.parametrize("number", [1, 6, 7, 12, 13])
+def test_a_head_ahead_runs_once_on_the_last_chunk_and_changes_nothing(number):
+    """Chunks of six: losses and gradients are those of a head that runs again, what it made is let go at once."""
+    torch.manual_seed(0)
+    hidden, labels = torch.randn(number, 5, requires_grad=True), torch.randint(9, (number,))
+    weights, layer, runs = torch.randn(number), torch.nn.Linear(5, 9), []
+
+    def head(some):
+        runs.append(len(some))
+        return layer(some)
+
+    def gradients(of):
+        loss = chunked_loss(hidden, labels, of, list(layer.parameters()), 6, weights)
+        return [loss.detach(), *torch.autograd.grad(loss, [hidden, *layer.parameters()])]
+
+    expected, alone = gradients(head), len(runs)
+    ahead = Ahead(head)
+    found = chunked_log_probs(hidden, labels, ahead, 6)
+    assert torch.equal(found, chunked_log_probs(hidden, labels, layer, 6))
+    made = weakref.ref(ahead.made[1])
+    runs.clear()
+    for one, other in zip(gradients(ahead), expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
+    assert len(runs) == alone - 1
+    assert made() is None
+    assert ahead.take() is None
+    torch.testing.assert_close(gradients(ahead)[1], expected[1])  # and it runs on all of them again

@@ -11,6 +11,7 @@ computes in, on so few rows at a time that they stay in the processor's cache.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -44,6 +45,36 @@ def log_probs(logits: Tensor, labels: Tensor) -> Tensor:
     return torch.log_softmax(wide(logits), -1).gather(-1, labels.unsqueeze(-1)).squeeze(-1)
 
 
+class Ahead:
+    """A head that keeps the last logits (n, V) it made, with their graph, for a loss that comes back to them.
+
+    Where log-probabilities are needed before it is known what is learned from them, the head would run twice on every
+    chunk. The last one's logits can wait: a chunk's exist at that time in any case.
+    """
+
+    def __init__(self, head: Head):
+        self.head = head
+        self.made: tuple[Tensor, Tensor] | None = None
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """The logits, without their graph."""
+        self.made = None
+        self.made = with_graph(self.head, hidden)
+        return self.made[1].detach()
+
+    def take(self) -> tuple[Tensor, Tensor] | None:
+        """What the logits are a function of, (n, D), and the logits; once."""
+        made, self.made = self.made, None
+        return made
+
+
+def with_graph(head: Head, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    """Hidden states (n, D) as a leaf, and its logits (n, V)."""
+    with torch.enable_grad():
+        leaf = hidden.detach().requires_grad_()
+        return leaf, head(leaf)
+
+
 def chunked_loss(
     hidden_ND: Tensor,
     labels_N: Tensor,
@@ -57,7 +88,7 @@ def chunked_loss(
     `head` maps (n, D) to logits (n, V) and is called once per chunk of at most `chunk` positions. `parameters` are all
     the tensors inside `head` that train: one left out would get no gradient from this loss. Differentiable once;
     without grad mode, or where nothing wants a gradient, only the loss is computed. `weights_N`: what each label's
-    share of the sum is multiplied by; no gradient goes there.
+    share of the sum is multiplied by; no gradient goes there. A head that is `Ahead` has run on these chunks before.
     """
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (hidden_ND, *parameters)):
         return _ChunkedLoss.apply(hidden_ND, labels_N, weights_N, head, chunk, *parameters)
@@ -68,7 +99,7 @@ def chunked_loss(
 @torch.no_grad()
 def chunked_log_probs(hidden_ND: Tensor, labels_N: Tensor, head: Head, chunk: int = 1024) -> Tensor:
     """Log-probability in nats of each label (N,) in fp32 or wider, chunk by chunk and without a graph."""
-    parts = [log_probs(head(hidden), labels) for hidden, labels in _chunks(hidden_ND, labels_N, chunk)]
+    parts = [log_probs(head(part.hidden), part.labels) for part in _chunks(hidden_ND, labels_N, None, chunk)]
     return torch.cat(parts) if parts else wide(hidden_ND.new_zeros(0))
 
 
@@ -89,15 +120,21 @@ class _ChunkedLoss(torch.autograd.Function):
         total = wide(hidden_ND.new_zeros(()))
         towards_hidden = torch.empty_like(hidden_ND)
         towards_trained = [torch.zeros_like(p) for p in trained]
-        done = 0
-        for hidden, labels in _chunks(hidden_ND, labels_N, chunk):
-            weights = None if weights_N is None else weights_N[done : done + len(hidden)]
-            loss, (first, *others) = _loss_and_gradients(hidden, labels, weights, head, trained)
+        made = None
+        if isinstance(head, Ahead):
+            made, head = head.take(), head.head
+        parts = list(_chunks(hidden_ND, labels_N, weights_N, chunk))
+        if made is not None:
+            parts = [parts[-1], *parts[:-1]]  # what waits for it goes before other logits come
+        for part in parts:
+            if made is None:
+                made = with_graph(head, part.hidden)
+            loss, (first, *others) = _loss_and_gradients(made, part, trained)
+            made = None
             total += loss
-            towards_hidden[done : done + len(hidden)] = first
+            towards_hidden[part.place] = first
             for kept, new in zip(towards_trained, others, strict=True):
                 kept += new
-            done += len(hidden)
         ctx.save_for_backward(towards_hidden, *towards_trained)
         ctx.trains = [p.requires_grad for p in parameters]
         return total
@@ -112,21 +149,30 @@ class _ChunkedLoss(torch.autograd.Function):
         return towards_hidden, None, None, None, None, *(next(trained) if trains else None for trains in ctx.trains)
 
 
+@dataclass(frozen=True)
+class Part:
+    """Some positions: where they stand, hidden states (n, D), labels and, where they have weights, those (n,)."""
+
+    place: slice
+    hidden: Tensor
+    labels: Tensor
+    weights: Tensor | None
+
+
 def _loss_and_gradients(
-    hidden: Tensor, labels: Tensor, weights: Tensor | None, head: Head, trained: Sequence[Tensor]
+    made: tuple[Tensor, Tensor], part: Part, trained: Sequence[Tensor]
 ) -> tuple[Tensor, list[Tensor]]:
     """One chunk: its summed loss, and the gradients towards its hidden states and the trained tensors."""
-    with torch.enable_grad():
-        leaf = hidden.detach().requires_grad_()
-        logits = head(leaf)
-    loss, towards_logits = softmax_loss(logits.detach(), labels, weights)
+    leaf, logits = made
+    loss, towards_logits = softmax_loss(logits.detach(), part.labels, part.weights)
     found = torch.autograd.grad(logits, [leaf, *trained], towards_logits, allow_unused=True)
     return loss, [torch.zeros_like(t) if g is None else g for g, t in zip(found, (leaf, *trained), strict=True)]
 
 
-def _chunks(hidden_ND: Tensor, labels_N: Tensor, chunk: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pairs of at most `chunk` hidden states and their labels; none at all for an empty batch."""
+def _chunks(hidden_ND: Tensor, labels_N: Tensor, weights_N: Tensor | None, chunk: int) -> Iterator[Part]:
+    """At most `chunk` positions at a time; none at all for an empty batch."""
     if len(hidden_ND) != len(labels_N):
         raise ValueError(f"{len(hidden_ND)} hidden states for {len(labels_N)} labels")
     for start in range(0, len(hidden_ND), chunk):
-        yield hidden_ND[start : start + chunk], labels_N[start : start + chunk]
+        place = slice(start, start + chunk)
+        yield Part(place, hidden_ND[place], labels_N[place], None if weights_N is None else weights_N[place])

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from accorda.data.batch import Batch
 from accorda.kernels.pretended import pretended
 from accorda.models.heads import last_hidden, logits, tail_parameters
-from accorda.objectives.language_model import chunk_size, chunked_log_probs, chunked_loss
+from accorda.objectives.language_model import Ahead, chunk_size, chunked_log_probs, chunked_loss
 
 
 class NextToken:
@@ -65,9 +65,10 @@ class SequenceLoss:
             loss: of the answers' summed log-probabilities in nats, (A,): a scalar.
         """
         hidden_ND, labels_N = predicting(model, batch)
-        head = partial(logits, model)
+        learns = torch.is_grad_enabled()
+        head = Ahead(partial(logits, model)) if learns else partial(logits, model)
         found_N = chunked_log_probs(hidden_ND, labels_N, head, self.chunk)
-        if not torch.is_grad_enabled():
+        if not learns:
             return loss(summed(found_N, learned))
         tail = Tail(head, self.parameters, self.chunk)
         return carried_back(hidden_ND, labels_N, tail, found_N, lambda values_N: loss(summed(values_N, learned)))
@@ -88,7 +89,8 @@ def carried_back(
     """Any function of labels' log-probabilities as a loss: a scalar whose gradient reaches what made the hidden states.
 
     The head runs twice: before, for the log-probabilities `found_N`, from which follows how the loss changes with each
-    of them; and here for the gradient, which is formed where the logits are.
+    of them; and here for the gradient, which is formed where the logits are. One that is `Ahead` runs on the last chunk
+    once.
     """
     found_N = found_N.detach().requires_grad_()
     value = loss(found_N)

@@ -22,6 +22,7 @@ from accorda.methods.install import install, installed, own_tensors
 from accorda.methods.routing import acting, routing, use
 from accorda.models.dropout import without_dropout
 from accorda.models.heads import tail_parameters
+from accorda.objectives.language_model import Ahead
 from accorda.objectives.policy.aggregation import Step
 from accorda.objectives.policy.kl import k2
 from accorda.objectives.policy.ratio import token_ratio
@@ -100,6 +101,7 @@ class Kept:
 
     written: int
     batch: Experience
+    head: Callable[[Tensor], Tensor]
     hidden_ND: Tensor
     log_probs_N: Tensor
     entropy_N: Tensor
@@ -192,7 +194,7 @@ class Policy(StepObjective):
             self.apart.append((found_N - batch.drawn_log_probs).abs().max())
         self.tell(batch, found_N, entropy_N)
         if torch.is_grad_enabled():
-            tail = Tail(self.head(model), self.parameters, self.chunk)
+            tail = Tail(found.head, self.parameters, self.chunk)
             loss = carried_back(hidden_ND, labels_N, tail, found_N, lambda values: self.judged(batch, values))
         else:
             loss = self.judged(batch, found_N)
@@ -219,7 +221,8 @@ class Policy(StepObjective):
             return kept
         del kept
         hidden_ND, labels_N = predicting(model, batch)
-        return Kept(written(model), batch, hidden_ND, *scored(hidden_ND, labels_N, self.head(model), self.chunk))
+        head = Ahead(self.head(model)) if torch.is_grad_enabled() else self.head(model)
+        return Kept(written(model), batch, head, hidden_ND, *scored(hidden_ND, labels_N, head, self.chunk))
 
     def scored(self, model: PreTrainedModel, batch: Experience, *, keep: bool = False) -> Scored:
         """Log-probabilities and values as the policy is now.
@@ -230,8 +233,8 @@ class Policy(StepObjective):
         with torch.set_grad_enabled(keep and torch.is_grad_enabled()):
             hidden_ND, labels_N = predicting(model, batch)
         if keep:
-            found_of = scored(hidden_ND, labels_N, self.head(model), self.chunk)
-            self.kept = Kept(written(model), batch, hidden_ND, *found_of)
+            head = self.head(model)
+            self.kept = Kept(written(model), batch, head, hidden_ND, *scored(hidden_ND, labels_N, head, self.chunk))
             found = self.kept.log_probs_N
         else:
             found = log_probs_of(hidden_ND, labels_N, self.head(model), self.chunk)

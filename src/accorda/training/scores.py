@@ -16,7 +16,8 @@ from accorda.training.next_token import positions_at_once, predicting
 
 def at_temperature(model: PreTrainedModel, temperature: float, hidden: Tensor) -> Tensor:
     """The model's logits for hidden states, divided by the temperature."""
-    return logits(model, hidden) / temperature
+    found = logits(model, hidden)
+    return found if temperature == 1 else found / temperature
 
 
 @torch.no_grad()
