@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks import _trl
 from benchmarks._cases import CHOSEN
-from benchmarks._in_turn import serve
+from benchmarks._in_turn import held, serve
 from benchmarks._rl_settings import (
     ALGORITHMS,
     GENERATIONS,
@@ -21,7 +21,6 @@ from benchmarks._rl_settings import (
     RATE,
     STEPS,
     dtype,
-    held,
     precision,
     score,
 )

@@ -33,13 +33,6 @@ def dtype(case: str) -> Any:
     return torch.float32 if precision(case) == "fp32" else torch.bfloat16
 
 
-def held() -> dict[str, int]:
-    """What this process holds now and the most it ever held, in bytes; `ru_maxrss` counts who began it, too."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.startswith(("VmHWM", "VmRSS"))}
-    return {"now": sizes["VmRSS"], "peak": sizes["VmHWM"]}
-
-
 def reward_file(place: Path) -> None:
     """The reward as our side takes it."""
     (place / "rewards.py").write_text(REWARD, encoding="utf-8")

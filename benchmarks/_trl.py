@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks._in_turn import resident, serve
+from benchmarks._in_turn import held, serve
 
 FIXED: dict[str, Any] = {
     "lr_scheduler_type": "constant",
@@ -83,7 +83,7 @@ def _in_order(kind: Any) -> Any:
 
 def serve_steps(
     trainer: Any,
-    peaks: Callable[[], dict[str, int]] = resident,
+    peaks: Callable[[], dict[str, int]] = held,
     more: Callable[[int], Mapping[str, float]] = lambda _: {},
 ) -> None:
     """Let a trainer, in a thread of its own, make a step at every line of standard input; `more` it tells of a step."""

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._cases import CHOSEN, GSM8K, asked_for
-from benchmarks._in_turn import Measured, measured, serve
+from benchmarks._in_turn import Measured, held, measured, serve
 from benchmarks._rl_peers import hand, trl
 from benchmarks._rl_settings import (
     ALGORITHMS,
@@ -34,7 +34,6 @@ from benchmarks._rl_settings import (
     RATE,
     STEPS,
     dtype,
-    held,
     precision,
     reward_file,
 )
