@@ -9,7 +9,7 @@ import pytest
 from tests.zoo import tiny_tokenizer
 
 from accorda.data import order as ordering
-from accorda.data import spill, split
+from accorda.data import spill, split, table
 from accorda.data.order import keys, order
 from accorda.data.prepare import prepare_splits
 from accorda.data.renderer import Renderer
@@ -33,6 +33,12 @@ def mapped(array: np.ndarray) -> bool:
     return isinstance(getattr(array.base, "base", array.base), mmap.mmap) or isinstance(array, np.memmap)
 
 
+def resident() -> int:
+    """KB of this process's memory, mapped files among them."""
+    with open("/proc/self/smaps_rollup", encoding="utf-8") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("Rss:"))
+
+
 def test_what_is_large_stands_in_a_file_and_is_the_same(small, tmp_path):
     whole = np.arange(100, dtype=np.int64)
     found = kept((whole[start : start + 30] for start in range(0, 100, 30)), np.int64)
@@ -50,10 +56,6 @@ def test_what_is_large_stands_in_a_file_and_is_the_same(small, tmp_path):
 def test_pieces_are_all_of_it_and_what_was_read_is_given_back():
     array = kept([np.arange(2**20)], np.int64)  # 8 MB
     assert mapped(array)
-
-    def resident() -> int:
-        with open("/proc/self/smaps_rollup", encoding="utf-8") as file:
-            return next(int(line.split()[1]) for line in file if line.startswith("Rss:"))
 
     before = resident()
     assert int(array.sum()) == sum(range(2**20))
@@ -124,5 +126,32 @@ def test_the_same_rows_whatever_size_is_large(stage: str, weights, settings: dic
     monkeypatch.setattr(spill, "PIECE", 5)
     monkeypatch.setattr(spill, "LARGE", 64)
     monkeypatch.setattr(ordering, "RUN", 7)
+    monkeypatch.setattr(table, "BLOCKS", 3)
     assert told() == in_memory
     assert in_memory[0][0].rows["kept"] > 0
+
+
+@pytest.mark.parametrize(
+    ("stage", "settings"), [("pretrain", {"max_length": 64}), ("sft", {"max_length": 30, "overlong": "truncate"})]
+)
+def test_no_file_of_tokens_stays_in_memory(stage: str, settings: dict, monkeypatch, tmp_path):
+    """Eight million tokens, 32 MB of ids and 8 of flags, of which a report or a digest reads all."""
+    monkeypatch.setenv("ACCORDA_CACHE", str(tmp_path / "cache"))
+    rows = "".join(json.dumps({"prompt": "ab", "completion": f"{row:04}" * 500}) + "\n" for row in range(4000))
+    (tmp_path / "rows.jsonl").write_text(rows, encoding="utf-8")
+    how = {"max_length": settings["max_length"], "stage": stage}
+    section = DataSection(train=str(tmp_path / "rows.jsonl"), eval_split=0.0, overlong=settings.get("overlong", "skip"))
+    prepare_splits(section, Renderer(tiny_tokenizer()), **how)  # makes the files
+    before = resident()
+    train, _ = prepare_splits(section, Renderer(tiny_tokenizer()), **how)
+    assert len(train) >= 4000
+    assert resident() - before < 8000
+
+
+def test_an_error_of_what_gives_the_stretches_is_not_the_disks(small):
+    def broken():
+        yield np.zeros(100)
+        raise OSError(5, "of another file")
+
+    with pytest.raises(OSError, match="of another file"):
+        kept(broken(), np.float64)

@@ -95,3 +95,15 @@ def test_greedy_ignores_everything_else():
 def test_wrong_settings_are_refused_by_name(setting, value):
     with pytest.raises(Refusal, match=f"sampling.{setting}"):
         read(Sampling, {setting: value}, at="sampling")
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.9])
+@pytest.mark.parametrize("tokens", [1, 2, 255, 256, 257, 512, 1000])
+def test_a_draw_comes_with_its_log_probability_whatever_stands_beside_it(tokens, top_p):
+    logits = 3 * torch.randn(32, tokens, generator=torch.Generator().manual_seed(6))
+    sampling = Sampling(temperature=0.7, top_p=top_p)
+    numbers = torch.rand(32, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    drawn, told = choose(logits, sampling, numbers)
+    expected = warped(logits, sampling).double().log_softmax(-1).gather(1, drawn[:, None])[:, 0]
+    torch.testing.assert_close(told.double(), expected, rtol=0, atol=2e-6)
+    assert choose(logits[5:6], sampling, numbers[5:6])[0] == drawn[5]

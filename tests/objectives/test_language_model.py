@@ -105,7 +105,7 @@ def test_the_full_logits_never_exist_and_the_head_runs_once_per_chunk() -> None:
         return head(part)
 
     chunked_loss(hidden, labels, watched, list(head.parameters()), 10).backward()
-    assert seen == [10, 10, 3]
+    assert seen == [3, 10, 10]
 
 
 def test_without_grad_mode_only_the_loss_is_formed() -> None:

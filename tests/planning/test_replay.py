@@ -64,10 +64,13 @@ def test_the_graph_is_let_go_at_its_end(monkeypatch):
     assert given == [2 * len(replay.SMALL_NODE)]
 
 
-def test_a_stretch_may_be_smaller_and_only_what_goes_in_it_is():
-    stays, comes = (0, 20 * MB), [(number, 4 * MB) for number in range(1, 11)]
-    gone = [(number, None) for number in range(1, 11)]
-    events = [stays, *comes, *gone]
-    whole, half = held(course(*events)), held(Course(events, [(0, len(events))], (), (), (), 0, [0.5]))
+def test_a_stretch_may_be_of_shorter_rows_and_only_what_hangs_on_them_is_smaller():
+    events = [
+        (0, 20 * MB),
+        *[(number, 4 * MB) for number in range(1, 11)],
+        *[(number, None) for number in range(1, 11)],
+    ]
+    stretches, rows = [(0, len(events))], list(range(1, 11))
+    whole, half = held(course(*events)), held(Course(events, stretches, (), (), (), 0, [0.5], rows))
     assert 60 * MB <= whole[0] < 61 * MB
     assert 40 * MB <= half[0] < 41 * MB

@@ -76,7 +76,7 @@ def about(found: Mapping[str, Any]) -> str:
         lines += [f"measured on {rows_of(found)}; [95% intervals over those rows]"]
     if any(metric["apart"] for row in found["runs"] for metric in row["metrics"].values()):
         lines += ["* this interval and the baseline's have nothing in common"]
-    if not found["losses_alike"]:
+    if "eval_loss" in found["metrics"] and not found["losses_alike"]:
         lines += ["eval_loss is of different stages or algorithms: one that is not the baseline's shows no difference"]
     if "picture" in found:
         lines += [f"picture: {found['picture']}"]

@@ -59,6 +59,16 @@ class Part:
     store: Store
 
 
+def column(stores: Sequence[Store], name: str, spans: np.ndarray) -> np.ndarray:
+    """A column of the stores' tables, for each span (n,): numbers in 64 bits."""
+    found = np.zeros(len(spans), np.uint64 if name == "digest" else np.int64)
+    for part, store in enumerate(stores):
+        mine = spans["part"] == part
+        found[mine] = store.rows[name][spans["row"][mine]]
+        forget(store.rows)
+    return found
+
+
 class Dataset:
     """Rows by number. `everything`: every token is supervised, whatever the store says (pretraining).
 
@@ -120,12 +130,7 @@ class Dataset:
 
     def _column(self, name: str, spans: np.ndarray) -> np.ndarray:
         """What the stores' tables say of each span, (n,)."""
-        found = np.zeros(len(spans), self.parts[0].store.rows.dtype[name])
-        for number, part in enumerate(self.parts):
-            mine = spans["part"] == number
-            found[mine] = part.store.rows[name][spans["row"][mine]]
-            forget(part.store.rows)
-        return found
+        return column([part.store for part in self.parts], name, spans)
 
     def _tokens(self, values: np.ndarray, span: np.void) -> np.ndarray:
         head = values[span["start"] : span["start"] + span["head"]]

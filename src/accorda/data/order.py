@@ -1,7 +1,8 @@
 """The order of rows, a pure function of (seed, epoch, row): nothing has to be stored, and no row moves another one.
 
 Rows are sorted by pseudo-random keys. Where there are many, stretches of them are sorted, and what lies between two
-keys is then taken from all stretches: a merge sort that holds no more than about `RUN` rows at once.
+keys is then taken from all stretches: a merge sort of about `RUN` rows at a time. Beside them stand the places of those
+keys in each stretch, (n / RUN)^2 numbers.
 """
 
 from collections.abc import Iterator
@@ -35,12 +36,12 @@ def order(seed: int, epoch: int, n: int) -> np.ndarray:
     """The order (n,) in which `epoch` visits rows 0 to n - 1: by their keys, so a row's key does not depend on n."""
     number = -(-n // RUN)
     borders = np.array([2**64 * part // number for part in range(1, number)], np.uint64)
-    cuts = list[list[int]]()
+    cuts = list[np.ndarray]()
     runs = kept(_runs(seed, epoch, n, borders, cuts), KEYED)
     return kept(_merged(runs, cuts), np.int64)
 
 
-def _runs(seed: int, epoch: int, n: int, borders: np.ndarray, cuts: list[list[int]]) -> Iterator[np.ndarray]:
+def _runs(seed: int, epoch: int, n: int, borders: np.ndarray, cuts: list[np.ndarray]) -> Iterator[np.ndarray]:
     """Rows in stretches, each sorted by key; `cuts` gets the places in `runs` where each passes a border."""
     for start in range(0, n, RUN):
         rows = np.arange(start, min(start + RUN, n))
@@ -48,11 +49,11 @@ def _runs(seed: int, epoch: int, n: int, borders: np.ndarray, cuts: list[list[in
         sorting = np.argsort(mine, kind="stable")
         run = np.empty(len(rows), KEYED)
         run["key"], run["row"] = mine[sorting], rows[sorting]
-        cuts.append([start, *(start + np.searchsorted(mine[sorting], borders)).tolist(), start + len(rows)])
+        cuts.append(start + np.concatenate(([0], np.searchsorted(mine[sorting], borders), [len(rows)])))
         yield run
 
 
-def _merged(runs: np.ndarray, cuts: list[list[int]]) -> Iterator[np.ndarray]:
+def _merged(runs: np.ndarray, cuts: list[np.ndarray]) -> Iterator[np.ndarray]:
     """Rows by their keys: those between two borders, out of every stretch."""
     for part in zip(*(pairwise(places) for places in cuts), strict=True):
         found = np.concatenate([copied(runs, low, high) for low, high in part])

@@ -8,6 +8,7 @@ import numpy as np
 from accorda.data.dataset import DataReport
 from accorda.data.overlong import Fitted, span_lengths
 from accorda.data.settings import Settings, Split
+from accorda.data.spill import forget
 from accorda.data.table import Table
 
 LISTED = 20
@@ -23,7 +24,8 @@ class Tally:
         self.sizes: Counter[int] = Counter()
         """How many rows have a size, which is what `max_length` bounds, in tokens."""
         self.given, self.kept = (np.zeros(len(table.stores), np.int64) for _ in range(2))
-        self.shortened = self.tokens = self.before = self.supervised = 0
+        self.shortened = self.tokens = self.supervised = self.supervised_before = 0
+        """Rows that were cut, tokens kept, and those that are supervised, after the policy and before it."""
         self.lost: list[np.void] = []
         """The first rows that were left out."""
 
@@ -34,10 +36,11 @@ class Tally:
         self.given += np.bincount(spans["part"], minlength=len(self.given))
         self.kept += np.bincount(fitted.spans["part"], minlength=len(self.kept))
         self.shortened += int(fitted.shortened.sum())
-        self.tokens += self.tokens_of(fitted)
-        supervised = self.table.column("supervised", spans)
-        self.before += int(span_lengths(spans).sum() if self.everything else supervised.sum())
-        self.supervised += self.tokens_of(fitted) if self.everything else self.supervised_of(fitted)
+        tokens = self.tokens_of(fitted)
+        before = span_lengths(spans) if self.everything else self.table.column("supervised", spans)
+        self.tokens += tokens
+        self.supervised_before += int(before.sum())
+        self.supervised += tokens if self.everything else self.supervised_of(fitted)
         left_out = np.delete(np.arange(len(spans)), fitted.kept)
         self.lost += list(spans[left_out[: LISTED - len(self.lost)]])
 
@@ -52,6 +55,8 @@ class Tally:
             flags = self.table.stores[span["part"]].supervised
             total += int(flags[span["start"] : span["start"] + span["head"]].sum())
             total += int(flags[span["cut"] : span["end"]].sum())
+        for store in self.table.stores:
+            forget(store.supervised)
         return total
 
     @property
@@ -98,7 +103,7 @@ class Tally:
             overlong=self.settings.section.overlong,
             tokens=self.tokens,
             supervised_tokens=self.supervised,
-            supervised_tokens_lost=self.before - self.supervised,
+            supervised_tokens_lost=self.supervised_before - self.supervised,
             bad_rows=bad[:LISTED],
             overlong_rows=[self._long(span) for span in self.lost],
         )

@@ -95,8 +95,10 @@ class Batches:
             groups = best_fit_decreasing(self.dataset.lengths[rows].tolist(), self.micro_tokens)
         else:
             groups = padded_groups(self.sides(rows), self.micro_tokens)
-        for read in (self.dataset.lengths, self.dataset.encoder_lengths, *(self._epoch or ())[1:]):
-            forget(read)
+        forget(self.dataset.lengths)
+        forget(self.dataset.encoder_lengths)
+        if self._epoch is not None:
+            forget(self._epoch[1])
         return [rows[group] for group in groups[self.rank :: self.world]]
 
     def sides(self, rows: np.ndarray) -> list[tuple[int, int]]:

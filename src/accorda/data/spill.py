@@ -1,13 +1,15 @@
 """Arrays that grow with the rows: in memory while they are small, in a file that has no name once they are large.
 
 What is mapped from a file can be read as any array, and takes no more memory than was looked at since `forget`; passes
-over all rows go piece by piece (`pieces`). So the memory of a run does not grow with its data.
+over all rows go piece by piece (`pieces`). So preparing data takes memory that does not grow with it. Pages of these
+files that a run reads later stay as long as the system has room for them, as those of tokens do.
 """
 
 import mmap
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -64,14 +66,27 @@ def forget(array: np.ndarray) -> None:
 
 def _in_a_file(held: list[np.ndarray], coming: Iterator[np.ndarray], dtype: np.dtype) -> np.ndarray:
     folder = _folder()
-    try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            while held:
-                file.write(held.pop(0).data)
-            for stretch in coming:
+    with ExitStack() as stack:
+        with _told(folder):
+            file = stack.enter_context(tempfile.TemporaryFile(dir=folder))
+        for stretch in chain(_emptied(held), coming):
+            with _told(folder):
                 file.write(np.ascontiguousarray(stretch, dtype).data)
+        with _told(folder):
             file.flush()
             return np.memmap(file, dtype, "r")
+
+
+def _emptied(held: list[np.ndarray]) -> Iterator[np.ndarray]:
+    while held:
+        yield held.pop(0)
+
+
+@contextmanager
+def _told(folder: Path | None) -> Iterator[None]:
+    """An error of the disk inside is a refusal."""
+    try:
+        yield
     except OSError as error:
         where = folder or tempfile.gettempdir()
         raise Refusal(

@@ -8,7 +8,7 @@ from typing import cast
 
 import numpy as np
 
-from accorda.data.dataset import Part
+from accorda.data.dataset import Part, column
 from accorda.data.example import Kind, digest
 from accorda.data.overlong import SPAN, span_lengths
 from accorda.data.settings import Settings, Split
@@ -20,8 +20,8 @@ from accorda.errors import Refusal
 from accorda.recipe.words import several
 
 logger = logging.getLogger(__name__)
-BLOCKS = 1 << 12
-"""Blocks that are cut together."""
+BLOCKS = 1 << 10
+"""Blocks that are cut, or read, together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,12 +44,7 @@ class Table:
 
     def column(self, name: str, spans: np.ndarray) -> np.ndarray:
         """A column of the stores' tables, for each span (n,)."""
-        values = np.zeros(len(spans), np.int64)
-        for part, store in enumerate(self.stores):
-            mine = spans["part"] == part
-            values[mine] = store.rows[name][spans["row"][mine]]
-            forget(store.rows)
-        return values
+        return column(self.stores, name, spans)
 
     def sizes(self, spans: np.ndarray) -> np.ndarray:
         """What `max_length` bounds, for each span (n,): its tokens, or those of its longer side."""
@@ -131,8 +126,13 @@ def _blocks(stores: Sequence[Store], length: int) -> Iterator[np.ndarray]:
 
 def _contents(stores: Sequence[Store], spans: np.ndarray) -> np.ndarray:
     """A digest of the tokens of each block."""
-    ids = (stores[span["part"]].ids[span["start"] : span["end"]] for span in spans)
-    return np.array([digest(tokens.tobytes()) for tokens in ids], np.uint64)
+    found = np.zeros(len(spans), np.uint64)
+    for number, span in enumerate(spans):
+        ids = stores[span["part"]].ids
+        found[number] = digest(ids[span["start"] : span["end"]].tobytes())
+        if number % BLOCKS == BLOCKS - 1 or number == len(spans) - 1:
+            forget(ids)
+    return found
 
 
 def _spans(part: int, rows: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:

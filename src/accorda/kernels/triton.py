@@ -19,11 +19,9 @@ def runs_on(device: torch.device) -> bool:
     return (device.type == "cuda" or interprets) and _installed()
 
 
-def takes(first: Tensor, *others: Tensor) -> bool:
+def takes(*tensors: Tensor) -> bool:
     """Whether they lie where Triton runs and hold numbers of at most 32 bits."""
-    return runs_on(first.device) and all(
-        runs_on(tensor.device) and tensor.dtype.itemsize <= 4 for tensor in (first, *others)
-    )
+    return all(runs_on(tensor.device) and tensor.dtype.itemsize <= 4 for tensor in tensors)
 
 
 def next_power(number: int) -> int:

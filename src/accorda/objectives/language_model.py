@@ -85,10 +85,11 @@ def chunked_loss(
 ) -> Tensor:
     """Summed cross-entropy in nats of the labels (N,) that the hidden states (N, D) predict: a scalar, fp32 or wider.
 
-    `head` maps (n, D) to logits (n, V) and is called once per chunk of at most `chunk` positions. `parameters` are all
+    `head` maps (n, D) to logits (n, V) and is called once per chunk of at most `chunk` positions; one that is `Ahead`,
+    which has just run on these positions, not again on the last chunk. `parameters` are all
     the tensors inside `head` that train: one left out would get no gradient from this loss. Differentiable once;
     without grad mode, or where nothing wants a gradient, only the loss is computed. `weights_N`: what each label's
-    share of the sum is multiplied by; no gradient goes there. A head that is `Ahead` has run on these chunks before.
+    share of the sum is multiplied by; no gradient goes there.
     """
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (hidden_ND, *parameters)):
         return _ChunkedLoss.apply(hidden_ND, labels_N, weights_N, head, chunk, *parameters)
@@ -124,8 +125,11 @@ class _ChunkedLoss(torch.autograd.Function):
         if isinstance(head, Ahead):
             made, head = head.take(), head.head
         parts = list(_chunks(hidden_ND, labels_N, weights_N, chunk))
-        if made is not None:
-            parts = [parts[-1], *parts[:-1]]  # what waits for it goes before other logits come
+        parts = parts[-1:] + parts[:-1]  # the last first: logits that wait go before others come
+        if made is not None and made[0].shape != parts[0].hidden.shape:
+            raise ValueError(
+                f"the head ran ahead on {len(made[0])} positions, the last chunk has {len(parts[0].hidden)}"
+            )
         for part in parts:
             if made is None:
                 made = with_graph(head, part.hidden)
@@ -150,7 +154,7 @@ class _ChunkedLoss(torch.autograd.Function):
 
 
 @dataclass(frozen=True)
-class Part:
+class Chunk:
     """Some positions: where they stand, hidden states (n, D), labels and, where they have weights, those (n,)."""
 
     place: slice
@@ -160,7 +164,7 @@ class Part:
 
 
 def _loss_and_gradients(
-    made: tuple[Tensor, Tensor], part: Part, trained: Sequence[Tensor]
+    made: tuple[Tensor, Tensor], part: Chunk, trained: Sequence[Tensor]
 ) -> tuple[Tensor, list[Tensor]]:
     """One chunk: its summed loss, and the gradients towards its hidden states and the trained tensors."""
     leaf, logits = made
@@ -169,10 +173,10 @@ def _loss_and_gradients(
     return loss, [torch.zeros_like(t) if g is None else g for g, t in zip(found, (leaf, *trained), strict=True)]
 
 
-def _chunks(hidden_ND: Tensor, labels_N: Tensor, weights_N: Tensor | None, chunk: int) -> Iterator[Part]:
+def _chunks(hidden_ND: Tensor, labels_N: Tensor, weights_N: Tensor | None, chunk: int) -> Iterator[Chunk]:
     """At most `chunk` positions at a time; none at all for an empty batch."""
     if len(hidden_ND) != len(labels_N):
         raise ValueError(f"{len(hidden_ND)} hidden states for {len(labels_N)} labels")
     for start in range(0, len(hidden_ND), chunk):
         place = slice(start, start + chunk)
-        yield Part(place, hidden_ND[place], labels_N[place], None if weights_N is None else weights_N[place])
+        yield Chunk(place, hidden_ND[place], labels_N[place], None if weights_N is None else weights_N[place])

@@ -4,12 +4,14 @@ from collections import Counter
 from dataclasses import dataclass
 
 from accorda.planning.bill import Moment
-from accorda.planning.rehearsal import ACTIVATION, FORWARD, LOSS, OTHER, TRAINING, Rehearsal
+from accorda.planning.rehearsal import ACTIVATION, BACKWARD, FORWARD, LOSS, OTHER, TRAINING, Rehearsal
 from accorda.planning.replay import Course, held
 
 REPEATS = (0.83, 0.92, 0.77, 0.88, 0.97, 0.7, 1.0)
 """Optimizer steps after the second, of rows that are shorter, as those of most steps are: what one leaves of holes, the
 next does not fill. By then the holes between tensors hardly grow."""
+BY_LENGTH = (FORWARD, LOSS, BACKWARD)
+"""Made in these parts of a step, and no parameter's gradient: as large as the rows are long."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ def unusable(rehearsal: Rehearsal, own_mapping: int) -> dict[str, int]:
             graph=graph,
             ends=rehearsal.backwards_end,
             own_mapping=own_mapping,
+            by_length=[n for n, label in labels.items() if label in BY_LENGTH and n not in rehearsal.kinds],
             sizes=[*[1.0] * (last + 1), *REPEATS, *[1.0] * (len(stretches) - last - 1)],
         )
     )

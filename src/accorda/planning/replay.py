@@ -38,7 +38,8 @@ class Course:
     stretches: (begin, end) of the parts to be told apart, in the order of the replay; the same part may come again.
     outside: tensors that come from elsewhere. graph: those with a node in the graph; ends: events at which it goes.
     own_mapping: bytes from which a run has the library give blocks mappings of their own; 0: by the library's rule.
-    sizes: how large in each stretch is what comes and goes in it, as a share of what the events say; none: all of it.
+    sizes: how large in each stretch the tensors that hang on the length of rows are, as a share; none: all of it.
+    by_length: which these are. Those of over `LARGEST` bytes stay as they are.
     """
 
     events: Sequence[tuple[int, int | None]]
@@ -48,6 +49,7 @@ class Course:
     ends: Sequence[int]
     own_mapping: int = 0
     sizes: Sequence[float] = ()
+    by_length: Sequence[int] = ()
 
 
 def held(course: Course) -> list[int] | None:
@@ -109,10 +111,9 @@ def replay(course: Course) -> list[int]:
     library, blocks, nodes = Library(course.own_mapping), dict[int, list[int]](), list[int]()
     sizes = {number: size for number, size in course.events if size is not None}
     elsewhere = set(course.outside) | {number for number, size in sizes.items() if size > LARGEST}
-    graph, ends, outside, most = set(course.graph), set(course.ends), 0, []
+    graph, ends, by_length, outside, most = set(course.graph), set(course.ends), set(course.by_length), 0, []
     for place, (begin, end) in enumerate(course.stretches):
         share = course.sizes[place] if course.sizes else 1.0
-        passing = passing_in(course.events[begin:end]) if share < 1 else set[int]()
         most.append(library.held() + outside)
         for event in range(begin, end):
             number, size = course.events[event]
@@ -125,18 +126,12 @@ def replay(course: Course) -> list[int]:
                 library.free(blocks.pop(number))
             else:
                 first, *others = SMALL_TENSOR
-                size = int(size * share) if number in passing else size
+                size = int(size * share) if number in by_length else size
                 blocks[number] = [*library.small([first]), library.tensor(size), *library.small(others)]
                 nodes += library.small(SMALL_NODE) if number in graph else []
             if size is not None and size >= LOOKED_AT:
                 most[-1] = max(most[-1], library.held() + outside)
     return most
-
-
-def passing_in(events: Sequence[tuple[int, int | None]]) -> set[int]:
-    """The tensors that come and go among these events."""
-    made = set[int]()
-    return {number for number, size in events if (made.add(number) if size is not None else number in made)}
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def compare(paths: Sequence[Path]) -> dict[str, Any]:
     "held_out" ("rows", "same": whether all runs were measured on the same ones), and "runs", each with its numbers,
     "kept_parameters", "held_out_rows", and per metric "value", "low", "high", the "difference" from the baseline (None
     where that was measured on other rows, and of the losses of other stages or algorithms) and "apart", whether the two
-    intervals have nothing in common (None where one has no interval).
+    intervals have nothing in common (None where there is no difference, or one has no interval).
 
     Raises:
         Refusal: a path holds no complete run; fewer than two runs.
@@ -78,7 +78,8 @@ def row(name: str, story: Story, baseline: Story) -> dict[str, Any]:
     """One run beside the baseline, where both were measured on the same rows."""
     same = held_out_hash(story) is not None and held_out_hash(story) == held_out_hash(baseline)
     alike = loss_of(story) == loss_of(baseline)
-    base = {name: one for name, one in measured(baseline.chosen()).items() if same and (alike or name != "eval_loss")}
+    base = measured(baseline.chosen()) if same else {}
+    base = {metric: one for metric, one in base.items() if alike or metric != "eval_loss"}
     metrics = {metric: beside(found, base.get(metric)) for metric, found in measured(story.chosen()).items()}
     return {
         "run": name,
@@ -91,7 +92,7 @@ def row(name: str, story: Story, baseline: Story) -> dict[str, Any]:
 
 
 def loss_of(story: Story) -> tuple[str, str]:
-    """What decides the meaning of a run's loss: its stage and, where that has several, its algorithm."""
+    """What a run's loss is called: its stage and, where that has several, its algorithm, whatever its settings."""
     return story.setting("stage"), story.setting("algorithm.name")
 
 

@@ -78,7 +78,7 @@ def build(
     method, recipe = tune.continued(recipe, method, opened)
     config = opened.model.config
     kind = config.model_type if config.is_encoder_decoder else None
-    num_weights = num_parameters(opened.model)  # of the base alone, as `plan` counts them
+    num_weights = num_parameters(opened.model)  # without what this run's method adds, as `plan` counts them
     precision = choose_precision(recipe.training.precision, opened.model.device, num_weights)
     recipe = settle.settle_precision(settle.settle_rate(recipe, method, num_weights, kind), precision)
     recipe = settle.settle_length(recipe, opened.model)

@@ -88,9 +88,8 @@ def carried_back(
 ) -> Tensor:
     """Any function of labels' log-probabilities as a loss: a scalar whose gradient reaches what made the hidden states.
 
-    The head runs twice: before, for the log-probabilities `found_N`, from which follows how the loss changes with each
-    of them; and here for the gradient, which is formed where the logits are. One that is `Ahead` runs on the last chunk
-    once.
+    The head runs before, for the log-probabilities `found_N`, from which follows how the loss changes with each of
+    them; and here for the gradient, which is formed where the logits are, but on the last chunk if it is `Ahead`.
     """
     found_N = found_N.detach().requires_grad_()
     value = loss(found_N)
