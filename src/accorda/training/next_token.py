@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from accorda.data.batch import Batch
 from accorda.kernels.pretended import pretended
 from accorda.models.heads import last_hidden, logits, tail_parameters
-from accorda.objectives.language_model import Ahead, chunk_size, chunked_log_probs, chunked_loss
+from accorda.objectives.language_model import chunk_size, chunked_log_probs, chunked_loss
 
 
 class NextToken:
@@ -65,10 +65,9 @@ class SequenceLoss:
             loss: of the answers' summed log-probabilities in nats, (A,): a scalar.
         """
         hidden_ND, labels_N = predicting(model, batch)
-        learns = torch.is_grad_enabled()
-        head = Ahead(partial(logits, model)) if learns else partial(logits, model)
+        head = partial(logits, model)
         found_N = chunked_log_probs(hidden_ND, labels_N, head, self.chunk)
-        if not learns:
+        if not torch.is_grad_enabled():
             return loss(summed(found_N, learned))
         tail = Tail(head, self.parameters, self.chunk)
         return carried_back(hidden_ND, labels_N, tail, found_N, lambda values_N: loss(summed(values_N, learned)))
