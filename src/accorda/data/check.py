@@ -52,15 +52,15 @@ def check(
     whole = replace(section, eval=None, eval_split=0.0)
     making = preparation(Settings(whole, renderer, max_length, stage, store_folder=store_folder, strict=False))
     dataset, table = making.train(), making.table("train")
-    (num_repeats, places), both = repeats(table), 0
+    again, both = repeats(table), 0
     if section.eval is not None:
         both = in_both(table, preparation(replace(making.settings, section=section)).table("eval"))
     return {
         **dataset.report.to_dict(),
         "kind": renderer.kind,
-        "duplicates": {"rows": num_repeats, "places": places},
+        "duplicates": again,
         "in_both": both,
-        "warnings": list(_warnings(dataset, section, renderer, num_repeats, both)),
+        "warnings": list(_warnings(dataset, section, renderer, again["rows"], both)),
         "sample": sample(dataset, tokenizer, color),
     }
 
@@ -72,13 +72,14 @@ def sources(files: str | Sequence[Any]) -> Any:
     return tuple(Source(path=file) for file in files)
 
 
-def repeats(table: Table) -> tuple[int, list[list[str]]]:
-    """How many rows are not the first of their content; [place, place of the same content before] of `LISTED`."""
+def repeats(table: Table) -> dict[str, Any]:
+    """How many "rows" are not the first of their content; "places": [place, that of the first] of `LISTED`."""
     _, first, inverse = np.unique(table.digests, return_index=True, return_inverse=True)
     before = first[inverse]
     again = np.flatnonzero(before != np.arange(len(before)))
     listed = again[:LISTED].tolist()
-    return len(again), [[_place(table, row), _place(table, int(before[row]))] for row in listed]
+    places = [[_place(table, row), _place(table, int(before[row]))] for row in listed]
+    return {"rows": len(again), "places": places}
 
 
 def _place(table: Table, row: int) -> str:

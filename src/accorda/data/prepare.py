@@ -114,10 +114,10 @@ class Preparation:
                 tally.add(chosen, found)
                 yield found.spans
 
-        spans = kept(fitted(), SPAN)
+        spans, told = kept(fitted(), SPAN), tally.report()
         if self.settings.strict:
-            self._judge(tally)
-        return spans, tally.report()
+            self._judge(told, tally)
+        return spans, told
 
     def _mixed(self, table: Table, spans: np.ndarray) -> np.ndarray:
         """The spans as often as the weights of their sources say."""
@@ -135,12 +135,9 @@ class Preparation:
         first = table.column("first", spans) if self.settings.stage == "sft" else np.zeros(len(spans), np.int64)
         return fit(spans, first, longest, policy, num_prefix)
 
-    def _judge(self, tally: Tally) -> None:
+    def _judge(self, told: DataReport, tally: Tally) -> None:
         lost, limit = tally.num_lost, f"data.max_length={self.settings.max_length}"
-        if not lost:
-            return
-        told = tally.report()
-        if self.section.overlong == "error":
+        if lost and self.section.overlong == "error":
             row = told.overlong_rows[0]
             raise Refusal(
                 f"{row['file']}:{row['line']}: {row['tokens']} tokens, more than {limit} ({lost} such rows), and "

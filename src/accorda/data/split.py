@@ -41,11 +41,13 @@ def _last(digests: np.ndarray, wanted: int, seed: int) -> np.uint64 | None:
         inside.update(dict(zip(values.tolist(), times.tolist(), strict=True)))
     values = sorted(inside)
     reached = np.cumsum([inside[value] for value in values])
-    last = np.uint64(values[int(np.searchsorted(reached, wanted - before))])
-    if last < max(found.max() for found in _keys(digests, seed)):
-        return last
-    below = [found[found < last].max(initial=0) for found in _keys(digests, seed) if (found < last).any()]
-    return max(below, default=None)
+    place = int(np.searchsorted(reached, wanted - before))
+    if place + 1 == len(values) and not counts[bucket + 1 :].any():  # the largest of all: something is left to train on
+        place -= 1
+    if place >= 0:
+        return np.uint64(values[place])
+    below = (found[_bucket(found) < bucket] for found in _keys(digests, seed))
+    return max((found.max() for found in below if len(found)), default=None)
 
 
 def _keys(digests: np.ndarray, seed: int) -> Iterator[np.ndarray]:

@@ -130,8 +130,10 @@ def _contents(stores: Sequence[Store], spans: np.ndarray) -> np.ndarray:
     for number, span in enumerate(spans):
         ids = stores[span["part"]].ids
         found[number] = digest(ids[span["start"] : span["end"]].tobytes())
-        if number % BLOCKS == BLOCKS - 1 or number == len(spans) - 1:
+        if number % BLOCKS == 0:
             forget(ids)
+    for store in stores:
+        forget(store.ids)
     return found
 
 

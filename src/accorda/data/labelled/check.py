@@ -42,16 +42,16 @@ def check_labelled(
     making = LabelledPreparation(settings)
     dataset, table = making.train(), making.table("train")
     assert isinstance(dataset, LabelledDataset)
-    num_repeats, places = repeats(table)
+    again = repeats(table)
     both = 0
     if section.eval is not None:
         both = in_both(table, LabelledPreparation(replace(settings, section=section)).table("eval"))
     return {
         **dataset.report.to_dict(),
         "kind": renderer.kind,
-        "duplicates": {"rows": num_repeats, "places": places},
+        "duplicates": again,
         "in_both": both,
-        "warnings": list(_warnings(dataset, num_repeats, both)),
+        "warnings": list(_warnings(dataset, again["rows"], both)),
         "sample": "\n\n".join(_shown(dataset, row) for row in sorted(order(0, 0, len(dataset))[:ROWS].tolist())),
     }
 

@@ -77,7 +77,7 @@ def check_preferences(
     )
     dataset, table = making.train(), making.table("train")
     assert isinstance(dataset, PreferenceDataset)
-    (num_repeats, places), both, known = repeats(table), 0, ""
+    again, both, known = repeats(table), 0, ""
     if section.eval is not None:
         apart = PreferencePreparation(replace(making.settings, section=section))
         both, held = in_both(table, apart.table("eval")), apart.held()
@@ -88,10 +88,10 @@ def check_preferences(
     return {
         **dataset.report.to_dict(),
         "kind": renderer.kind,
-        "duplicates": {"rows": num_repeats, "places": places},
+        "duplicates": again,
         "in_both": both,
         "preferences": found.to_dict(),
-        "warnings": [*about_rows(dataset.report, section), *_warnings(found, num_repeats, both, known)],
+        "warnings": [*about_rows(dataset.report, section), *_warnings(found, again["rows"], both, known)],
         "sample": "\n\n".join(
             shown(dataset, row, tokenizer, color) for row in sorted(order(0, 0, len(dataset))[:ROWS].tolist())
         ),
