@@ -9,8 +9,8 @@ value head (`_rl_peers.hand`), two passes over a phase on both sides.
 
 A side is a process of its own; they make their steps in turn, so that both meet the same machine, and the first step is
 dropped. `times_as_many` is samples a second over the peer's, by the clock and by the processor's own seconds. Peaks are
-of whole processes, imports included; `share_of_memory_beyond_imports` takes from both what they held after imports, and
-is what is compared with the limit.
+of whole processes, imports included, and so is what is compared with the limit; `share_of_memory_beyond_imports` takes
+from both what they held after imports.
 
 Needs the folder with real data (`ACCORDA_SHARED`, or `../shared`), peft and trl. CASES names some of the cases;
 RL_STEPS how many steps.
@@ -154,7 +154,7 @@ def figures(found: Measured, case: str, peer: str) -> dict[str, object]:
     if case == "dpo":
         losses = zip(found.losses["accorda"], found.losses[peer], strict=True)
         apart = max(abs(a - b) for a, b in losses)
-        reached = {"losses": apart <= MOST_LOSS, "memory": told["share_of_memory_beyond_imports"] <= MOST_MEMORY}
+        reached = {"losses": apart <= MOST_LOSS, "memory": told["share_of_memory"] <= MOST_MEMORY}
         return {**told, "largest_difference_of_loss": round(apart, 6), "reached": reached}
     kept = found.steps["accorda"][DROPPED:]
     share = sum(one["sampling"] for one in kept) / sum(one["seconds"] for one in kept)

@@ -19,6 +19,7 @@ from accorda.objectives.language_model import (
     chunked_loss,
     log_probs,
 )
+from accorda.planning.ledger import Ledger
 
 N, D, V, RANK = 23, 8, 31, 2
 
@@ -237,3 +238,44 @@ def test_a_head_ahead_runs_once_on_the_last_chunk_and_changes_nothing(number):
     assert made() is None
     assert ahead.take() is None
     torch.testing.assert_close(gradients(ahead)[1], expected[1])  # and it runs on all of them again
+
+
+def most_at_once(ledger: Ledger, size: int) -> int:
+    """How many tensors of at least so many bytes there were at the same time."""
+    alive, most = set[int](), 0
+    for number, came in ledger.events:
+        if came is None:
+            alive.discard(number)
+        elif came >= size:
+            alive.add(number)
+        most = max(most, len(alive))
+    return most
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("views", [False, True])
+def test_nothing_as_large_as_a_chunks_logits_stands_beside_them(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, views: bool
+) -> None:
+    """Chunks of six of 23 positions, softmax on one row at a time: neither a gradient's copy nor the last chunk's."""
+    monkeypatch.setattr(softmax_loss, "SCORES_AT_ONCE", 1)
+    torch.manual_seed(0)
+    hidden, labels = torch.randn(N, 2, dtype=dtype, requires_grad=True), torch.randint(401, (N,))
+    layer = nn.Linear(2, 401, bias=False, dtype=dtype).requires_grad_(False)
+
+    def head(some: torch.Tensor) -> torch.Tensor:
+        return layer(some[None]).reshape(len(some), 401) if views else layer(some)
+
+    size = 5 * 401 * dtype.itemsize  # the last chunk has five
+    with torch.no_grad(), Ledger() as ledger:
+        chunked_log_probs(hidden, labels, head, 6)
+    assert most_at_once(ledger, size) == 1
+    with Ledger() as ledger:
+        chunked_loss(hidden, labels, head, (), 6)
+    assert most_at_once(ledger, size) == 1
+
+
+def test_a_head_that_wants_its_logits_on_the_way_back_is_refused() -> None:
+    hidden, labels, head = problem()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        chunked_loss(hidden, labels, lambda some: torch.tanh(head(some)))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tests.stages.runs import settings
 
-from accorda.planning.price import OVERHEAD
+from accorda.planning.price import COMPILED, OVERHEAD
 from accorda.quantization import formats
 from accorda.recipe.load import load
 from accorda.stages import preflight, train
@@ -29,6 +29,11 @@ def test_what_is_known_exactly(tmp_path):
     assert bill["optimizer states"] == states
     assert bill["overhead"] == OVERHEAD["cpu"]
     assert all(p.grad is None for p in session.model.parameters())
+
+
+def test_products_in_16_bit_bring_their_compiled_kernels(tmp_path):
+    bill = preflight.bill(build(load(settings(tmp_path, training={"precision": "bf16"}))))
+    assert bill["overhead"] == OVERHEAD["cpu"] + COMPILED
 
 
 def test_training_everything_keeps_the_base_beside_it_only_if_asked(tmp_path):

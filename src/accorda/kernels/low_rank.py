@@ -2,9 +2,9 @@
 
     z = A x        y' = y + s B z        dz = s B^T dy'    dB = s dy' z^T    dA = dz x^T    dx = A^T dz
 
-In torch y is copied before B z is added to it, and dy' is read twice, for dz and for dB, by products too thin to be
-fast. Triton adds in one pass over y and forms both gradients in one over dy'. There A and B are rounded to y's dtype as
-autocast rounds them; B's gradient stays in fp32, A's is a product in y's dtype.
+In torch dy' is read twice, for dz and for dB, by products too thin to be fast. Triton adds in one pass over y and forms
+both gradients in one over dy'. There A and B are rounded to y's dtype as autocast rounds them; B's gradient stays in
+fp32, A's is a product in y's dtype.
 """
 
 from typing import Any
@@ -20,7 +20,10 @@ COLUMNS, ROWS, PARTS = 128, 64, 8  # of dy' per program and at a time; into how 
 
 
 def add(y: Tensor, x: Tensor, A: Tensor, B: Tensor, scaling: float) -> Tensor:
-    """The sum y + scaling * B A x for x (..., I), y (..., O), A (R, I), B (O, R)."""
+    """The sum y + scaling * B A x for x (..., I), y (..., O), A (R, I), B (O, R).
+
+    y must be what a layer has just made for nobody else: it may be written over.
+    """
     if y.numel() and triton.takes(y, x, A, B) and len(A) <= WIDEST_RANK and _as_autocast_would(y, x, A):
         out = _LowRank.apply(y, x, A, B, scaling)
         assert isinstance(out, Tensor)
@@ -29,11 +32,26 @@ def add(y: Tensor, x: Tensor, A: Tensor, B: Tensor, scaling: float) -> Tensor:
 
 
 def reference(y: Tensor, x: Tensor, A: Tensor, B: Tensor, scaling: float) -> Tensor:
-    """The same, in torch: one pass over y where it has the product's dtype."""
+    """The same, in torch: one pass over y, in its place, where it has the product's dtype."""
     inner = F.linear(x, A)
     if inner.dtype != y.dtype:
         return y + scaling * F.linear(inner, B)
-    return torch.addmm(y.flatten(0, -2), inner.flatten(0, -2), B.T, alpha=scaling).view_as(y)
+    outer = B.T.to(y.dtype)
+    whole = y if y._base is None else y._base  # a layer with a bias gives a view of its sum
+    if not _may_be_written(whole, y):
+        return torch.addmm(y.flatten(0, -2), inner.flatten(0, -2), outer, alpha=scaling).view_as(y)
+    if whole.ndim == 2:
+        return whole.addmm_(inner.flatten(0, -2), outer, alpha=scaling).view_as(y)
+    # not through a view of y: autograd would copy gradients of y's size on its way back
+    return whole.baddbmm_(inner, outer.unsqueeze(0), alpha=scaling)
+
+
+def _may_be_written(whole: Tensor, y: Tensor) -> bool:
+    """Whether y is all of a tensor that a layer has made, in its order, and one product reaches all of that."""
+    if (whole.is_leaf and whole.requires_grad) or whole.numel() != y.numel():
+        return False
+    one = whole.ndim == 2 or (whole.ndim == 3 and len(whole) == 1)
+    return one and y.is_contiguous() and whole.is_contiguous()
 
 
 def _as_autocast_would(y: Tensor, x: Tensor, A: Tensor) -> bool:

@@ -20,14 +20,13 @@ from accorda.kernels import triton
 PROGRAMS = 256  # of the backward pass, each with its own sum of dw
 
 
-def rms_norm(x: Tensor, weight: Tensor, eps: float, *, from_one: bool = False, keep_little: bool = True) -> Tensor:
+def rms_norm(x: Tensor, weight: Tensor, eps: float, *, from_one: bool = False) -> Tensor:
     """Normalize x (..., D) by weight (D,). `from_one`: the weight is added to one.
 
-    `keep_little`: where Triton does not run, keep what its form would, and not what the formula's own graph does.
     The result has the wider of both dtypes, with `from_one` that of x.
     """
     compiled = x.numel() and triton.takes(x, weight) and x.shape[-1] <= triton.WIDEST
-    if not (compiled or keep_little):
+    if not (compiled or torch.is_grad_enabled()):  # without a graph an autograd function only costs its call
         return reference(x, weight, eps, from_one=from_one)
     out = (_Compiled if compiled else _InTorch).apply(x, weight, eps, from_one)
     assert isinstance(out, Tensor)

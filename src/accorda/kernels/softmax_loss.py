@@ -1,9 +1,9 @@
-"""Softmax cross-entropy of logits z (n, V) and its gradient towards them, formed together.
+"""Softmax cross-entropy of logits z (n, V), whose gradient takes their place.
 
-    loss = sum_n w_n (log sum_v exp z_nv - z_n,label)        d loss / d z_nv = w_n (softmax(z_n)_v - [v = label])
+    loss = sum_n w_n (log sum_v exp z_nv - z_n,label)    z_nv <- d loss / d z_nv = w_n (softmax(z_n)_v - [v = label])
 
 In fp32 whatever the logits' dtype, on so few rows at a time that they stay in the processor's cache; by Triton in one
-program per row, which reads the row twice and holds no fp32 copy of it.
+program per row, which reads the row twice and holds no fp32 copy of it. Nothing as large as the logits is made.
 """
 
 from itertools import repeat
@@ -14,43 +14,52 @@ from torch import Tensor
 from accorda.kernels import triton
 from accorda.kernels.pretended import pretended
 
-SCORES_AT_ONCE = 2**21  # 8 MB in fp32: they stay in the processor's cache
+SCORES_AT_ONCE = 2**20  # 4 MB in fp32: they stay in the processor's cache
 AT_ONCE = 4096  # of Triton's program
 
 
-def softmax_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The summed loss of logits (n, V), a scalar in fp32 or wider, and its gradient (n, V) in the logits' dtype.
+def softmax_loss_(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """The summed loss of logits (n, V), a scalar in fp32 or wider; the logits become its gradient towards them.
 
     `weights` (n,): each row's share of the sum.
     """
     if len(logits) and triton.takes(logits):
-        return _fused(logits.contiguous(), labels, weights)
+        return _fused(logits, labels, weights)
     if pretended() == "cuda":
-        return _shapes_of_fused(logits)
-    return reference(logits, labels, weights)
+        return _losses(logits).sum()
+    return reference_(logits, labels, weights)
 
 
-def reference(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def reference_(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
     """The same, in torch."""
-    towards_logits = torch.empty_like(logits)
     total = wide(logits.new_zeros(()))
-    rows = max(1, SCORES_AT_ONCE // logits.shape[-1])
-    shares = repeat(None) if weights is None else weights.split(rows)
-    for some, label, towards, share in zip(
-        logits.split(rows), labels.split(rows), towards_logits.split(rows), shares, strict=False
-    ):
+    shares = repeat(None) if weights is None else weights.split(rows_at_once(logits))
+    for some, label, share in zip(*in_cache(logits, labels), shares, strict=False):
         index = label.unsqueeze(-1)
-        scores = some.to(total.dtype, copy=True)
+        scores = wide(some)
         scores -= scores.amax(-1, keepdim=True)
         at_label = scores.gather(-1, index)
         sums = scores.exp_().sum(-1, keepdim=True)
         losses = sums.log() - at_label
-        scores = scores.div_(sums).scatter_add_(-1, index, scores.new_full((), -1.0).expand(index.shape))
+        scores.div_(sums).scatter_add_(-1, index, scores.new_full((), -1.0).expand(index.shape))
         if share is not None:
-            losses, scores = losses * share.unsqueeze(-1), scores.mul_(share.unsqueeze(-1))
+            losses = losses * share.unsqueeze(-1)
+            scores *= share.unsqueeze(-1)
         total += losses.sum()
-        towards.copy_(scores)
-    return total, towards_logits
+        if scores is not some:
+            some.copy_(scores)
+    return total
+
+
+def rows_at_once(logits: Tensor) -> int:
+    """How many rows of (n, V) stay in the processor's cache."""
+    return max(1, SCORES_AT_ONCE // logits.shape[-1])
+
+
+def in_cache(logits: Tensor, labels: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Logits (n, V) and labels (n,) in pieces of so few rows."""
+    rows = rows_at_once(logits)
+    return logits.split(rows), labels.split(rows)
 
 
 def wide(tensor: Tensor) -> Tensor:
@@ -58,19 +67,18 @@ def wide(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
 
 
-def _shapes_of_fused(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """What `_fused` makes, without values."""
-    losses = torch.empty(len(logits), dtype=torch.float32, device=logits.device)
-    return losses.sum(), torch.empty_like(logits)
+def _losses(logits: Tensor) -> Tensor:
+    return torch.empty(len(logits), dtype=torch.float32, device=logits.device)
 
 
-def _fused(logits: Tensor, labels: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
+def _fused(logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
     rows, vocabulary = logits.shape
-    losses = torch.empty(rows, dtype=torch.float32, device=logits.device)
-    towards_logits = torch.empty_like(logits)
+    losses, dense = _losses(logits), logits.contiguous()
     size = min(AT_ONCE, triton.next_power(vocabulary))
     share = losses if weights is None else weights.float().contiguous()  # without weights it is not read
     triton.code("softmax_loss").softmax_loss[(rows,)](
-        logits, labels.contiguous(), share, losses, towards_logits, vocabulary, WEIGHTED=weights is not None, SIZE=size
+        dense, labels.contiguous(), share, losses, vocabulary, WEIGHTED=weights is not None, SIZE=size
     )
-    return losses.sum(), towards_logits
+    if dense is not logits:
+        logits.copy_(dense)
+    return losses.sum()

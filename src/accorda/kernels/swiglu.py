@@ -17,15 +17,12 @@ from accorda.kernels import triton
 SIZE = 1024
 
 
-def swiglu(gate: Tensor, up: Tensor, *, keep_little: bool = True) -> Tensor:
-    """silu(gate) * up, all (..., F).
-
-    `keep_little`: where Triton does not run, keep what its form would, and not what the formula's own graph does.
-    """
+def swiglu(gate: Tensor, up: Tensor) -> Tensor:
+    """silu(gate) * up, all (..., F)."""
     if gate.dtype != up.dtype or gate.shape != up.shape:
         return reference(gate, up)
     compiled = gate.numel() and triton.takes(gate, up)
-    if not (compiled or keep_little):
+    if not (compiled or torch.is_grad_enabled()):  # without a graph an autograd function only costs its call
         return reference(gate, up)
     out = (_Compiled if compiled else _InTorch).apply(gate, up)
     assert isinstance(out, Tensor)

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from accorda.kernels import rms_norm, rotary, swiglu
-from accorda.kernels.pretended import pretended
 
 ROTATE = "apply_rotary_pos_emb"  # what models call the function that turns queries and keys
 NOTED = "accorda_kernels"  # the attribute of a model that says what was done
@@ -93,16 +92,6 @@ def _norm(module: nn.Module, dtype: torch.dtype) -> Callable[..., Tensor] | None
     return None
 
 
-def keeps_little(x: Tensor) -> bool:
-    """Whether forms in torch keep their inputs alone, as Triton's do: in 16-bit models, or where a GPU is pretended.
-
-    x: what a block works on, of the model's dtype. In an fp32 model on a CPU the graph of the formula itself stands:
-    holes in the heap come instead of what it keeps, and the bill does not foresee them (docs/decisions/068). Where no
-    gradient is asked for nothing is kept, and calling an autograd function takes time of its own.
-    """
-    return torch.is_grad_enabled() and (x.dtype.itemsize < 4 or pretended() == "cuda")
-
-
 def _norm_times(self: Any, hidden_states: Tensor) -> Tensor:
     return _normed(self, hidden_states, from_one=False)
 
@@ -112,7 +101,7 @@ def _norm_from_one(self: Any, hidden_states: Tensor) -> Tensor:
 
 
 def _normed(self: Any, x: Tensor, *, from_one: bool) -> Tensor:
-    return rms_norm.rms_norm(x, self.weight, _eps(self) or 0.0, from_one=from_one, keep_little=keeps_little(x))
+    return rms_norm.rms_norm(x, self.weight, _eps(self) or 0.0, from_one=from_one)
 
 
 def _feed_forward(module: nn.Module, dtype: torch.dtype) -> Callable[..., Tensor] | None:
@@ -128,7 +117,7 @@ def _feed_forward(module: nn.Module, dtype: torch.dtype) -> Callable[..., Tensor
 
 
 def _gated(self: Any, x: Tensor) -> Tensor:
-    return self.down_proj(swiglu.swiglu(self.gate_proj(x), self.up_proj(x), keep_little=keeps_little(x)))
+    return self.down_proj(swiglu.swiglu(self.gate_proj(x), self.up_proj(x)))
 
 
 def _attention(module: nn.Module, dtype: torch.dtype) -> Callable[..., Any] | None:

@@ -12,12 +12,13 @@ computes in, on so few rows at a time that they stay in the processor's cache.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
 
-from accorda.kernels.softmax_loss import softmax_loss, wide
+from accorda.kernels.softmax_loss import in_cache, softmax_loss_, wide
 
 LOGITS_AT_ONCE = 2**23  # 17 MB in bf16; more only where ENOUGH_ROWS have more
 MOST_LOGITS = 2**25
@@ -25,6 +26,7 @@ ENOUGH_ROWS = 256  # for full matrix throughput on a CPU
 LOGITS_ON_GPU = 2**27  # 268 MB in bf16: fewer rows would read the head's weights too often
 
 Head = Callable[[Tensor], Tensor]
+T = TypeVar("T")
 
 
 def chunk_size(vocabulary: int, device_type: str = "cpu") -> int:
@@ -86,8 +88,9 @@ def chunked_loss(
     """Summed cross-entropy in nats of the labels (N,) that the hidden states (N, D) predict: a scalar, fp32 or wider.
 
     `head` maps (n, D) to logits (n, V) and is called once per chunk of at most `chunk` positions; one that is `Ahead`,
-    which has just run on these positions, not again on the last chunk. `parameters` are all
-    the tensors inside `head` that train: one left out would get no gradient from this loss. Differentiable once;
+    which has just run on these positions, not again on the last chunk. Logits are written over, so they have to be new
+    numbers, which the head does not want on its way back (a cap that ends in a product with a scale does not).
+    `parameters` are all the tensors inside `head` that train: one left out would get no gradient. Differentiable once;
     without grad mode, or where nothing wants a gradient, only the loss is computed. `weights_N`: what each label's
     share of the sum is multiplied by; no gradient goes there.
     """
@@ -100,8 +103,20 @@ def chunked_loss(
 @torch.no_grad()
 def chunked_log_probs(hidden_ND: Tensor, labels_N: Tensor, head: Head, chunk: int = 1024) -> Tensor:
     """Log-probability in nats of each label (N,) in fp32 or wider, chunk by chunk and without a graph."""
-    parts = [log_probs(head(part.hidden), part.labels) for part in _chunks(hidden_ND, labels_N, None, chunk)]
+    parts = [
+        some
+        for part in _chunks(hidden_ND, labels_N, None, chunk)
+        for some in in_pieces(log_probs, head(part.hidden), part.labels)
+    ]
     return torch.cat(parts) if parts else wide(hidden_ND.new_zeros(0))
+
+
+def in_pieces(of: Callable[[Tensor, Tensor], T], logits: Tensor, labels: Tensor) -> list[T]:
+    """A function of logits (n, V) and labels (n,) on few rows at a time, in order.
+
+    When it returns nobody holds the logits: a loop over the pieces would, while the next chunk's are made.
+    """
+    return [of(*some) for some in zip(*in_cache(logits, labels), strict=True)]
 
 
 class _ChunkedLoss(torch.autograd.Function):
@@ -168,8 +183,10 @@ def _loss_and_gradients(
 ) -> tuple[Tensor, list[Tensor]]:
     """One chunk: its summed loss, and the gradients towards its hidden states and the trained tensors."""
     leaf, logits = made
-    loss, towards_logits = softmax_loss(logits.detach(), part.labels, part.weights)
-    found = torch.autograd.grad(logits, [leaf, *trained], towards_logits, allow_unused=True)
+    edge, towards_logits = get_gradient_edge(logits), logits.detach()
+    loss = softmax_loss_(towards_logits, part.labels, part.weights)
+    # from the edge: a view that was written over would have its way back made anew, through a copy of its gradient
+    found = torch.autograd.grad([edge], [leaf, *trained], [towards_logits], allow_unused=True)
     return loss, [torch.zeros_like(t) if g is None else g for g, t in zip(found, (leaf, *trained), strict=True)]
 
 

@@ -28,6 +28,10 @@ GPU: an estimate of the context and the matrix library's workspace, not measured
 SAMPLING = 20_000_000
 """More of it where a run samples its own answers, on a CPU: 50 MB beyond the tensors were measured at stage rl."""
 
+COMPILED = 33_000_000
+"""More of it where products are in 16 bit, on a CPU: the kernels that oneDNN compiles for their shapes, as many as it
+keeps (`models/compiled.py`), 128 of about 258 kB. A run of rows of many lengths has them all after its first steps."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Priced:
@@ -58,8 +62,9 @@ def price(priced: Priced) -> Bill:
     if priced.trial and kind == "cpu":  # of a GPU's state the copies are in the host's memory
         found += trial(next(moment for moment in found if moment.name == TRAINING), state_bytes(priced))
     sampled = kind == "cpu" and any(isinstance(work, SampledWorkload) for work in priced.passes.step)
+    compiled = kind == "cpu" and priced.precision.dtype.itemsize == 2
     standing = {
-        "overhead": OVERHEAD[kind] + SAMPLING * sampled + kernel_bytes(priced.model, kind),
+        "overhead": OVERHEAD[kind] + SAMPLING * sampled + COMPILED * compiled + kernel_bytes(priced.model, kind),
         "mapped files": unused_pages(priced, filed),
     }
     return Bill(tuple(with_more(moment, standing) for moment in found), kind)

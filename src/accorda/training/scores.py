@@ -1,17 +1,20 @@
 """What a policy says of tokens that were sampled: log-probabilities and entropies at a temperature, few at a time."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from accorda.data.batch import Batch
-from accorda.kernels.softmax_loss import SCORES_AT_ONCE
 from accorda.models.heads import logits
+from accorda.objectives.language_model import in_pieces
 from accorda.objectives.policy.entropy import log_probs_alone, log_probs_and_entropy
 from accorda.training.next_token import positions_at_once, predicting
+
+T = TypeVar("T")
 
 
 def at_temperature(model: PreTrainedModel, temperature: float, hidden: Tensor) -> Tensor:
@@ -23,7 +26,7 @@ def at_temperature(model: PreTrainedModel, temperature: float, hidden: Tensor) -
 @torch.no_grad()
 def scored(hidden_ND: Tensor, labels_N: Tensor, head: Callable[[Tensor], Tensor], chunk: int) -> tuple[Tensor, Tensor]:
     """Log-probability of each label and entropy of its position, (N,) each in fp32, chunk by chunk."""
-    parts = [log_probs_and_entropy(*part) for part in logits_by_part(hidden_ND, labels_N, head, chunk)]
+    parts = by_chunk(log_probs_and_entropy, hidden_ND, labels_N, head, chunk)
     one, other = zip(*parts, strict=True) if parts else ((_nothing(hidden_ND),), (_nothing(hidden_ND),))
     return torch.cat(one), torch.cat(other)
 
@@ -31,7 +34,7 @@ def scored(hidden_ND: Tensor, labels_N: Tensor, head: Callable[[Tensor], Tensor]
 @torch.no_grad()
 def log_probs_of(hidden_ND: Tensor, labels_N: Tensor, head: Callable[[Tensor], Tensor], chunk: int) -> Tensor:
     """The first of `scored` alone, bit for bit."""
-    parts = [log_probs_alone(*part) for part in logits_by_part(hidden_ND, labels_N, head, chunk)]
+    parts = by_chunk(log_probs_alone, hidden_ND, labels_N, head, chunk)
     return torch.cat(parts or [_nothing(hidden_ND)])
 
 
@@ -42,14 +45,16 @@ def sampled_log_probs(model: PreTrainedModel, batch: Batch, temperature: float) 
     return log_probs_of(*predicting(model, batch), head, positions_at_once(model))
 
 
-def logits_by_part(
-    hidden_ND: Tensor, labels_N: Tensor, head: Callable[[Tensor], Tensor], chunk: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Logits (n, V) and labels (n,), few at a time: in fp32 they exist several times over."""
-    for hidden, labels in zip(hidden_ND.split(chunk), labels_N.split(chunk), strict=True):
-        found = head(hidden)
-        rows = max(1, SCORES_AT_ONCE // found.shape[-1])
-        yield from zip(found.split(rows), labels.split(rows), strict=True)
+def by_chunk(
+    of: Callable[[Tensor, Tensor], T],
+    hidden_ND: Tensor,
+    labels_N: Tensor,
+    head: Callable[[Tensor], Tensor],
+    chunk: int,
+) -> list[T]:
+    """A function of logits (n, V) and labels (n,), few at a time: in fp32 they exist several times over."""
+    chunks = zip(hidden_ND.split(chunk), labels_N.split(chunk), strict=True)
+    return [part for hidden, labels in chunks for part in in_pieces(of, head(hidden), labels)]
 
 
 def _nothing(hidden_ND: Tensor) -> Tensor:

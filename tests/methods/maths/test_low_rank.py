@@ -1,9 +1,13 @@
 """The low-rank product that is added in one pass, against the formula."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import Tensor, nn
 
 from accorda.methods.maths import low_rank
+from accorda.planning.ledger import Ledger
 
 
 def draw(dtype: torch.dtype, of_y: torch.dtype) -> list[torch.Tensor]:
@@ -34,3 +38,71 @@ def test_under_autocast_a_wide_output_is_not_rounded() -> None:
         got = low_rank.add(y, x, A, B, 0.0)
     assert got.dtype == torch.float32
     assert torch.equal(got, y)
+
+
+LAYERS: dict[str, tuple[bool, tuple[int, ...]]] = {  # whether with a bias, and the input's shape
+    "packed": (False, (1, 5, 6)),
+    "packed, with a bias": (True, (1, 5, 6)),
+    "padded, with a bias": (True, (2, 5, 6)),
+    "rows alone": (False, (5, 6)),
+}
+
+
+def layer_of(bias: bool, shape: tuple[int, ...]) -> tuple[nn.Linear, list[Tensor]]:
+    """A frozen layer of seven outputs; its input, A and B."""
+    torch.manual_seed(0)
+    drawn = [torch.randn(one, requires_grad=True) for one in (shape, (3, 6), (7, 3))]
+    return nn.Linear(6, 7, bias=bias).requires_grad_(False), drawn
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_what_a_layer_made_is_written_over_and_its_gradient_never_copied(layer: str) -> None:
+    linear, (x, A, B) = layer_of(*LAYERS[layer])
+    y = linear(x)
+    expected = (y + 0.7 * (x @ A.T) @ B.T).detach()
+    at, size = y.data_ptr(), y.nbytes
+    ledger = Ledger()
+    with ledger:
+        found = low_rank.add(y, x, A, B, 0.7)
+    del y
+    assert found.data_ptr() == at
+    assert list(ledger.sizes.values()).count(size) == 1  # it is told when it is seen for the first time
+    torch.testing.assert_close(found, expected)
+    towards = torch.ones_like(found)
+    ledger = Ledger()
+    with ledger:
+        gradients = torch.autograd.grad(found, (x, A, B), towards)
+    assert list(ledger.sizes.values()).count(size) == 1  # `towards`
+    naive = linear(x) + 0.7 * (x @ A.T) @ B.T
+    for one, other in zip(gradients, torch.autograd.grad(naive, (x, A, B), towards), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+OTHERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "a parameter": lambda y: nn.Parameter(y),
+    "a part of more": lambda y: torch.cat([y, y], -1)[..., :7],
+    "in another order": lambda y: y.transpose(1, 2).contiguous().transpose(1, 2),
+    "rows in a batch": lambda y: torch.cat([y, y]).clone(),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_anything_else_is_left_as_it_is(other: str) -> None:
+    linear, (x, A, B) = layer_of(False, (1, 5, 6))
+    y = OTHERS[other](linear(x).detach())
+    x = x.detach().expand(len(y), -1, -1)
+    whole = y if y._base is None else y._base
+    before = whole.detach().clone()
+    found = low_rank.add(y, x, A, B, 0.7)
+    assert torch.equal(whole, before)
+    torch.testing.assert_close(found, y + 0.7 * (x @ A.T) @ B.T)
+
+
+def test_without_a_graph_too() -> None:
+    linear, (x, A, B) = layer_of(False, (1, 5, 6))
+    with torch.no_grad():
+        y = linear(x)
+        expected = y + 0.7 * (x @ A.T) @ B.T
+        found = low_rank.add(y, x, A, B, 0.7)
+    assert found is y
+    torch.testing.assert_close(found, expected)

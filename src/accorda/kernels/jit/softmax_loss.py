@@ -4,8 +4,8 @@ from accorda.kernels.jit.language import constexpr, tl, triton
 
 
 @triton.jit
-def softmax_loss(logits, labels, weights, losses, towards, V, WEIGHTED: constexpr, SIZE: constexpr):
-    """One row (V,) of logits: its loss, and the gradient towards it."""
+def softmax_loss(logits, labels, weights, losses, V, WEIGHTED: constexpr, SIZE: constexpr):
+    """One row (V,) of logits: its loss, and in its place the gradient towards it."""
     row = tl.program_id(0).to(tl.int64)
     label = tl.load(labels + row)
     top = -3.0e38  # finite, so that a part that is all -inf adds nothing instead of nan
@@ -25,4 +25,4 @@ def softmax_loss(logits, labels, weights, losses, towards, V, WEIGHTED: constexp
         at = start + tl.arange(0, SIZE)
         score = tl.load(logits + row * V + at, mask=at < V, other=float("-inf")).to(tl.float32)
         gradient = (tl.exp(score - top) / total - tl.where(at == label, 1.0, 0.0)) * share
-        tl.store(towards + row * V + at, gradient.to(towards.dtype.element_ty), mask=at < V)
+        tl.store(logits + row * V + at, gradient.to(logits.dtype.element_ty), mask=at < V)
