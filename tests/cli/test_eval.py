@@ -68,6 +68,13 @@ def test_a_table_with_intervals_notes_and_answers(folder, capsys):
     assert "error" not in err
 
 
+def test_over_one_row_intervals_are_said_to_say_nothing(folder, capsys):
+    assert evaluated(folder, "adapter", "--metrics", "eval_loss", "--limit", "1") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "1 row" in lines
+    assert any("no width" in line for line in lines)
+
+
 def test_progress_names_every_line_of_the_report(folder, capsys, monkeypatch):
     monkeypatch.setattr(counting, "QUIET_SECONDS", 0.0)
     assert evaluated(folder, "adapter", "--metrics", "perplexity,exact_match", "--max-new-tokens", "2") == 0

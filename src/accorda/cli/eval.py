@@ -266,11 +266,14 @@ def notes(found: dict[str, Any]) -> list[str]:
     left = [
         f"{data[name]} {says}" for name, says in (("skipped", "unreadable"), ("overlong", "too long")) if data[name]
     ]
-    told = [f"{found['num_rows']} rows" + (f" ({', '.join(left)} left out)" if left else "")]
+    rows = f"{found['num_rows']} row" + ("" if found["num_rows"] == 1 else "s")
+    told = [rows + (f" ({', '.join(left)} left out)" if left else "")]
     if known := data.get("trained_on"):
         told.append(
             f"{known} of them {'was' if known == 1 else 'were'} trained on, so what is measured was partly seen"
         )
+    if found["num_rows"] == 1:
+        told.append("one row: an interval drawn by resampling has no width and says nothing")
     told += [f"{row['name']}: {row['note']}" for row in found["rows"] if row["note"]]
     for metric in found["metrics"]:
         known = ", ".join(f"{key} {value}" for key, value in metric.items() if key not in ("name", "direction"))
