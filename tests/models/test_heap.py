@@ -51,3 +51,31 @@ def test_large_blocks_are_mapped_by_themselves():
 def test_what_the_user_told_the_library_stands():
     _, large, _, threshold = measured(**{heap.BY_USER: str(16 * MB)})
     assert large == threshold == 0
+
+
+HOLES = """
+import ctypes, json
+from accorda.models.heap import give_back
+c = ctypes.CDLL(None)
+c.malloc.restype, c.malloc.argtypes, c.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+
+def resident():
+    return next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith("VmRSS"))
+
+blocks = []
+for _ in range(600):  # of 100 kB each, below every threshold, with something above it that stays
+    blocks.append(c.malloc(100 << 10))
+    ctypes.memset(blocks[-1], 1, 100 << 10)
+    c.malloc(3000)
+for block in blocks:
+    c.free(block)
+before = resident()
+give_back()
+print(json.dumps([before, resident()]))
+"""
+
+
+def test_holes_are_given_back():
+    done = subprocess.run([sys.executable, "-c", HOLES], check=True, capture_output=True, text=True)
+    before, after = json.loads(done.stdout)
+    assert before - after > 40 * MB

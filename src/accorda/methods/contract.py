@@ -80,7 +80,10 @@ class Adapter(Part):
         return x
 
     def output(self, x: Tensor, y: Tensor, base: Base) -> Tensor:
-        """Change what the module gives: x (..., I) as it received it, y = base(x) (..., O) -> (..., O)."""
+        """Change what the module gives: x (..., I) as it received it, y = base(x) (..., O) -> (..., O).
+
+        Nobody else holds y: it may be written over.
+        """
         return y
 
     def merged(self, base: Base) -> tuple[Tensor, Tensor | None]:
