@@ -82,7 +82,7 @@ class Adapter(Part):
     def output(self, x: Tensor, y: Tensor, base: Base) -> Tensor:
         """Change what the module gives: x (..., I) as it received it, y = base(x) (..., O) -> (..., O).
 
-        Nobody else holds y: it may be written over.
+        Nobody else holds what a linear layer has given: that may be written over.
         """
         return y
 
