@@ -50,6 +50,8 @@ def _may_be_written(whole: Tensor, y: Tensor) -> bool:
     """Whether y is all of a tensor that a layer has made, in its order, and one product reaches all of that."""
     if (whole.is_leaf and whole.requires_grad) or whole.numel() != y.numel():
         return False
+    if whole.requires_grad != y.requires_grad:  # made inside an autograd function, whose way back would be lost
+        return False
     one = whole.ndim == 2 or (whole.ndim == 3 and len(whole) == 1)
     return one and y.is_contiguous() and whole.is_contiguous()
 

@@ -10,6 +10,7 @@ from itertools import repeat
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from accorda.kernels import triton
 from accorda.kernels.pretended import pretended
@@ -79,6 +80,8 @@ def _fused(logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
     triton.code("softmax_loss").softmax_loss[(rows,)](
         dense, labels.contiguous(), share, losses, vocabulary, WEIGHTED=weights is not None, SIZE=size
     )
-    if dense is not logits:
+    if dense is logits:
+        increment_version(logits)  # autograd does not see what Triton writes
+    else:
         logits.copy_(dense)
     return losses.sum()

@@ -82,7 +82,8 @@ class Adapter(Part):
     def output(self, x: Tensor, y: Tensor, base: Base) -> Tensor:
         """Change what the module gives: x (..., I) as it received it, y = base(x) (..., O) -> (..., O).
 
-        Nobody else holds what a linear layer has given: that may be written over.
+        Nobody else holds what a linear layer, or an adapter before, has given: that may be written over, and its
+        maker must not want it on its way back.
         """
         return y
 

@@ -106,3 +106,29 @@ def test_without_a_graph_too() -> None:
         found = low_rank.add(y, x, A, B, 0.7)
     assert found is y
     torch.testing.assert_close(found, expected)
+
+
+class Viewing(torch.autograd.Function):
+    """A layer that gives a view of what it made, as kernels do: nothing but its own way back knows its input."""
+
+    @staticmethod
+    def forward(ctx, x, weight):
+        ctx.save_for_backward(weight)
+        return (x.reshape(-1, x.shape[-1]) @ weight.T).view(*x.shape[:-1], len(weight))
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        return gradients[0] @ ctx.saved_tensors[0], None
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 6), (2, 5, 6), (5, 6)])
+def test_a_layer_that_gives_a_view_keeps_its_way_back(shape: tuple[int, ...]) -> None:
+    linear, (x, A, B) = layer_of(False, shape)
+    found = low_rank.add(Viewing.apply(x, linear.weight), x, A, B, 0.7)
+    naive = linear(x) + 0.7 * (x @ A.T) @ B.T
+    torch.testing.assert_close(found, naive)
+    towards = torch.randn_like(naive)
+    for one, other in zip(
+        torch.autograd.grad(found, (x, A, B), towards), torch.autograd.grad(naive, (x, A, B), towards), strict=True
+    ):
+        torch.testing.assert_close(one, other)
