@@ -103,19 +103,18 @@ def chunked_loss(
 @torch.no_grad()
 def chunked_log_probs(hidden_ND: Tensor, labels_N: Tensor, head: Head, chunk: int = 1024) -> Tensor:
     """Log-probability in nats of each label (N,) in fp32 or wider, chunk by chunk and without a graph."""
-    parts = [
-        some
-        for part in _chunks(hidden_ND, labels_N, None, chunk)
-        for some in in_pieces(log_probs, head(part.hidden), part.labels)
-    ]
+    parts = by_chunk(log_probs, hidden_ND, labels_N, head, chunk)
     return torch.cat(parts) if parts else wide(hidden_ND.new_zeros(0))
 
 
-def in_pieces(of: Callable[[Tensor, Tensor], T], logits: Tensor, labels: Tensor) -> list[T]:
-    """A function of logits (n, V) and labels (n,) on few rows at a time, in order.
+def by_chunk(of: Callable[[Tensor, Tensor], T], hidden_ND: Tensor, labels_N: Tensor, head: Head, chunk: int) -> list[T]:
+    """A function of logits (n, V) and labels (n,), few rows at a time and in order; none for an empty batch."""
+    chunks = _chunks(hidden_ND, labels_N, None, chunk)
+    return [piece for part in chunks for piece in _in_pieces(of, head(part.hidden), part.labels)]
 
-    When it returns nobody holds the logits: a loop over the pieces would, while the next chunk's are made.
-    """
+
+def _in_pieces(of: Callable[[Tensor, Tensor], T], logits: Tensor, labels: Tensor) -> list[T]:
+    """When it returns nobody holds the logits: a loop over the pieces would, while the next chunk's are made."""
     return [of(*some) for some in zip(*in_cache(logits, labels), strict=True)]
 
 

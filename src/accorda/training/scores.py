@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -10,11 +9,9 @@ from transformers import PreTrainedModel
 
 from accorda.data.batch import Batch
 from accorda.models.heads import logits
-from accorda.objectives.language_model import in_pieces
+from accorda.objectives.language_model import by_chunk
 from accorda.objectives.policy.entropy import log_probs_alone, log_probs_and_entropy
 from accorda.training.next_token import positions_at_once, predicting
-
-T = TypeVar("T")
 
 
 def at_temperature(model: PreTrainedModel, temperature: float, hidden: Tensor) -> Tensor:
@@ -43,18 +40,6 @@ def sampled_log_probs(model: PreTrainedModel, batch: Batch, temperature: float) 
     """What the model, as its adapters act now, says of every sampled token of a batch, (N,)."""
     head = partial(at_temperature, model, temperature)
     return log_probs_of(*predicting(model, batch), head, positions_at_once(model))
-
-
-def by_chunk(
-    of: Callable[[Tensor, Tensor], T],
-    hidden_ND: Tensor,
-    labels_N: Tensor,
-    head: Callable[[Tensor], Tensor],
-    chunk: int,
-) -> list[T]:
-    """A function of logits (n, V) and labels (n,), few at a time: in fp32 they exist several times over."""
-    chunks = zip(hidden_ND.split(chunk), labels_N.split(chunk), strict=True)
-    return [part for hidden, labels in chunks for part in in_pieces(of, head(hidden), labels)]
 
 
 def _nothing(hidden_ND: Tensor) -> Tensor:
